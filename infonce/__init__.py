@@ -1,0 +1,1 @@
+"""Fine-tune text encoders with InfoNCE, and judge what came of it."""

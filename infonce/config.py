@@ -1,0 +1,199 @@
+"""The settings of the library, validated when built; knows no torch.
+
+`"auto"` is allowed where the best value depends on the data or the machine. `TrainConfig.resolve` replaces the
+autos that depend on the number of pairs; `precision` and `attention` are measured where the training runs.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Final, Literal, Self
+
+from infonce.errors import ConfigError
+
+Auto = Literal["auto"]
+AUTO: Final = "auto"
+
+
+class Precision(StrEnum):
+    """What the matrix products are computed in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
+class Pooling(StrEnum):
+    """How token states become one vector."""
+
+    AUTO = "auto"
+    CLS = "cls"
+    MEAN = "mean"
+    LAST = "last"
+
+
+class Attention(StrEnum):
+    """Which attention kernel the backbone runs."""
+
+    AUTO = "auto"
+    FUSED = "sdpa"
+    PLAIN = "eager"
+
+
+class HardNegatives(StrEnum):
+    """Whether the negatives that pairs bring are used."""
+
+    ALL = "all"
+    NONE = "none"
+
+
+def check_range(param: str, value: object, low: float, high: float, *, remedy: str = "") -> None:
+    """Raise `ConfigError` unless `low <= value <= high`; NaN never passes."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        hint = f"; {remedy}" if remedy else ""
+        raise ConfigError(f"{param} is {value!r}; it must be between {low} and {high}{hint}", param=param)
+
+
+def check_whole(param: str, value: object, low: int, high: int, *, remedy: str = "") -> None:
+    """Raise `ConfigError` unless `value` is a whole number with `low <= value <= high`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{param} is {value!r}; it must be a whole number", param=param)
+    check_range(param, value, low, high, remedy=remedy)
+
+
+def known_keys(kind: type, values: Mapping[str, Any], *, where: str = "") -> None:
+    """Raise `ConfigError` if `values` has a key that the dataclass `kind` does not know."""
+    known = sorted(field.name for field in fields(kind))
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}{key} is not a setting; known are {', '.join(known)}", param=f"{where}{key}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompts:
+    """What is put before a text, by the side on which it stands."""
+
+    query: str = ""
+    document: str = ""
+
+    def __post_init__(self) -> None:
+        for side in ("query", "document"):
+            if len(getattr(self, side)) > 2_000:
+                raise ConfigError(f"prompts.{side} is longer than 2000 characters", param=f"prompts.{side}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that decides the weights, beside the encoder and the pairs."""
+
+    n_epochs: int | Auto = AUTO
+    batch_size: int | Auto = AUTO
+    learning_rate: float | Auto = AUTO
+    warmup_ratio: float = 0.1  # of all steps, linear; then linear decay to 0
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    temperature: float = 0.05  # scale 20, sentence-transformers' default for this loss
+    symmetric: bool = True
+    max_seq_length: int = 256
+    precision: Precision = Precision.AUTO
+    attention: Attention = Attention.AUTO
+    max_chunk_tokens: int | Auto = AUTO
+    dropout: float | Auto = AUTO
+    deterministic: bool = True
+    hard_negatives: HardNegatives = HardNegatives.ALL
+    max_negatives: int = 7
+    prompts: Prompts = Prompts()
+    pooling: Pooling = Pooling.AUTO
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        self._check_sizes()
+        if self.learning_rate != AUTO:
+            remedy = "2e-5 to 1e-4 suits a full fine-tune"
+            check_range("learning_rate", self.learning_rate, 1e-8, 1e-1, remedy=remedy)
+        if self.dropout != AUTO:
+            check_range("dropout", self.dropout, 0.0, 0.9)
+        check_range("warmup_ratio", self.warmup_ratio, 0.0, 1.0)
+        check_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        check_range("max_grad_norm", self.max_grad_norm, 1e-6, 1e6)
+        check_range("temperature", self.temperature, 0.005, 10.0, remedy="0.02 to 0.1 is usual")
+
+    def _check_sizes(self) -> None:
+        if self.n_epochs != AUTO:
+            check_whole("n_epochs", self.n_epochs, 1, 1_000)
+        if self.batch_size != AUTO:
+            check_whole("batch_size", self.batch_size, 2, 65_536, remedy="one pair alone has no in-batch negative")
+        if self.max_chunk_tokens != AUTO:
+            check_whole("max_chunk_tokens", self.max_chunk_tokens, 16, 10_000_000)
+        check_whole("max_seq_length", self.max_seq_length, 4, 32_768)
+        check_whole("max_negatives", self.max_negatives, 0, 1_000)
+        check_whole("seed", self.seed, 0, 2**53)
+
+    def resolve(self, num_pairs: int) -> Self:
+        """This config with every `auto` that the number of pairs decides replaced by a number.
+
+        Raises:
+            ConfigError: there are fewer than two pairs, or fewer than one batch.
+        """
+        if num_pairs < 2:
+            message = f"there are {num_pairs} training pairs; at least 2 are needed, some hundreds to learn from"
+            raise ConfigError(message, param="training_file")
+        if self.batch_size != AUTO and self.batch_size > num_pairs:
+            message = f"batch_size is {self.batch_size} and there are {num_pairs} pairs; lower it or bring more pairs"
+            raise ConfigError(message, param="batch_size")
+        return replace(
+            self,
+            n_epochs=_auto_epochs(num_pairs) if self.n_epochs == AUTO else self.n_epochs,
+            batch_size=min(64, num_pairs) if self.batch_size == AUTO else self.batch_size,
+            learning_rate=5e-5 if self.learning_rate == AUTO else self.learning_rate,
+            dropout=0.0 if self.dropout == AUTO else self.dropout,
+        )
+
+    def num_steps(self, num_pairs: int) -> int:
+        """How many optimizer steps a run over `num_pairs` pairs takes; the config must be resolved."""
+        assert isinstance(self.n_epochs, int) and isinstance(self.batch_size, int), "resolve the config first"
+        return self.n_epochs * math.ceil(num_pairs / self.batch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the inverse of `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from JSON values.
+
+        Raises:
+            ConfigError: an unknown key, or a value outside its limits.
+        """
+        known_keys(cls, values)
+        prompts = values.get("prompts", {})
+        known_keys(Prompts, prompts, where="prompts.")
+        typed = dict(values) | {"prompts": Prompts(**prompts)}
+        for name, kind in _ENUMS.items():
+            if name in typed:
+                typed[name] = _member(kind, name, typed[name])
+        return cls(**typed)
+
+
+_ENUMS: dict[str, type[StrEnum]] = {
+    "precision": Precision,
+    "attention": Attention,
+    "hard_negatives": HardNegatives,
+    "pooling": Pooling,
+}
+
+
+def _member(kind: type[StrEnum], param: str, value: object) -> StrEnum:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(member.value for member in kind)
+        raise ConfigError(f"{param} is {value!r}; it must be one of {allowed}", param=param) from None
+
+
+def _auto_epochs(num_pairs: int) -> int:
+    """Enough passes that a small set sees some hundred steps, one pass for a large one."""
+    if num_pairs >= 20_000:
+        return 1
+    return 2 if num_pairs >= 2_000 else 4

@@ -1,0 +1,95 @@
+"""Every error that the library raises on purpose.
+
+InfonceError
+├── ConfigError            a setting is outside its limits
+├── DatasetError           a file of pairs or judgements is broken; carries line-numbered issues
+├── ModelError
+│   ├── UnknownModel       no folder is known by that name
+│   └── InvalidModel       the folder is not a model that can be trusted
+├── IndexFault
+│   ├── IndexMismatch      index, query and encoder do not belong together
+│   └── IndexCorrupt       the files are not those that were written
+├── TrainingError
+│   └── NonFiniteLoss      the loss left the numbers
+└── Stopped                the caller asked to stop; nothing is wrong
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MAX_LISTED_ISSUES = 20
+"""How many issues an error names; the rest is counted."""
+
+
+class InfonceError(Exception):
+    """The root of the library's errors; `str(error)` is one sentence for the user."""
+
+
+class ConfigError(InfonceError):
+    """A setting is outside its limits; `param` is its dotted name."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Issue:
+    """One broken place in a file: where it is, what kind it is, and a sentence about it."""
+
+    line: int | None
+    field: str | None
+    code: str
+    detail: str
+
+
+class DatasetError(InfonceError):
+    """A file of pairs or judgements is broken; `issues` holds at most 20 places, `num_issues` counts all."""
+
+    def __init__(self, issues: Sequence[Issue], *, num_issues: int | None = None) -> None:
+        self.issues = tuple(issues[:MAX_LISTED_ISSUES])
+        self.num_issues = len(issues) if num_issues is None else num_issues
+        first = self.issues[0]
+        where = f"Line {first.line}: " if first.line is not None else ""
+        more = f" (and {self.num_issues - 1} more)" if self.num_issues > 1 else ""
+        super().__init__(f"{where}{first.detail}{more}")
+
+
+class ModelError(InfonceError):
+    """Something is wrong with a model's name or folder."""
+
+
+class UnknownModel(ModelError):
+    """No folder is known by that name; the message lists the known ones."""
+
+
+class InvalidModel(ModelError):
+    """The folder does not hold a model that can be trusted."""
+
+
+class IndexFault(InfonceError):
+    """Something is wrong with an index."""
+
+
+class IndexMismatch(IndexFault):
+    """Index, query and encoder do not belong together."""
+
+
+class IndexCorrupt(IndexFault):
+    """The files of an index are not those that were written."""
+
+
+class TrainingError(InfonceError):
+    """Training cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite; `step` is where."""
+
+    def __init__(self, message: str, *, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class Stopped(InfonceError):
+    """The caller asked to stop and the work was dropped at a chunk's edge."""

@@ -1,0 +1,227 @@
+"""What the database holds, one frozen record per table, a sentence per field that needs one.
+
+All times are unix seconds as float; every record belongs to a project.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+DEFAULT_PROJECT = "default"
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """A time-sortable id: the prefix, 48 bits of milliseconds and 80 random bits in Crockford's base 32 (ULID)."""
+    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    return f"{prefix}-" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+class JobKind(StrEnum):
+    """What a job does; the queue of each kind stands in `queue.py`."""
+
+    TRAIN = "train"
+    INDEX = "index"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the last three never change."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class Phase(StrEnum):
+    """What a running job is doing just now."""
+
+    WAITING = "waiting"
+    LOADING = "loading"
+    BASELINE = "baseline"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    EXPORTING = "exporting"
+    EMBEDDING = "embedding"
+    BUILDING = "building"
+
+
+class FilePurpose(StrEnum):
+    """What an upload is for, and so how its lines are read."""
+
+    FINE_TUNE = "fine-tune"
+    EVAL = "eval"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """An immutable upload of one purpose."""
+
+    id: str
+    project: str
+    created_at: float
+    filename: str
+    purpose: FilePurpose
+    num_bytes: int
+    sha256: str
+    counts: Mapping[str, int]
+    """fine-tune: pairs, negatives, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobError:
+    """Why a job failed, for the user."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+    retryable: bool = False
+    user: bool = False
+    """Whether the user's input is the cause (`class: user`), not the system."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """One order of work, from submission to its end."""
+
+    id: str
+    project: str
+    kind: JobKind
+    status: JobStatus
+    phase: Phase
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    priority: int = 0
+    spec: Mapping[str, Any]
+    """What was asked for, checked and with defaults filled in; never changes."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    """What the worker measured and chose where the spec said `auto`."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: JobError | None = None
+    attempt: int = 0
+    """How often it was claimed; the fencing token of every write."""
+    losses: int = 0
+    """How many attempts ended without a word (crash, lost worker); drains do not count."""
+    max_losses: int = 3
+    lease_owner: str | None = None
+    lease_until: float | None = None
+    run_after: float = 0.0
+    doorbell_at: float | None = None
+    cancel_requested: bool = False
+    subject: str | None = None
+    """What it works on where that is one object (a collection's id), so that twins can be found."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventRecord:
+    """One thing that happened to a job, written in the transaction that made it happen."""
+
+    id: int
+    job_id: str
+    attempt: int
+    at: float
+    level: str
+    """info, warn or error, as OpenAI has it."""
+    type: str
+    """An action word: submitted, claimed, phase, measured, finished, released, failed, cancelled …"""
+    message: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRecord:
+    """A finished, immutable encoder that a job published."""
+
+    id: str
+    """ft:<base-slug>:<suffix>:<id8>"""
+    project: str
+    created_at: float
+    folder: str
+    """Its folder's name under the artifact root's `models`."""
+    parent: str
+    job_id: str
+    dimensions: int
+    max_tokens: int
+    fingerprint: str
+    """Hash of weights, pooling, prompts, tokenizer and maximum length: equal prints give equal vectors."""
+    summary: Mapping[str, Any]
+    """Evaluation summary as in the report: base, tuned, verdict."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollectionRecord:
+    """A named searchable corpus."""
+
+    id: str
+    project: str
+    name: str
+    created_at: float
+    model: str | None
+    dimension: int
+    metadata: Mapping[str, str]
+    watermark: int
+    """Sequence number of the newest document write."""
+    active_version: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionRecord:
+    """One (model, index) state of a collection."""
+
+    id: str
+    collection_id: str
+    created_at: float
+    model: str | None
+    fingerprint: str | None
+    dimension: int
+    count: int
+    watermark: int
+    """The newest document write that the index contains."""
+    folder: str
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentRecord:
+    """One searchable text, or a vector that the client brought."""
+
+    id: str
+    text: str | None
+    metadata: Mapping[str, Any]
+    vector: bytes | None
+    """Little-endian float32, unit length; None where the server embeds the text."""
+    sequence: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRecord:
+    """An API key as stored: never its secret."""
+
+    id: str
+    project: str
+    name: str
+    secret_sha256: bytes = field(repr=False)
+    scopes: tuple[str, ...]
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A window of a list: at most `limit` after the element `after`, in creation order or its reverse."""
+
+    after: str | None = None
+    limit: int = 20
+    descending: bool = True
