@@ -14,6 +14,8 @@ from infonce.errors import ConfigError
 
 Auto = Literal["auto"]
 AUTO: Final = "auto"
+DEFAULT_MAX_SEQ_LENGTH: Final = 256
+"""What a training job reads of a text unless told, or fewer where the model has fewer."""
 
 
 class Precision(StrEnum):
@@ -39,6 +41,13 @@ class Attention(StrEnum):
     AUTO = "auto"
     FUSED = "sdpa"
     PLAIN = "eager"
+
+
+class Side(StrEnum):
+    """On which side of a comparison a text stands."""
+
+    QUERY = "query"
+    DOCUMENT = "document"
 
 
 class HardNegatives(StrEnum):
@@ -84,6 +93,38 @@ class Prompts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig:
+    """What a caller may decide about an encoder; `None` keeps what the model's folder says."""
+
+    pooling: Pooling = Pooling.AUTO
+    max_seq_length: int | None = None
+    prompts: Prompts | None = None
+    device: str = "auto"  # a GPU where torch sees one, else the CPU
+
+    def __post_init__(self) -> None:
+        if self.max_seq_length is not None:
+            check_whole("max_seq_length", self.max_seq_length, 4, 32_768)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the inverse of `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from JSON values.
+
+        Raises:
+            ConfigError: an unknown key, or a value outside its limits.
+        """
+        known_keys(cls, values)
+        typed = _with_members(values)
+        if (prompts := values.get("prompts")) is not None:
+            known_keys(Prompts, prompts, where="prompts.")
+            typed["prompts"] = Prompts(**prompts)
+        return cls(**typed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Everything that decides the weights, beside the encoder and the pairs."""
 
@@ -95,7 +136,6 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     temperature: float = 0.05  # scale 20, sentence-transformers' default for this loss
     symmetric: bool = True
-    max_seq_length: int = 256
     precision: Precision = Precision.AUTO
     attention: Attention = Attention.AUTO
     max_chunk_tokens: int | Auto = AUTO
@@ -103,8 +143,6 @@ class TrainConfig:
     deterministic: bool = True
     hard_negatives: HardNegatives = HardNegatives.ALL
     max_negatives: int = 7
-    prompts: Prompts = Prompts()
-    pooling: Pooling = Pooling.AUTO
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -126,7 +164,6 @@ class TrainConfig:
             check_whole("batch_size", self.batch_size, 2, 65_536, remedy="one pair alone has no in-batch negative")
         if self.max_chunk_tokens != AUTO:
             check_whole("max_chunk_tokens", self.max_chunk_tokens, 16, 10_000_000)
-        check_whole("max_seq_length", self.max_seq_length, 4, 32_768)
         check_whole("max_negatives", self.max_negatives, 0, 1_000)
         check_whole("seed", self.seed, 0, 2**53)
 
@@ -167,13 +204,7 @@ class TrainConfig:
             ConfigError: an unknown key, or a value outside its limits.
         """
         known_keys(cls, values)
-        prompts = values.get("prompts", {})
-        known_keys(Prompts, prompts, where="prompts.")
-        typed = dict(values) | {"prompts": Prompts(**prompts)}
-        for name, kind in _ENUMS.items():
-            if name in typed:
-                typed[name] = _member(kind, name, typed[name])
-        return cls(**typed)
+        return cls(**_with_members(values))
 
 
 _ENUMS: dict[str, type[StrEnum]] = {
@@ -184,9 +215,13 @@ _ENUMS: dict[str, type[StrEnum]] = {
 }
 
 
+def _with_members(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _member(_ENUMS[name], name, value) if name in _ENUMS else value for name, value in values.items()}
+
+
 def _member(kind: type[StrEnum], param: str, value: object) -> StrEnum:
     try:
-        return kind(value)
+        return kind(str(value))
     except ValueError:
         allowed = ", ".join(member.value for member in kind)
         raise ConfigError(f"{param} is {value!r}; it must be one of {allowed}", param=param) from None

@@ -1,0 +1,161 @@
+"""A text encoder: backbone, tokenizer, pooling, prompts and unit length, as one thing that can be saved and loaded."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from infonce.backbone import load_backbone, quiet_transformers
+from infonce.config import EncoderConfig, Pooling, Precision, Side
+from infonce.errors import ConfigError, Stopped
+from infonce.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
+from infonce.pooling import pool
+from infonce.precision import autocast
+from infonce.tokens import TokenizedTexts, chunks, load_tokenizer, tokenize
+
+CHUNK_TOKENS_CPU = 2_048  # what stays in a core's cache: 4.0 s a step against 5.1 s with 8,192 (docs/log.md)
+CHUNK_TOKENS_GPU = 16_384
+
+
+class Encoder:
+    """Text → unit vector.
+
+    Built by `load`; the parts are open to the training loop (`backbone`, `tokenizer`, `layout`).
+    """
+
+    def __init__(self, backbone: nn.Module, tokenizer: Tokenizer, layout: Layout, files: Mapping[str, bytes]) -> None:
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.layout = layout
+        self._files = files  # the tokenizer's own files, kept byte for byte for `save`
+
+    @classmethod
+    def load(cls, folder: Path, config: EncoderConfig | None = None) -> Self:
+        """The encoder of a sentence-transformers or transformers folder.
+
+        Raises:
+            InvalidModel: the folder is not a model that can be trusted.
+            ConfigError: `max_seq_length` is beyond the model's positions.
+        """
+        config = config or EncoderConfig()
+        layout = _with_config(read_layout(folder), config)
+        tokenizer = load_tokenizer(folder)
+        files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
+        backbone = load_backbone(folder).to(resolve_device(config.device))
+        return cls(backbone, tokenizer, layout, files)
+
+    def save(self, folder: Path) -> None:
+        """Write the folder that `load`, sentence-transformers and other servers read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet_transformers():
+            self.backbone.save_pretrained(str(folder))  # type: ignore[operator]  # nn.Module hides PreTrainedModel
+        for name, content in self._files.items():
+            (folder / name).write_bytes(content)
+        write_layout(folder, self.layout, self.dimensions)
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector."""
+        return int(self.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    @property
+    def max_seq_length(self) -> int:
+        """How many tokens of a text are read."""
+        return self.layout.max_seq_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def chunk_tokens(self) -> int:
+        """The padded tokens that are encoded at once on this device."""
+        return CHUNK_TOKENS_CPU if self.device.type == "cpu" else CHUNK_TOKENS_GPU
+
+    def prompt(self, side: Side) -> str:
+        """What is put before a text on that side."""
+        return self.layout.prompts.query if side is Side.QUERY else self.layout.prompts.document
+
+    def fingerprint(self) -> str:
+        """A hash of everything that decides a vector; equal before `save` and after `load`."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.backbone.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        how = asdict(self.layout) | {"model_type": self.backbone.config.model_type}  # type: ignore[union-attr]
+        digest.update(json.dumps(how, sort_keys=True).encode())
+        digest.update(self._files["tokenizer.json"])
+        return digest.hexdigest()
+
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """The ids of texts that already carry their prompt, cut to `max_seq_length`."""
+        return tokenize(self.tokenizer, texts, self.max_seq_length)
+
+    def embed(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> Tensor:
+        """The vectors of a few texts, with gradient where it is enabled.
+
+        Shape:
+            rows (n,) of `tokens`; returns (n, D) float32 of unit length.
+        """
+        ids, mask = (torch.from_numpy(part).to(self.device) for part in tokens.padded(rows, self.layout.pad_id))
+        states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (n, L, D)
+        with torch.autocast(self.device.type, enabled=False):
+            return F.normalize(pool(states.float(), mask, self.layout.pooling), dim=-1)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        side: Side = Side.DOCUMENT,
+        precision: Precision = Precision.FLOAT32,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> NDArray[np.float32]:
+        """The unit vectors of `texts`; neither order nor neighbours change a text's vector beyond rounding.
+
+        Shape:
+            returns (len(texts), D) float32.
+        Raises:
+            Stopped: `stop()` was true at a chunk's edge.
+        """
+        prompt = self.prompt(side)
+        tokens = self.tokenize([prompt + text for text in texts])
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        was_training = self.backbone.training
+        self.backbone.eval()
+        with torch.inference_mode(), autocast(self.device, precision):
+            for rows in chunks(tokens.lengths, self.chunk_tokens):
+                if stop():
+                    raise Stopped("stopped while embedding")
+                vectors[rows] = self.embed(tokens, rows).cpu().numpy()
+        self.backbone.train(was_training)
+        return vectors
+
+
+def resolve_device(device: str) -> torch.device:
+    """The named device; `auto` is a GPU where torch sees one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _with_config(layout: Layout, config: EncoderConfig) -> Layout:
+    length = layout.max_seq_length if config.max_seq_length is None else config.max_seq_length
+    if length > layout.max_positions:
+        message = f"max_seq_length is {length} and the model has {layout.max_positions} positions; lower it"
+        raise ConfigError(message, param="max_seq_length")
+    return replace(
+        layout,
+        pooling=layout.pooling if config.pooling is Pooling.AUTO else config.pooling,
+        prompts=layout.prompts if config.prompts is None else config.prompts,
+        max_seq_length=length,
+    )

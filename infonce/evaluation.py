@@ -1,0 +1,40 @@
+"""An encoder, a corpus and judged queries become a run and its numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infonce.config import Side
+from infonce.index import VectorIndex
+from infonce.metrics import evaluate_run, mean
+from infonce.qrels import EvalSet
+from infonce.vectors import TextEncoder
+
+_TIES = 10  # ranks below the cut that may tie with it; metrics break ties by document id, FAISS by position
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """How well an encoder finds what was judged."""
+
+    metrics: dict[str, float]
+    per_query: dict[str, dict[str, float]]
+    num_documents: int
+    num_queries: int
+
+
+def evaluate(encoder: TextEncoder, judged: EvalSet, ks: Sequence[int]) -> Evaluation:
+    """Search every judged query in the whole corpus, exactly, and score the ranks up to `max(ks)`."""
+    documents = list(judged.corpus)
+    queries = [query for query in judged.queries if query in judged.qrels]
+    corpus_vectors = encoder.encode([judged.corpus[name] for name in documents], side=Side.DOCUMENT)
+    query_vectors = encoder.encode([judged.queries[name] for name in queries], side=Side.QUERY)
+    index = VectorIndex.build(corpus_vectors, documents)
+    found = index.search(query_vectors, max(ks) + _TIES)
+    run = {query: dict(zip(hits.ids, hits.scores, strict=True)) for query, hits in zip(queries, found, strict=True)}
+    per_query = evaluate_run(judged.qrels, run, ks)
+    return Evaluation(
+        metrics=mean(per_query),
+        per_query=per_query,
+        num_documents=len(documents),
+        num_queries=len(queries),
+    )

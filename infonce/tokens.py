@@ -1,0 +1,85 @@
+"""Texts become token ids once, and ids become padded chunks of similar length; knows `tokenizers`, not torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from infonce.errors import InvalidModel
+
+_TEXTS_AT_ONCE = 8_192  # bounds the Python objects alive while a large set is tokenised
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedTexts:
+    """The token ids of many texts, back to back."""
+
+    ids: NDArray[np.int32]  # (T,)
+    offsets: NDArray[np.int64]  # (n + 1,)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many tokens each text has, special tokens included; (n,)."""
+        return np.diff(self.offsets)
+
+    def padded(self, rows: NDArray[np.int64], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The ids of `rows`, padded on the right to the longest of them, and which of them are real.
+
+        Shape:
+            returns ids (len(rows), L) and mask (len(rows), L); L is at least 1.
+        """
+        lengths = self.lengths[rows]
+        columns = np.arange(max(1, int(lengths.max(initial=0))))  # (L,)
+        mask = columns[None, :] < lengths[:, None]  # (n, L)
+        ids = np.full(mask.shape, pad_id, dtype=np.int64)
+        ids[mask] = self.ids[(self.offsets[rows][:, None] + columns[None, :])[mask]]
+        return ids, mask
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model folder, without the padding and truncation that its file may carry.
+
+    Raises:
+        InvalidModel: there is no readable `tokenizer.json`.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise InvalidModel(f"{folder.name} has no tokenizer.json; only fast tokenizers are supported: convert it first")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise InvalidModel(f"{folder.name}/tokenizer.json cannot be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> TokenizedTexts:
+    """The ids of every text with its special tokens, cut to `max_length` tokens."""
+    tokenizer.enable_truncation(max_length)
+    parts: list[NDArray[np.int32]] = []
+    lengths = np.zeros(len(texts) + 1, dtype=np.int64)
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        encodings = tokenizer.encode_batch_fast(list(texts[start : start + _TEXTS_AT_ONCE]))
+        parts.extend(np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings)
+        lengths[start + 1 : start + 1 + len(encodings)] = [len(encoding.ids) for encoding in encodings]
+    ids = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+    return TokenizedTexts(ids, np.cumsum(lengths))
+
+
+def chunks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Rows grouped longest first, so that a padded chunk holds at most `budget` tokens (one text always fits).
+
+    Sorting by length before cutting leaves almost no padding, and touches neither which texts share a batch nor
+    the order in which the caller gets its vectors: a chunk says which rows it holds.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        size = max(1, budget // longest)
+        yield order[start : start + size]
+        start += size

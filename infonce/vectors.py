@@ -1,0 +1,85 @@
+"""Embeddings that were computed once are not computed again: a content-addressed cache of one encoder's vectors.
+
+The folder belongs to one fingerprint and precision; the key of a vector is the hash of the text with its prompt.
+Shards are immutable safetensors files, named by the hash of their content, so several processes may write at once.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from infonce.config import Side
+
+
+class TextEncoder(Protocol):
+    """Whatever turns texts into unit vectors."""
+
+    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
+        """The unit vectors of `texts`; (n, D)."""
+
+
+class CachedEncoder:
+    """A `TextEncoder` that asks another one only for the texts it has never seen.
+
+    `reused` and `computed` count texts, for the report.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        compute: Callable[[Sequence[str], Side], NDArray[np.float32]],
+        prompt: Callable[[Side], str],
+    ) -> None:
+        self._folder = folder
+        self._compute = compute
+        self._prompt = prompt
+        self._known = _read_shards(folder)
+        self.reused = 0
+        self.computed = 0
+
+    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
+        """The unit vectors of `texts`; each distinct text that was unknown is computed once and kept."""
+        keys = [hashlib.sha256((self._prompt(side) + text).encode()).digest() for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if missing:
+            vectors = self._compute(list(missing.values()), side)
+            _write_shard(self._folder, list(missing), vectors)
+            self._known.update(zip(missing, vectors, strict=True))
+        self.computed += len(missing)
+        self.reused += len(set(keys)) - len(missing)
+        return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
+
+
+def _read_shards(folder: Path) -> dict[bytes, NDArray[np.float32]]:
+    known: dict[bytes, NDArray[np.float32]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != path.stem:
+            path.unlink(missing_ok=True)  # damaged: its texts are computed again
+            continue
+        try:
+            shard = load(content)
+        except SafetensorError:
+            continue
+        known.update(zip((row.tobytes() for row in shard["keys"]), shard["vectors"], strict=True))
+    return known
+
+
+def _write_shard(folder: Path, keys: list[bytes], vectors: NDArray[np.float32]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32)
+    content = save({"keys": rows, "vectors": np.ascontiguousarray(vectors)})
+    handle, part = tempfile.mkstemp(dir=folder, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(part).rename(folder / f"{hashlib.sha256(content).hexdigest()}.safetensors")

@@ -1,0 +1,41 @@
+"""Fixtures of the library's tests: a tiny encoder and a watcher of training runs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from infonce.encoder import Encoder
+from infonce.precision import Choice
+from infonce.train import StepRecord
+from tests.factories import tiny_encoder
+
+
+@dataclass
+class Watcher:
+    """A `Progress` that remembers, and asks to stop after `stop_after` questions."""
+
+    stop_after: int = 1_000_000
+    steps: list[StepRecord] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    asked: int = 0
+
+    def step(self, record: StepRecord) -> None:
+        self.steps.append(record)
+
+    def measured(self, choice: Choice) -> None:
+        self.choices.append(choice)
+
+    def stop_requested(self) -> bool:
+        self.asked += 1
+        return self.asked > self.stop_after
+
+
+@pytest.fixture
+def watcher() -> Watcher:
+    return Watcher()
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Encoder:
+    return tiny_encoder(tmp_path / "bert")
