@@ -30,11 +30,11 @@ def batch_rows(num_pairs: int, batch_size: int, *, seed: int, epoch: int, batch:
     because a remainder of three pairs would have three candidates and a gradient unlike all others.
     """
     count = num_batches(num_pairs, batch_size)
-    return _order(num_pairs, seed, epoch)[batch * num_pairs // count : (batch + 1) * num_pairs // count]
+    return _order(num_pairs, seed=seed, epoch=epoch)[batch * num_pairs // count : (batch + 1) * num_pairs // count]
 
 
 @lru_cache(maxsize=1)
-def _order(num_pairs: int, seed: int, epoch: int) -> Ids:
+def _order(num_pairs: int, *, seed: int, epoch: int) -> Ids:
     return np.random.default_rng([seed, epoch]).permutation(num_pairs)
 
 

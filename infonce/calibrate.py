@@ -23,7 +23,7 @@ _PRODUCT_ROUNDS = 8
 _CHUNK_ROUNDS = 2
 
 
-def measure(encoder: Encoder, tokens: TokenizedTexts, config: TrainConfig) -> Choice:
+def measure(encoder: Encoder, tokens: TokenizedTexts, *, config: TrainConfig) -> Choice:
     """The precision and the attention in which a chunk of these very texts takes the least time here.
 
     What the config names is taken as it is. The weights' gradients are empty afterwards.
@@ -62,7 +62,7 @@ def fastest_precision(device: torch.device) -> tuple[Precision, dict[str, float]
         left = torch.ones(_PRODUCT[0], _PRODUCT[1], device=device, dtype=dtype)
         right = torch.ones(_PRODUCT[2], _PRODUCT[1], device=device, dtype=dtype)
         run = partial(torch.nn.functional.linear, left, right)
-        seconds[f"product_{precision}"] = median_seconds(run, _PRODUCT_ROUNDS, device)
+        seconds[f"product_{precision}"] = median_seconds(run, _PRODUCT_ROUNDS, device=device)
     faster = seconds["product_bf16"] < 0.8 * seconds["product_float32"]  # below that casts eat the gain
     return (Precision.BF16 if faster else Precision.FLOAT32), seconds
 
@@ -70,11 +70,11 @@ def fastest_precision(device: torch.device) -> tuple[Precision, dict[str, float]
 def fastest_attention(run: Callable[[Attention], None], device: torch.device) -> tuple[Attention, dict[str, float]]:
     """The attention with which `run` (one chunk forward and backward) took the least time here, with the times."""
     kinds = (Attention.FUSED, Attention.PLAIN)
-    seconds = {f"attention_{kind}": median_seconds(partial(run, kind), _CHUNK_ROUNDS, device) for kind in kinds}
+    seconds = {f"attention_{kind}": median_seconds(partial(run, kind), _CHUNK_ROUNDS, device=device) for kind in kinds}
     return min(kinds, key=lambda kind: seconds[f"attention_{kind}"]), seconds
 
 
-def median_seconds(run: Callable[[], object], rounds: int, device: torch.device) -> float:
+def median_seconds(run: Callable[[], object], rounds: int, *, device: torch.device) -> float:
     """The median time of `run` after one warm-up, the device's queue emptied around each round."""
     times = []
     for _ in range(rounds + 1):

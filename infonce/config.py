@@ -57,18 +57,18 @@ class HardNegatives(StrEnum):
     NONE = "none"
 
 
-def check_range(param: str, value: object, low: float, high: float, *, remedy: str = "") -> None:
+def check_range(param: str, value: object, *, low: float, high: float, remedy: str = "") -> None:
     """Raise `ConfigError` unless `low <= value <= high`; NaN never passes."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         hint = f"; {remedy}" if remedy else ""
         raise ConfigError(f"{param} is {value!r}; it must be between {low} and {high}{hint}", param=param)
 
 
-def check_whole(param: str, value: object, low: int, high: int, *, remedy: str = "") -> None:
+def check_whole(param: str, value: object, *, low: int, high: int, remedy: str = "") -> None:
     """Raise `ConfigError` unless `value` is a whole number with `low <= value <= high`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{param} is {value!r}; it must be a whole number", param=param)
-    check_range(param, value, low, high, remedy=remedy)
+    check_range(param, value, low=low, high=high, remedy=remedy)
 
 
 def known_keys(kind: type, values: Mapping[str, Any], *, where: str = "") -> None:
@@ -103,7 +103,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         if self.max_seq_length is not None:
-            check_whole("max_seq_length", self.max_seq_length, 4, 32_768)
+            check_whole("max_seq_length", self.max_seq_length, low=4, high=32_768)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
@@ -149,23 +149,25 @@ class TrainConfig:
         self._check_sizes()
         if self.learning_rate != AUTO:
             remedy = "2e-5 to 1e-4 suits a full fine-tune"
-            check_range("learning_rate", self.learning_rate, 1e-8, 1e-1, remedy=remedy)
+            check_range("learning_rate", self.learning_rate, low=1e-8, high=1e-1, remedy=remedy)
         if self.dropout != AUTO:
-            check_range("dropout", self.dropout, 0.0, 0.9)
-        check_range("warmup_ratio", self.warmup_ratio, 0.0, 1.0)
-        check_range("weight_decay", self.weight_decay, 0.0, 1.0)
-        check_range("max_grad_norm", self.max_grad_norm, 1e-6, 1e6)
-        check_range("temperature", self.temperature, 0.005, 10.0, remedy="0.02 to 0.1 is usual")
+            check_range("dropout", self.dropout, low=0.0, high=0.9)
+        check_range("warmup_ratio", self.warmup_ratio, low=0.0, high=1.0)
+        check_range("weight_decay", self.weight_decay, low=0.0, high=1.0)
+        check_range("max_grad_norm", self.max_grad_norm, low=1e-6, high=1e6)
+        check_range("temperature", self.temperature, low=0.005, high=10.0, remedy="0.02 to 0.1 is usual")
 
     def _check_sizes(self) -> None:
         if self.n_epochs != AUTO:
-            check_whole("n_epochs", self.n_epochs, 1, 1_000)
+            check_whole("n_epochs", self.n_epochs, low=1, high=1_000)
         if self.batch_size != AUTO:
-            check_whole("batch_size", self.batch_size, 2, 65_536, remedy="one pair alone has no in-batch negative")
+            check_whole(
+                "batch_size", self.batch_size, low=2, high=65_536, remedy="one pair alone has no in-batch negative"
+            )
         if self.max_chunk_tokens != AUTO:
-            check_whole("max_chunk_tokens", self.max_chunk_tokens, 16, 10_000_000)
-        check_whole("max_negatives", self.max_negatives, 0, 1_000)
-        check_whole("seed", self.seed, 0, 2**53)
+            check_whole("max_chunk_tokens", self.max_chunk_tokens, low=16, high=10_000_000)
+        check_whole("max_negatives", self.max_negatives, low=0, high=1_000)
+        check_whole("seed", self.seed, low=0, high=2**53)
 
     def resolve(self, num_pairs: int) -> Self:
         """This config with every `auto` that the number of pairs decides replaced by a number.
@@ -216,10 +218,12 @@ _ENUMS: dict[str, type[StrEnum]] = {
 
 
 def _with_members(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _member(_ENUMS[name], name, value) if name in _ENUMS else value for name, value in values.items()}
+    return {
+        name: _member(_ENUMS[name], name, value=value) if name in _ENUMS else value for name, value in values.items()
+    }
 
 
-def _member(kind: type[StrEnum], param: str, value: object) -> StrEnum:
+def _member(kind: type[StrEnum], param: str, *, value: object) -> StrEnum:
     try:
         return kind(str(value))
     except ValueError:

@@ -32,7 +32,9 @@ class Encoder:
     Built by `load`; the parts are open to the training loop (`backbone`, `tokenizer`, `layout`).
     """
 
-    def __init__(self, backbone: nn.Module, tokenizer: Tokenizer, layout: Layout, files: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, backbone: nn.Module, tokenizer: Tokenizer, *, layout: Layout, files: Mapping[str, bytes]
+    ) -> None:
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.layout = layout
@@ -51,7 +53,7 @@ class Encoder:
         tokenizer = load_tokenizer(folder)
         files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
         backbone = load_backbone(folder).to(resolve_device(config.device))
-        return cls(backbone, tokenizer, layout, files)
+        return cls(backbone, tokenizer, layout=layout, files=files)
 
     def save(self, folder: Path) -> None:
         """Write the folder that `load`, sentence-transformers and other servers read."""
@@ -60,7 +62,7 @@ class Encoder:
             self.backbone.save_pretrained(str(folder))  # type: ignore[operator]  # nn.Module hides PreTrainedModel
         for name, content in self._files.items():
             (folder / name).write_bytes(content)
-        write_layout(folder, self.layout, self.dimensions)
+        write_layout(folder, self.layout, dimensions=self.dimensions)
 
     @property
     def dimensions(self) -> int:
@@ -99,7 +101,7 @@ class Encoder:
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """The ids of texts that already carry their prompt, cut to `max_seq_length`."""
-        return tokenize(self.tokenizer, texts, self.max_seq_length)
+        return tokenize(self.tokenizer, texts, max_length=self.max_seq_length)
 
     def embed(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> Tensor:
         """The vectors of a few texts, with gradient where it is enabled.
@@ -110,7 +112,7 @@ class Encoder:
         ids, mask = (torch.from_numpy(part).to(self.device) for part in tokens.padded(rows, self.layout.pad_id))
         states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (n, L, D)
         with torch.autocast(self.device.type, enabled=False):
-            return F.normalize(pool(states.float(), mask, self.layout.pooling), dim=-1)
+            return F.normalize(pool(states.float(), mask, pooling=self.layout.pooling), dim=-1)
 
     def encode(
         self,

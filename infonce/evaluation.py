@@ -22,7 +22,7 @@ class Evaluation:
     num_queries: int
 
 
-def evaluate(encoder: TextEncoder, judged: EvalSet, ks: Sequence[int]) -> Evaluation:
+def evaluate(encoder: TextEncoder, judged: EvalSet, *, ks: Sequence[int]) -> Evaluation:
     """Search every judged query in the whole corpus, exactly, and score the ranks up to `max(ks)`."""
     documents = list(judged.corpus)
     queries = [query for query in judged.queries if query in judged.qrels]
@@ -31,7 +31,7 @@ def evaluate(encoder: TextEncoder, judged: EvalSet, ks: Sequence[int]) -> Evalua
     index = VectorIndex.build(corpus_vectors, documents)
     found = index.search(query_vectors, max(ks) + _TIES)
     run = {query: dict(zip(hits.ids, hits.scores, strict=True)) for query, hits in zip(queries, found, strict=True)}
-    per_query = evaluate_run(judged.qrels, run, ks)
+    per_query = evaluate_run(judged.qrels, run, ks=ks)
     return Evaluation(
         metrics=mean(per_query),
         per_query=per_query,

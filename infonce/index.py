@@ -32,7 +32,7 @@ class Hits:
 class VectorIndex:
     """Unit vectors with ids, searched exactly."""
 
-    def __init__(self, index: Any, ids: Sequence[str], fingerprint: str | None) -> None:
+    def __init__(self, index: Any, ids: Sequence[str], *, fingerprint: str | None) -> None:
         self._index = index
         self.ids = tuple(ids)
         self.fingerprint = fingerprint
@@ -54,7 +54,7 @@ class VectorIndex:
             raise IndexMismatch("a vector has a non-finite number; nothing could ever find it")
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        return cls(index, ids, fingerprint)
+        return cls(index, ids, fingerprint=fingerprint)
 
     @property
     def dimension(self) -> int:
@@ -124,7 +124,7 @@ class VectorIndex:
             raise IndexCorrupt(f"{folder.name} cannot be read: {error}; rebuild the index") from error
         if (index.d, index.ntotal, len(ids)) != (manifest["dimension"], manifest["count"], manifest["count"]):
             raise IndexCorrupt(f"{folder.name} does not hold what its manifest says; rebuild the index")
-        return cls(index, ids, manifest["fingerprint"])
+        return cls(index, ids, fingerprint=manifest["fingerprint"])
 
 
 def _sha256(path: Path) -> str:

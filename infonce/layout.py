@@ -71,7 +71,7 @@ def read_layout(folder: Path) -> Layout:
     )
 
 
-def write_layout(folder: Path, layout: Layout, dimensions: int) -> None:
+def write_layout(folder: Path, layout: Layout, *, dimensions: int) -> None:
     """Write the files around `config.json`, weights and tokenizer that make the folder a sentence-transformers one."""
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     listed = [

@@ -26,7 +26,8 @@ def info_nce(
         label itself is never masked, so no row runs empty. Returns a scalar, float32.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        logits = _logits(anchors, positives, negatives) / temperature  # (B, B + M)
+        candidates = positives if negatives is None else torch.cat([positives, negatives])
+        logits = anchors.float() @ candidates.float().T / temperature  # (B, B + M)
         size = len(anchors)
         if also_positive is not None:
             label = torch.eye(size, logits.shape[1], dtype=torch.bool, device=logits.device)
@@ -36,8 +37,3 @@ def info_nce(
         if not symmetric:
             return forward
         return (forward + F.cross_entropy(logits[:, :size].T, labels)) / 2
-
-
-def _logits(anchors: Tensor, positives: Tensor, negatives: Tensor | None) -> Tensor:
-    candidates = positives if negatives is None else torch.cat([positives, negatives])
-    return anchors.float() @ candidates.float().T

@@ -20,7 +20,7 @@ def build_optimizer(backbone: nn.Module, config: TrainConfig) -> torch.optim.Opt
     return torch.optim.AdamW(groups, lr=float(config.learning_rate), fused=True)
 
 
-def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
+def learning_rate(step: int, total_steps: int, *, config: TrainConfig) -> float:
     """Linear from 0 over the warm-up's share of all steps, then linear to 0 behind the last step."""
     warmup = math.ceil(total_steps * config.warmup_ratio)
     peak = float(config.learning_rate)

@@ -6,7 +6,7 @@ from torch import Tensor
 from infonce.config import Pooling
 
 
-def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+def pool(states: Tensor, mask: Tensor, *, pooling: Pooling) -> Tensor:
     """One vector per text.
 
     Shape:

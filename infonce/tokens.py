@@ -57,7 +57,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> TokenizedTexts:
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> TokenizedTexts:
     """The ids of every text with its special tokens, cut to `max_length` tokens."""
     tokenizer.enable_truncation(max_length)
     parts: list[NDArray[np.int32]] = []

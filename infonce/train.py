@@ -11,23 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.utils.deterministic as determinism
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from infonce.backbone import set_dropout
-from infonce.batches import Batch, PairTable, batch_rows, num_batches
+from infonce.batches import PairTable, batch_rows, num_batches
 from infonce.calibrate import measure
 from infonce.config import AUTO, HardNegatives, TrainConfig
 from infonce.encoder import Encoder
-from infonce.errors import NonFiniteLoss, Stopped
-from infonce.losses import info_nce
+from infonce.errors import NonFiniteLoss
+from infonce.joint import JointBatch
 from infonce.optimizer import build_optimizer, learning_rate
 from infonce.pairs import Pair
-from infonce.precision import Choice, autocast
-from infonce.tokens import TokenizedTexts, chunks
+from infonce.precision import Choice
 
 _SPEED_WINDOW_SECONDS = 20.0
 
@@ -71,7 +68,7 @@ class TrainResult:
     seconds: float
 
 
-def train(encoder: Encoder, pairs: Sequence[Pair], config: TrainConfig, *, progress: Progress) -> TrainResult:
+def train(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress) -> TrainResult:
     """Fine-tune `encoder` in place on `pairs`.
 
     The weights are a function of encoder, pairs, config and machine: order and dropout are seeded by step.
@@ -89,11 +86,12 @@ def train(encoder: Encoder, pairs: Sequence[Pair], config: TrainConfig, *, progr
     if config.max_chunk_tokens == AUTO:
         config = replace(config, max_chunk_tokens=encoder.chunk_tokens)
     set_dropout(encoder.backbone, float(config.dropout))
-    choice = measure(encoder, tokens, config)
+    choice = measure(encoder, tokens, config=config)
     progress.measured(choice)
     encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
     config = replace(config, precision=choice.precision, attention=choice.attention)
 
+    joint = JointBatch(encoder=encoder, tokens=tokens, config=config, stop=progress.stop_requested)
     optimizer = build_optimizer(encoder.backbone, config)
     per_epoch = num_batches(len(pairs), int(config.batch_size))
     total_steps = config.num_steps(len(pairs))
@@ -106,13 +104,13 @@ def train(encoder: Encoder, pairs: Sequence[Pair], config: TrainConfig, *, progr
             chosen = batch_rows(len(pairs), int(config.batch_size), seed=config.seed, epoch=epoch, batch=number)
             batch = table.batch(chosen)
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout replays whatever came before
-            rate = learning_rate(step, total_steps, config)
+            rate = learning_rate(step, total_steps, config=config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = _forward_backward(encoder, tokens, batch, config, progress)
+            loss = joint.backward(batch)
             norm = float(nn.utils.clip_grad_norm_(encoder.backbone.parameters(), config.max_grad_norm))
             if not math.isfinite(loss + norm):
-                raise NonFiniteLoss(_non_finite(step, rate, config), step=step)
+                raise NonFiniteLoss(_non_finite(step, rate, temperature=config.temperature), step=step)
             optimizer.step()
             optimizer.zero_grad()
 
@@ -141,45 +139,6 @@ def train(encoder: Encoder, pairs: Sequence[Pair], config: TrainConfig, *, progr
     )
 
 
-def _forward_backward(
-    encoder: Encoder, tokens: TokenizedTexts, batch: Batch, config: TrainConfig, progress: Progress
-) -> float:
-    """The batch's loss, with its gradient added to the weights.
-
-    The loss sees the vectors as leaves, and their gradient goes back chunk by chunk: the same numbers as one
-    backward pass, but memory falls as it goes and a wish to stop is heard within a chunk.
-    """
-    parts: list[tuple[NDArray[np.int64], Tensor]] = []
-    for rows in chunks(tokens.lengths[batch.rows], int(config.max_chunk_tokens)):
-        _heed_stop(progress)
-        with autocast(encoder.device, config.precision):
-            parts.append((rows, encoder.embed(tokens, batch.rows[rows])))
-    order = np.concatenate([rows for rows, _ in parts])
-    joined = torch.cat([vectors for _, vectors in parts]).detach()
-    vectors = joined[torch.from_numpy(np.argsort(order)).to(joined.device)].requires_grad_()  # (U, D)
-    loss = _batch_loss(vectors, batch, config)
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert vectors.grad is not None
-    for rows, part in reversed(parts):
-        _heed_stop(progress)
-        part.backward(vectors.grad[torch.from_numpy(rows).to(part.device)])  # type: ignore[no-untyped-call]
-    return loss.item()
-
-
-def _batch_loss(vectors: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
-    anchors, positives, negatives = (
-        vectors[torch.from_numpy(rows).to(vectors.device)] for rows in (batch.anchors, batch.positives, batch.negatives)
-    )
-    return info_nce(
-        anchors,
-        positives,
-        negatives=negatives,
-        temperature=config.temperature,
-        symmetric=config.symmetric,
-        also_positive=torch.from_numpy(batch.also_positive).to(vectors.device),
-    )
-
-
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
@@ -193,15 +152,10 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         determinism.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
-def _heed_stop(progress: Progress) -> None:
-    if progress.stop_requested():
-        raise Stopped("stopped at a chunk's edge; the unfinished step was dropped")
-
-
-def _non_finite(step: int, rate: float, config: TrainConfig) -> str:
+def _non_finite(step: int, rate: float, *, temperature: float) -> str:
     return (
         f"the loss is not a finite number at step {step + 1}; the learning rate was {rate:.2g} and the temperature "
-        f"{config.temperature}: lower the learning rate (2e-5 to 1e-4 is usual)"
+        f"{temperature}: lower the learning rate (2e-5 to 1e-4 is usual)"
     )
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from infonce.config import Side
+
+BLOCK_TEXTS = 512  # 5 to 10 seconds of a small encoder on two cores
 
 
 class TextEncoder(Protocol):
@@ -36,24 +39,33 @@ class CachedEncoder:
         self,
         folder: Path,
         compute: Callable[[Sequence[str], Side], NDArray[np.float32]],
+        *,
         prompt: Callable[[Side], str],
+        on_block: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._folder = folder
         self._compute = compute
         self._prompt = prompt
+        self._on_block = on_block
         self._known = _read_shards(folder)
         self.reused = 0
         self.computed = 0
 
     def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
-        """The unit vectors of `texts`; each distinct text that was unknown is computed once and kept."""
+        """The unit vectors of `texts`; each distinct text that was unknown is computed once and kept.
+
+        Block by block: what was computed before a stop or a crash is there for the next attempt. After each block
+        `on_block(done, total)` tells how many of the unknown texts are done.
+        """
         keys = [hashlib.sha256((self._prompt(side) + text).encode()).digest() for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
-        if missing:
-            vectors = self._compute(list(missing.values()), side)
-            _write_shard(self._folder, list(missing), vectors)
-            self._known.update(zip(missing, vectors, strict=True))
-        self.computed += len(missing)
+        for start in range(0, len(missing), BLOCK_TEXTS):
+            block = dict(islice(missing.items(), start, start + BLOCK_TEXTS))
+            vectors = self._compute(list(block.values()), side)
+            _write_shard(self._folder, list(block), vectors=vectors)
+            self._known.update(zip(block, vectors, strict=True))
+            self.computed += len(block)
+            self._on_block(start + len(block), len(missing))
         self.reused += len(set(keys)) - len(missing)
         return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
 
@@ -73,7 +85,7 @@ def _read_shards(folder: Path) -> dict[bytes, NDArray[np.float32]]:
     return known
 
 
-def _write_shard(folder: Path, keys: list[bytes], vectors: NDArray[np.float32]) -> None:
+def _write_shard(folder: Path, keys: list[bytes], *, vectors: NDArray[np.float32]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32)
     content = save({"keys": rows, "vectors": np.ascontiguousarray(vectors)})

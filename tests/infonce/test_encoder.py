@@ -25,7 +25,7 @@ def test_trained_saved_and_loaded_a_model_gives_the_same_vectors_in_sentence_tra
     base = tiny_model(tmp_path / "base", family)
     encoder = Encoder.load(base, EncoderConfig(prompts=prompts, max_seq_length=24))
     before = encoder.fingerprint()
-    train(encoder, toy_pairs(16), TrainConfig(n_epochs=1, batch_size=8, learning_rate=1e-3), progress=watcher)
+    train(encoder, toy_pairs(16), config=TrainConfig(n_epochs=1, batch_size=8, learning_rate=1e-3), progress=watcher)
     encoder.save(tmp_path / "tuned")
 
     again = Encoder.load(tmp_path / "tuned")

@@ -13,7 +13,7 @@ LENGTHS = [4, 1, 2, 0]
 def test_equals_pooling_each_text_without_its_padding(pooling: Pooling) -> None:
     states = torch.randn(len(LENGTHS), 4, 3, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(4)[None, :] < torch.tensor(LENGTHS)[:, None]
-    pooled = pool(states, mask, pooling)
+    pooled = pool(states, mask, pooling=pooling)
     for row, length in enumerate(LENGTHS):
         real = states[row, :length]
         alone = {

@@ -25,7 +25,7 @@ def test_chunks_hold_every_text_once_longest_first_within_the_budget(lengths: li
 def test_padded_ids_equal_the_tokenizer_text_by_text(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_model(tmp_path / "model"))
     texts = sentences(20)
-    tokens = tokenize(tokenizer, texts, 9)
+    tokens = tokenize(tokenizer, texts, max_length=9)
     rows = np.array([3, 0, 17])
     ids, mask = tokens.padded(rows, pad_id=0)
     for row, line, real in zip(rows, ids, mask, strict=True):

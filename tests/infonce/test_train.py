@@ -22,7 +22,7 @@ CONFIG = TrainConfig(n_epochs=2, batch_size=8, learning_rate=1e-3, **FIXED)
 
 
 def test_training_lowers_the_loss_and_tells_of_every_step(encoder: Encoder, watcher: Watcher) -> None:
-    result = train(encoder, toy_pairs(32), CONFIG, progress=watcher)
+    result = train(encoder, toy_pairs(32), config=CONFIG, progress=watcher)
     assert [record.step for record in watcher.steps] == list(range(1, 9))
     assert watcher.steps[-1].loss < 0.5 * watcher.steps[0].loss
     assert watcher.steps[-1].eta_seconds == 0
@@ -36,7 +36,7 @@ def test_two_runs_end_with_the_same_bits(dropout: float, tmp_path: Path, watcher
     encoders = [tiny_encoder(tmp_path / str(number)) for number in range(2)]
     for encoder in encoders:
         torch.rand(encoder.dimensions)  # a generator moved by others must not matter
-        train(encoder, toy_pairs(24, negatives=2), config, progress=watcher)
+        train(encoder, toy_pairs(24, negatives=2), config=config, progress=watcher)
     assert encoders[0].fingerprint() == encoders[1].fingerprint()
 
 
@@ -46,7 +46,7 @@ def test_a_step_in_chunks_equals_one_undivided_pass(tmp_path: Path, watcher: Wat
     config = TrainConfig(
         n_epochs=1, batch_size=8, learning_rate=1e-2, max_chunk_tokens=16, warmup_ratio=0, max_grad_norm=1e6, **FIXED
     )
-    train(chunked, pairs, config, progress=watcher)
+    train(chunked, pairs, config=config, progress=watcher)
     _plain_step(whole, pairs, config)
     for name, tensor in whole.backbone.state_dict().items():
         torch.testing.assert_close(chunked.backbone.state_dict()[name], tensor, atol=2e-4, rtol=0)
@@ -75,7 +75,7 @@ def _plain_step(encoder: Encoder, pairs: list[Pair], config: TrainConfig) -> Non
 
 def test_known_positives_are_never_pushed_away(tmp_path: Path, watcher: Watcher) -> None:
     same = [Pair(f"red cat {number}", "the one answer") for number in range(8)]
-    train(tiny_encoder(tmp_path / "m"), same, CONFIG, progress=watcher)
+    train(tiny_encoder(tmp_path / "m"), same, config=CONFIG, progress=watcher)
     assert {record.loss for record in watcher.steps} == {0.0}
 
 
@@ -83,7 +83,7 @@ def test_a_wish_to_stop_is_heard_at_the_next_chunk(encoder: Encoder, watcher: Wa
     watcher.stop_after = 3
     config = TrainConfig(n_epochs=1, batch_size=8, max_chunk_tokens=16, **FIXED)
     with pytest.raises(Stopped):
-        train(encoder, toy_pairs(32), config, progress=watcher)
+        train(encoder, toy_pairs(32), config=config, progress=watcher)
     assert watcher.steps == []
     assert watcher.asked == 4
 
@@ -92,21 +92,21 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_spares_the_weights(enco
     with torch.no_grad():
         next(encoder.backbone.parameters()).mul_(1e38)
     with pytest.raises(NonFiniteLoss, match="lower the learning rate") as caught:
-        train(encoder, toy_pairs(16), CONFIG, progress=watcher)
+        train(encoder, toy_pairs(16), config=CONFIG, progress=watcher)
     assert caught.value.step == 0
     assert all(torch.isfinite(tensor).all() for tensor in encoder.backbone.parameters())
 
 
 def test_too_few_pairs_are_refused_with_numbers(encoder: Encoder, watcher: Watcher) -> None:
     with pytest.raises(ConfigError, match="batch_size is 8 and there are 5 pairs"):
-        train(encoder, toy_pairs(5), CONFIG, progress=watcher)
+        train(encoder, toy_pairs(5), config=CONFIG, progress=watcher)
     with pytest.raises(ConfigError, match="there are 1 training pairs"):
-        train(encoder, toy_pairs(1), TrainConfig(), progress=watcher)
+        train(encoder, toy_pairs(1), config=TrainConfig(), progress=watcher)
 
 
 def test_the_rate_climbs_linearly_and_falls_to_nearly_nothing() -> None:
     config = TrainConfig(learning_rate=1.0e-2, warmup_ratio=0.2)
-    rates = [learning_rate(step, 100, config) for step in range(100)]
+    rates = [learning_rate(step, 100, config=config) for step in range(100)]
     assert np.argmax(rates) == 20
     assert rates[20] == pytest.approx(1e-2)
     assert rates[-1] == pytest.approx(1e-2 / 80)
@@ -114,7 +114,7 @@ def test_the_rate_climbs_linearly_and_falls_to_nearly_nothing() -> None:
 
 
 def test_auto_measures_and_reports_what_decided(encoder: Encoder, watcher: Watcher) -> None:
-    result = train(encoder, toy_pairs(16), TrainConfig(), progress=watcher)
+    result = train(encoder, toy_pairs(16), config=TrainConfig(), progress=watcher)
     choice = result.choice
     assert result.config.precision is choice.precision is not Precision.AUTO
     assert result.config.attention is choice.attention is not Attention.AUTO
@@ -128,6 +128,6 @@ def test_an_attention_that_the_model_lacks_is_refused_and_auto_takes_the_other(
 ) -> None:
     encoder = tiny_encoder(tmp_path / "m", "mpnet")
     with pytest.raises(ConfigError, match="use 'eager'"):
-        train(encoder, toy_pairs(8), CONFIG, progress=watcher)
-    result = train(encoder, toy_pairs(8), TrainConfig(n_epochs=1), progress=watcher)
+        train(encoder, toy_pairs(8), config=CONFIG, progress=watcher)
+    result = train(encoder, toy_pairs(8), config=TrainConfig(n_epochs=1), progress=watcher)
     assert result.config.attention is Attention.PLAIN

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from infonce.config import Side
-from infonce.vectors import CachedEncoder
+from infonce.errors import Stopped
+from infonce.vectors import BLOCK_TEXTS, CachedEncoder
 
 
 class Counting:
@@ -20,7 +22,7 @@ class Counting:
         return np.array([[len(text), side is Side.QUERY] for text in texts], dtype=np.float32)
 
     def cached(self, folder: Path, prompt: str = "") -> CachedEncoder:
-        return CachedEncoder(folder, self.compute, lambda side: prompt if side is Side.QUERY else "")
+        return CachedEncoder(folder, self.compute, prompt=lambda side: prompt if side is Side.QUERY else "")
 
 
 def test_each_text_is_computed_once_and_the_next_process_finds_it(tmp_path: Path) -> None:
@@ -54,3 +56,22 @@ def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
 
 def test_no_texts_give_no_vectors(tmp_path: Path) -> None:
     assert len(Counting().cached(tmp_path).encode([], side=Side.DOCUMENT)) == 0
+
+
+def test_what_was_computed_before_a_stop_is_kept_and_progress_is_told(tmp_path: Path) -> None:
+    counting, told = Counting(), []
+    texts = [f"text {number}" for number in range(BLOCK_TEXTS * 2 + 3)]
+
+    def stops(texts: Sequence[str], side: Side) -> np.ndarray:
+        if len(counting.asked) >= BLOCK_TEXTS:
+            raise Stopped("stopped")
+        return counting.compute(texts, side)
+
+    with pytest.raises(Stopped):
+        CachedEncoder(tmp_path, stops, prompt=lambda side: "").encode(texts, side=Side.DOCUMENT)
+    again = CachedEncoder(
+        tmp_path, counting.compute, prompt=lambda side: "", on_block=lambda done, total: told.append((done, total))
+    )
+    again.encode(texts, side=Side.DOCUMENT)
+    assert counting.asked == texts
+    assert told == [(BLOCK_TEXTS, BLOCK_TEXTS + 3), (BLOCK_TEXTS + 3, BLOCK_TEXTS + 3)]

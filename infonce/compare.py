@@ -1,0 +1,120 @@
+"""Two models on the same queries: is the one better, or was it luck?
+
+The percentile bootstrap over queries (Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13), paired,
+as Sakai 2006 ("Evaluating Evaluation Metrics based on the Bootstrap") and Smucker, Allan & Carterette 2007
+("A Comparison of Statistical Significance Tests for Information Retrieval Evaluation") use it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infonce.config import check_whole
+from infonce.errors import ConfigError
+
+NUM_RESAMPLES: Final = 10_000
+CONFIDENCE: Final = 0.95
+MIN_QUERIES: Final = 6
+"""With five, even five wins out of five come by luck once in sixteen (two-sided sign test), above 1 in 20."""
+_MAX_DRAWS: Final = 1_000_000  # 8 MB of indices at once
+
+
+class Verdict(StrEnum):
+    """What the interval of the mean difference allows to say of the tuned model."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The tuned model against its base; `low` and `high` bound the mean difference with 95 % confidence."""
+
+    metric: str
+    num_queries: int
+    mean_base: float
+    mean_tuned: float
+    delta: float
+    low: float
+    high: float
+    wins: int
+    losses: int
+    ties: int
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"verdict": self.verdict.value}
+
+
+def compare(
+    base: Mapping[str, Mapping[str, float]],
+    tuned: Mapping[str, Mapping[str, float]],
+    *,
+    metric: str = "ndcg@10",
+    seed: int = 42,
+) -> Comparison:
+    """The tuned model's gain over its base, from the values of each query; both as `metrics.evaluate_run` gives them.
+
+    Raises:
+        ConfigError: the two do not hold the same queries, or lack the metric.
+    """
+    check_whole("seed", seed, low=0, high=2**53)
+    _check_comparable(base, tuned, metric=metric)
+    queries = sorted(base)  # so that the draws do not depend on the order of a mapping
+    before = np.array([base[query][metric] for query in queries])
+    after = np.array([tuned[query][metric] for query in queries])
+    gains = after - before
+    low, high = _interval(gains, seed)
+    return Comparison(
+        metric=metric,
+        num_queries=len(queries),
+        mean_base=float(before.mean()),
+        mean_tuned=float(after.mean()),
+        delta=float(gains.mean()),
+        low=low,
+        high=high,
+        wins=int((gains > 0).sum()),
+        losses=int((gains < 0).sum()),
+        ties=int((gains == 0).sum()),
+        verdict=_verdict(low, high, num_queries=len(queries)),
+    )
+
+
+def _check_comparable(
+    base: Mapping[str, Mapping[str, float]], tuned: Mapping[str, Mapping[str, float]], *, metric: str
+) -> None:
+    if not base or base.keys() != tuned.keys():
+        shared = len(base.keys() & tuned.keys())
+        message = f"base was measured on {len(base)} queries, tuned on {len(tuned)}, {shared} of them shared"
+        raise ConfigError(f"{message}; measure both on the same queries, at least one", param="evaluation")
+    for values in (*base.values(), *tuned.values()):
+        if metric not in values:
+            raise ConfigError(f"{metric} was not measured; known are {', '.join(values)}", param="metric")
+
+
+def _interval(gains: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """The percentile interval of the mean of `gains`, resampled with replacement."""
+    generator = np.random.default_rng(seed)
+    num_gains = len(gains)
+    chunk = max(1, _MAX_DRAWS // num_gains)
+    means = np.empty(NUM_RESAMPLES)
+    for start in range(0, NUM_RESAMPLES, chunk):
+        size = min(chunk, NUM_RESAMPLES - start)
+        drawn = generator.integers(0, num_gains, size=(size, num_gains))
+        means[start : start + size] = gains[drawn].mean(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _verdict(low: float, high: float, *, num_queries: int) -> Verdict:
+    if num_queries < MIN_QUERIES:
+        return Verdict.INCONCLUSIVE
+    if low > 0:
+        return Verdict.BETTER
+    return Verdict.WORSE if high < 0 else Verdict.INCONCLUSIVE
