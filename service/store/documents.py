@@ -1,0 +1,103 @@
+"""The documents of collections: texts and vectors are kept, so that an index can always be built again.
+
+Every write gets the next sequence number of its collection; the watermark is the newest number given.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.store.database import Tx, insert
+from service.store.errors import Conflict, NotFound
+from service.store.records import CollectionRecord, DocumentRecord
+from service.store.tables import collections, record_of, versions
+from service.store.tables import documents as table
+
+_BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit
+_FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewDocument:
+    """A document as it is written: a text that the server embeds, or a vector that is used as it is."""
+
+    id: str
+    text: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    vector: bytes | None = None
+    """Little-endian float32, unit length."""
+
+
+def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocument]) -> int:
+    """All of these documents are stored, in place of those with the same ids; returns the watermark.
+
+    Raises:
+        Conflict: an id stands in the call twice (`duplicate_id`).
+        NotFound: the collection does not exist.
+    """
+    twice = [id for id, count in Counter(document.id for document in documents).items() if count > 1]
+    if twice:
+        raise Conflict(
+            "duplicate_id", f"The document id {twice[0]!r} is given more than once; send each id once a call"
+        )
+    reserve = sa.update(collections).where(collections.c.id == collection.id)
+    reserve = reserve.values(watermark=collections.c.watermark + len(documents))
+    watermark = tx.execute(reserve.returning(collections.c.watermark)).scalar_one_or_none()
+    if watermark is None:
+        raise NotFound("collection", collection.id)
+    first = watermark - len(documents) + 1
+    rows = [{"collection_id": collection.id, "sequence": first + i, **asdict(d)} for i, d in enumerate(documents)]
+    if rows:
+        tx.execute(_upsert_statement(tx), rows)
+    return int(watermark)
+
+
+def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, DocumentRecord]:
+    """Those of the documents that exist, by id."""
+    wanted = list(dict.fromkeys(ids))
+    found: dict[str, DocumentRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        some = wanted[start : start + _BATCH]
+        query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id, table.c.id.in_(some))
+        found |= {row.id: record_of(DocumentRecord, row) for row in tx.execute(query)}
+    return found
+
+
+def count(tx: Tx, collection_id: str) -> int:
+    """How many documents the collection has."""
+    return _count(tx, table.c.collection_id == collection_id)
+
+
+def pending(tx: Tx, collection: CollectionRecord) -> int:
+    """How many documents were written after the active version's watermark, and cannot be found as they are now."""
+    searchable = 0
+    if collection.active_version is not None:
+        query = sa.select(versions.c.watermark).where(versions.c.id == collection.active_version)
+        searchable = tx.execute(query).scalar_one()
+    return _count(tx, sa.and_(table.c.collection_id == collection.id, table.c.sequence > searchable))
+
+
+def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:
+    """The documents written up to the watermark, in the order of their writing; few are in memory at a time."""
+    last = 0
+    while True:
+        query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id)
+        query = query.where(table.c.sequence > last, table.c.sequence <= watermark)
+        rows = tx.execute(query.order_by(table.c.sequence).limit(_BATCH)).all()
+        if not rows:
+            return
+        yield from (record_of(DocumentRecord, row) for row in rows)
+        last = rows[-1].sequence
+
+
+def _upsert_statement(tx: Tx) -> sa.Insert:
+    statement = insert(tx, table)
+    replaced = {name: statement.excluded[name] for name in ("text", "metadata", "vector", "sequence")}
+    return statement.on_conflict_do_update(index_elements=["collection_id", "id"], set_=replaced)
+
+
+def _count(tx: Tx, condition: sa.ColumnElement[bool]) -> int:
+    return tx.execute(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one()

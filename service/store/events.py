@@ -1,0 +1,50 @@
+"""What happened to a job, in order: rows that are only ever added, in the transaction of the change they tell of."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.store.database import Tx
+from service.store.errors import BadCursor
+from service.store.records import EventRecord, Page
+from service.store.tables import job_events, record_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEvent:
+    """An event that has no id yet."""
+
+    job_id: str
+    attempt: int
+    at: float
+    level: str = "info"
+    type: str
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def append(tx: Tx, event: NewEvent) -> None:
+    """The event stands behind all earlier ones of its job.
+
+    It is not fenced by itself: a worker appends only in a transaction whose heartbeat was accepted.
+    """
+    tx.execute(sa.insert(job_events).values(asdict(event)))
+
+
+def page(tx: Tx, job_id: str, *, page: Page) -> tuple[list[EventRecord], bool]:
+    """A window of the job's events, and whether more follow; the cursor is an event's id as text.
+
+    Raises:
+        BadCursor: `page.after` is no event's id.
+    """
+    query = sa.select(job_events).where(job_events.c.job_id == job_id)
+    if page.after is not None:
+        if not (page.after.isascii() and page.after.isdecimal() and len(page.after) <= 15):
+            raise BadCursor(page.after)
+        after = int(page.after)
+        query = query.where(job_events.c.id < after if page.descending else job_events.c.id > after)
+    order = job_events.c.id.desc() if page.descending else job_events.c.id.asc()
+    rows = list(tx.execute(query.order_by(order).limit(page.limit + 1)))
+    return [record_of(EventRecord, row) for row in rows[: page.limit]], len(rows) > page.limit

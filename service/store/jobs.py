@@ -1,0 +1,269 @@
+"""The job's row, from submission to its end.
+
+The attempt number fences: whatever is written after a claim names the attempt that writes it, and a row that has moved
+on refuses. The clock decides nothing but when a silent owner is given up (`sweep.py`). Terminal states never change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from service.store import events, files
+from service.store.database import Tx
+from service.store.errors import Conflict, InvalidValue, NotFound
+from service.store.events import NewEvent
+from service.store.paging import window
+from service.store.queue import QUEUE_OF, kinds_of
+from service.store.records import JobError, JobKind, JobRecord, JobStatus, Page, Phase
+from service.store.tables import jobs, plain_text, record_of, values_of
+
+LEASE_SECONDS: Final = 60.0
+BACKOFF_SECONDS: Final = (2.0, 10.0, 30.0)
+"""How long a job waits after its first, second, further loss: a sick machine should not eat it at once."""
+
+_UPDATABLE = frozenset({"phase", "progress", "resolved"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """The answer to a sign of life that was accepted."""
+
+    cancel_requested: bool
+
+
+def insert(tx: Tx, job: JobRecord) -> None:
+    """The job waits; every file that its spec names exists and stays until the job has ended.
+
+    Raises:
+        NotFound: a file does not exist in the job's project.
+    """
+    files.hold(tx, job.project, ids=files.named_in(job.spec))
+    error = None if job.error is None else asdict(job.error)
+    tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))
+    _tell(tx, job, at=job.created_at, type="submitted", message=f"The {job.kind} job was submitted.")
+
+
+def get(tx: Tx, project: str, *, id: str) -> JobRecord:
+    """The job.
+
+    Raises:
+        NotFound: the project has no such job.
+    """
+    row = tx.execute(_one(project, id)).one_or_none()
+    if row is None:
+        raise NotFound("job", id)
+    return _record(row)
+
+
+def page(
+    tx: Tx, project: str, *, kinds: Sequence[JobKind], page: Page, metadata: Mapping[str, str] | None = None
+) -> tuple[list[JobRecord], bool]:
+    """A window of the project's jobs of these kinds with all of this metadata, and whether more follow.
+
+    Raises:
+        BadCursor: `page.after` is not in the list.
+    """
+    query = sa.select(jobs).where(jobs.c.project == project, jobs.c.kind.in_(kinds))
+    for key, value in (metadata or {}).items():
+        query = query.where(_metadata_has(tx, key, value=value))
+    rows, more = window(tx, query, table=jobs, page=page)
+    return [_record(row) for row in rows], more
+
+
+def queue_position(tx: Tx, job: JobRecord) -> int | None:
+    """How many-th in its queue, from 1, or None if it does not wait.
+
+    An estimate: that a project with fewer running jobs goes first is left out, for it changes with every claim.
+    """
+    if job.status is not JobStatus.QUEUED:
+        return None
+    older = sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(sa.literal(job.created_at), sa.literal(job.id))
+    ahead = sa.or_(jobs.c.priority > job.priority, sa.and_(jobs.c.priority == job.priority, older))
+    waiting = sa.and_(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds_of(QUEUE_OF[job.kind])))
+    return 1 + tx.execute(sa.select(sa.func.count()).select_from(jobs).where(waiting, ahead)).scalar_one()
+
+
+def queued_twin(tx: Tx, kind: JobKind, *, subject: str) -> JobRecord | None:
+    """A job of that kind on that subject that still waits, and goes on waiting until this transaction ends."""
+    query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status == JobStatus.QUEUED, jobs.c.kind == kind)
+    row = tx.execute(query.order_by(jobs.c.created_at).limit(1).with_for_update()).one_or_none()
+    return None if row is None else _record(row)
+
+
+def claim(tx: Tx, queue: str, *, owner: str, now: float) -> JobRecord | None:
+    """The best waiting job of the queue runs under `owner` with a new attempt number and a lease of 60 s.
+
+    Best: highest priority, then the project with the fewest running jobs, then the oldest. No job is claimed twice.
+    """
+    best, other = jobs.alias("best"), jobs.alias("other")
+    running = sa.select(sa.func.count()).where(other.c.project == best.c.project, other.c.status == JobStatus.RUNNING)
+    choice = (
+        sa.select(best.c.id)
+        .where(best.c.status == JobStatus.QUEUED, best.c.kind.in_(kinds_of(queue)), best.c.run_after <= now)
+        .order_by(best.c.priority.desc(), running.scalar_subquery(), best.c.created_at, best.c.id)
+        .limit(1)
+        .with_for_update(of=best, skip_locked=True)  # SQLite has one writer at a time and no such clause
+    )
+    taken = {"attempt": jobs.c.attempt + 1, "lease_owner": owner, "lease_until": now + LEASE_SECONDS}
+    statement = (
+        sa.update(jobs)
+        .where(jobs.c.id == choice.scalar_subquery(), jobs.c.status == JobStatus.QUEUED)
+        .values(status=JobStatus.RUNNING, phase=Phase.LOADING, **taken)
+        .values(started_at=sa.func.coalesce(jobs.c.started_at, now), doorbell_at=None)
+        .returning(*jobs.c)
+    )
+    row = tx.execute(statement).one_or_none()
+    if row is None:
+        return None
+    job = _record(row)
+    _tell(tx, job, at=now, type="claimed", message=f"Attempt {job.attempt} began.", data={"owner": owner})
+    return job
+
+
+def heartbeat(tx: Tx, id: str, *, attempt: int, now: float, update: Mapping[str, Any]) -> Heartbeat | None:
+    """The lease counts for another 60 s and the values of `update` (phase, progress, resolved) replace the old ones.
+
+    None if the attempt is fenced: another one may run. An expired lease that nobody reaped yet is renewed, so that an
+    outage of the database costs no running job. A new phase is an event.
+    """
+    if unknown := set(update) - _UPDATABLE:
+        raise InvalidValue(f"A heartbeat cannot change {', '.join(sorted(unknown))}")
+    fence = _fence(id, attempt)
+    before = tx.execute(sa.select(jobs.c.phase).where(fence).with_for_update()).scalar_one_or_none()
+    beat = sa.update(jobs).where(fence).values(lease_until=now + LEASE_SECONDS, **update)
+    cancel_requested = tx.execute(beat.returning(jobs.c.cancel_requested)).scalar_one_or_none()
+    if cancel_requested is None:
+        return None
+    phase = update.get("phase", before)
+    if phase != before:
+        change = NewEvent(job_id=id, attempt=attempt, at=now, type="phase", message=f"{phase}", data={"phase": phase})
+        events.append(tx, change)
+    return Heartbeat(cancel_requested=cancel_requested)
+
+
+def succeed(tx: Tx, id: str, *, attempt: int, now: float, result: Mapping[str, Any]) -> bool:
+    """The job has succeeded with this result; False if the attempt is fenced and nothing may be published.
+
+    After a commit whose answer was lost, False may mean that it was applied: `get` then shows the attempt's own end.
+    """
+    event = NewEvent(job_id=id, attempt=attempt, at=now, type="finished", message="The job succeeded.")
+    return _move(tx, event, values={"status": JobStatus.SUCCEEDED, "finished_at": now, "result": result})
+
+
+def fail(tx: Tx, id: str, *, attempt: int, now: float, error: JobError) -> bool:
+    """The job has failed for good with this error; False if the attempt is fenced."""
+    event = NewEvent(
+        job_id=id,
+        attempt=attempt,
+        at=now,
+        level="error",
+        type="failed",
+        message=error.message,
+        data={"code": error.code},
+    )
+    return _move(tx, event, values={"status": JobStatus.FAILED, "finished_at": now, "error": asdict(error)})
+
+
+def cancelled(tx: Tx, id: str, *, attempt: int, now: float) -> bool:
+    """The running job has ended as cancelled; False if the attempt is fenced."""
+    event = NewEvent(job_id=id, attempt=attempt, at=now, type="cancelled", message="The job was cancelled as it ran.")
+    return _move(tx, event, values={"status": JobStatus.CANCELLED, "finished_at": now})
+
+
+def release(tx: Tx, id: str, *, attempt: int, now: float, lost: bool, reason: str) -> JobStatus | None:
+    """The job waits again, or has ended: `cancelled` if that was asked for, `failed` at its last allowed loss.
+
+    A lost attempt (crash, silent worker) counts and is repeated after a pause; a drained one does not. None if fenced.
+    """
+    row = tx.execute(sa.select(jobs).where(_fence(id, attempt)).with_for_update()).one_or_none()
+    if row is None:
+        return None
+    job = _record(row)
+    losses = job.losses + lost
+    if job.cancel_requested:
+        cancelled(tx, id, attempt=attempt, now=now)
+        return JobStatus.CANCELLED
+    if lost and losses >= job.max_losses:
+        tx.execute(sa.update(jobs).where(_fence(id, attempt)).values(losses=losses))
+        message = f"{losses} attempts were lost, the last one because: {reason}. Find the cause, then submit it again."
+        fail(tx, id, attempt=attempt, now=now, error=JobError(code="worker_lost", message=message, retryable=True))
+        return JobStatus.FAILED
+    pause = BACKOFF_SECONDS[min(losses, len(BACKOFF_SECONDS)) - 1] if lost else 0.0
+    event = NewEvent(
+        job_id=id,
+        attempt=attempt,
+        at=now,
+        level="warn" if lost else "info",
+        type="released",
+        message=reason,
+        data={"losses": losses},
+    )
+    again = {"status": JobStatus.QUEUED, "phase": Phase.WAITING, "run_after": now + pause}
+    _move(tx, event, values={**again, "losses": losses})
+    return JobStatus.QUEUED
+
+
+def request_cancel(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
+    """A waiting job is cancelled, a running one is asked to stop (its next heartbeat hears it), a cancelled one stays.
+
+    Raises:
+        NotFound: the project has no such job.
+        Conflict: it has succeeded or failed (`job_terminal`).
+    """
+    row = tx.execute(_one(project, id).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound("job", id)
+    job = _record(row)
+    if job.status is JobStatus.QUEUED:
+        ended = {"status": JobStatus.CANCELLED, "finished_at": now, "cancel_requested": True}
+        tx.execute(_one_update(job).values(ended))
+        _tell(tx, job, at=now, type="cancelled", message="The job was cancelled before it ran.")
+    elif job.status is JobStatus.RUNNING and not job.cancel_requested:
+        tx.execute(_one_update(job).values(cancel_requested=True))
+        _tell(tx, job, at=now, type="cancel_requested", message="The job was asked to stop.")
+    elif job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+        raise Conflict("job_terminal", f"The job has {job.status} already and cannot be cancelled")
+    return get(tx, project, id=id)
+
+
+def _move(tx: Tx, event: NewEvent, *, values: Mapping[str, Any]) -> bool:
+    """The running job gave up its lease and has these values, and the event says so; False if fenced."""
+    fence = _fence(event.job_id, event.attempt)
+    moved = tx.execute(sa.update(jobs).where(fence).values(lease_owner=None, lease_until=None, **values)).rowcount == 1
+    if moved:
+        events.append(tx, event)
+    return moved
+
+
+def _fence(id: str, attempt: int) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.id == id, jobs.c.attempt == attempt, jobs.c.status == JobStatus.RUNNING)
+
+
+def _one(project: str, id: str) -> sa.Select[Any]:
+    return sa.select(jobs).where(jobs.c.project == project, jobs.c.id == id)
+
+
+def _one_update(job: JobRecord) -> sa.Update:
+    """Of this very state of the job: another one refuses."""
+    return sa.update(jobs).where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.attempt == job.attempt)
+
+
+def _record(row: sa.Row[Any]) -> JobRecord:
+    job = record_of(JobRecord, row)
+    return job if row.error is None else replace(job, error=JobError(**row.error))
+
+
+def _tell(tx: Tx, job: JobRecord, *, at: float, type: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+    events.append(tx, NewEvent(job_id=job.id, attempt=job.attempt, at=at, type=type, message=message, data=data or {}))
+
+
+def _metadata_has(tx: Tx, key: str, *, value: str) -> sa.ColumnElement[bool]:
+    key, value = plain_text(key), plain_text(value)
+    if tx.dialect.name == "postgresql":
+        found: sa.ColumnElement[str] = sa.cast(jobs.c.metadata, JSONB)[key].astext
+        return found == value
+    pair = sa.func.json_each(jobs.c.metadata).table_valued("key", "value")
+    return sa.exists(sa.select(1).select_from(pair).where(pair.c.key == key, pair.c.value == value))

@@ -1,0 +1,12 @@
+"""Alembic's entry: runs the steps on the connection, and in the transaction, that `database.migrate` opened."""
+
+from alembic import context
+
+from service.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite cannot alter a table in place
+)
+context.run_migrations()

@@ -1,0 +1,28 @@
+"""One window of a list, by cursor: the id of the element after which it begins."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.store.database import Tx
+from service.store.errors import BadCursor
+from service.store.records import Page
+
+
+def window(tx: Tx, query: sa.Select[Any], *, table: sa.Table, page: Page) -> tuple[list[sa.Row[Any]], bool]:
+    """At most `page.limit` rows of the query in creation order or its reverse, and whether more follow.
+
+    Raises:
+        BadCursor: `page.after` is not in the list.
+    """
+    order = (table.c.created_at, table.c.id)
+    if page.after is not None:
+        anchor = tx.execute(query.where(table.c.id == page.after)).one_or_none()
+        if anchor is None:
+            raise BadCursor(page.after)
+        mark = sa.tuple_(sa.literal(anchor.created_at, sa.Double()), sa.literal(anchor.id, table.c.id.type))
+        place = sa.tuple_(*order)
+        query = query.where(place < mark if page.descending else place > mark)
+    query = query.order_by(*(column.desc() if page.descending else column.asc() for column in order))
+    rows = list(tx.execute(query.limit(page.limit + 1)))
+    return rows[: page.limit], len(rows) > page.limit

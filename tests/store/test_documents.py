@@ -1,0 +1,127 @@
+import random
+from collections.abc import Callable
+
+import pytest
+
+from service.store import catalog, documents, jobs
+from service.store.database import Database
+from service.store.documents import NewDocument
+from service.store.errors import Conflict, InvalidValue, NotFound
+from service.store.records import CollectionRecord, JobRecord, VersionRecord
+
+MakeCollection = Callable[..., CollectionRecord]
+
+
+@pytest.fixture
+def collection(database: Database, make_collection: MakeCollection) -> CollectionRecord:
+    collection = make_collection()
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+    return collection
+
+
+def text(id: str, text: str = "t") -> NewDocument:
+    return NewDocument(id=id, text=text)
+
+
+def test_a_document_reads_back_as_it_was_written(database: Database, collection: CollectionRecord) -> None:
+    new = [NewDocument(id="a", text="ä 日本", metadata={"n": [1, None]}), NewDocument(id="b", vector=b"\x00\xff" * 4)]
+    with database.write() as tx:
+        assert documents.upsert(tx, collection, documents=new) == 2
+        found = documents.by_ids(tx, collection.id, ids=["b", "a", "a", "unknown"])
+    assert {(d.id, d.text, d.vector, d.sequence) for d in found.values()} == {
+        ("a", "ä 日本", None, 1),
+        ("b", None, b"\x00\xff" * 4, 2),
+    }
+    assert found["a"].metadata == {"n": [1, None]}
+
+
+def test_any_writes_leave_what_a_dictionary_would_hold(database: Database, collection: CollectionRecord) -> None:
+    draw = random.Random(0)
+    expected: dict[str, str] = {}
+    with database.write() as tx:
+        for call in range(20):
+            ids = draw.sample(range(50), draw.randrange(0, 20))
+            documents.upsert(tx, collection, documents=[text(f"d{i}", f"{call}:{i}") for i in ids])
+            for i in ids:
+                expected.pop(f"d{i}", None)  # written again: it moves to the end
+                expected[f"d{i}"] = f"{call}:{i}"
+        mark = catalog.get_collection(tx, "default", name="faq").watermark
+        stored = list(documents.iterate(tx, collection.id, watermark=mark))
+        assert documents.count(tx, collection.id) == len(expected)
+    assert [(d.id, d.text) for d in stored] == list(expected.items())
+    sequences = [d.sequence for d in stored]
+    assert sequences == sorted(set(sequences))
+
+
+def test_two_thousand_documents_come_back_in_order_and_in_part(
+    database: Database, collection: CollectionRecord
+) -> None:
+    new = [text(f"d{i}") for i in range(2001)]
+    with database.write() as tx:
+        assert documents.upsert(tx, collection, documents=new) == 2001
+    with database.read() as tx:
+        ids = [d.id for d in documents.iterate(tx, collection.id, watermark=2001)]
+        assert ids == [d.id for d in new]
+        assert [d.id for d in documents.iterate(tx, collection.id, watermark=1500)] == ids[:1500]
+        assert set(documents.by_ids(tx, collection.id, ids=ids)) == set(ids)
+
+
+def test_an_id_twice_in_one_call_is_refused_by_name(database: Database, collection: CollectionRecord) -> None:
+    with database.write() as tx:
+        with pytest.raises(Conflict, match="'b'") as caught:
+            documents.upsert(tx, collection, documents=[text("a"), text("b"), text("b")])
+        assert documents.count(tx, collection.id) == 0
+    assert caught.value.code == "duplicate_id"
+
+
+def test_a_refused_document_leaves_nothing_of_its_call(database: Database, collection: CollectionRecord) -> None:
+    with pytest.raises(InvalidValue), database.write() as tx:
+        documents.upsert(tx, collection, documents=[text("a"), text("b", "nul \x00")])
+    with database.read() as tx:
+        assert documents.count(tx, collection.id) == 0
+        assert catalog.get_collection(tx, "default", name="faq").watermark == 0
+
+
+def test_collections_do_not_see_each_others_documents(
+    database: Database, collection: CollectionRecord, make_collection: MakeCollection
+) -> None:
+    other = make_collection(name="other")
+    with database.write() as tx:
+        catalog.insert_collection(tx, other)
+        documents.upsert(tx, collection, documents=[text("a"), text("b")])
+        documents.upsert(tx, other, documents=[text("a", "mine")])
+        assert documents.by_ids(tx, other.id, ids=["a", "b"])["a"].text == "mine"
+        assert (documents.count(tx, collection.id), documents.count(tx, other.id)) == (2, 1)
+
+
+def test_documents_of_no_collection_are_refused(database: Database, make_collection: MakeCollection) -> None:
+    with database.write() as tx, pytest.raises(NotFound, match="collection"):
+        documents.upsert(tx, make_collection(), documents=[text("a")])
+
+
+def test_pending_counts_what_the_active_version_does_not_hold(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    job = make_job()
+    version = VersionRecord(
+        id="ver-1",
+        collection_id=collection.id,
+        created_at=1.0,
+        model=None,
+        fingerprint=None,
+        dimension=2,
+        count=2,
+        watermark=2,
+        folder="ver-1",
+        job_id=job.id,
+    )
+    with database.write() as tx:
+        jobs.insert(tx, job)
+        documents.upsert(tx, collection, documents=[text("a"), text("b")])
+        assert documents.pending(tx, collection) == 2
+        catalog.insert_version_and_activate(tx, version)
+        now = catalog.get_collection(tx, "default", name="faq")
+        assert documents.pending(tx, now) == 0
+        documents.upsert(tx, now, documents=[text("b", "new"), text("c")])
+        assert documents.pending(tx, now) == 2

@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from service.store import records, tables
+from service.store.database import MIGRATIONS, Database, migrate
+from service.store.errors import SchemaMismatch
+
+RECORD_OF = {
+    "jobs": records.JobRecord,
+    "job_events": records.EventRecord,
+    "files": records.FileRecord,
+    "models": records.ModelRecord,
+    "collections": records.CollectionRecord,
+    "versions": records.VersionRecord,
+    "api_keys": records.KeyRecord,
+}
+
+
+def shape(tx: sa.Connection) -> dict[str, Any]:
+    """All that a database knows of its tables, but for their order."""
+    inspector = sa.inspect(tx)
+    return {
+        name: [
+            [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(name)],
+            inspector.get_pk_constraint(name)["constrained_columns"],
+            sorted((i["name"], i["column_names"], i["unique"]) for i in inspector.get_indexes(name)),
+            sorted((u["name"], u["column_names"]) for u in inspector.get_unique_constraints(name)),
+            sorted((f["constrained_columns"], f["referred_table"]) for f in inspector.get_foreign_keys(name)),
+        ]
+        for name in inspector.get_table_names()
+        if name != "alembic_version"
+    }
+
+
+def test_the_migrations_make_exactly_the_tables(database: Database) -> None:
+    with database.write() as tx:
+        assert compare_metadata(MigrationContext.configure(tx, opts={"compare_type": True}), tables.metadata) == []
+        migrated = shape(tx)
+        tables.metadata.drop_all(tx)
+        tables.metadata.create_all(tx)
+        assert shape(tx) == migrated
+
+
+@pytest.mark.parametrize("name", RECORD_OF)
+def test_a_table_has_its_records_fields(name: str) -> None:
+    columns = set(tables.metadata.tables[name].columns.keys())
+    assert columns == {field.name for field in fields(RECORD_OF[name])}
+
+
+def test_the_code_knows_the_newest_step_and_the_history_is_one_line() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [tables.SCHEMA_VERSION]
+
+
+def test_the_last_step_can_be_undone_and_done_again(url: str) -> None:
+    from alembic import command
+
+    database = Database.open(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.write() as tx:
+        before = shape(tx)
+        config.attributes["connection"] = tx
+        command.downgrade(config, "-1")
+    with database.read() as tx:
+        assert shape(tx) == {}
+    migrate(url)
+    with database.read() as tx:
+        assert shape(tx) == before
+    database.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_two_migrations_at_once_make_one_schema(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    if backend == "postgres":
+        request.getfixturevalue("postgres_command")("CREATE DATABASE fresh")
+        url = request.getfixturevalue("postgres")("fresh")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(migrate, [url] * 4))
+    Database.open(url).close()
+
+
+def test_another_schema_is_refused_with_the_remedy(url: str) -> None:
+    database = Database.open(url)
+    with database.write() as tx:
+        tx.execute(sa.text("UPDATE alembic_version SET version_num = 'other'"))
+    database.close()
+    with pytest.raises(SchemaMismatch, match="run `infonce migrate`"):
+        Database.open(url)
+    with pytest.raises(SchemaMismatch, match="update this program"):
+        migrate(url)
+
+
+def test_an_empty_database_is_refused_with_the_remedy(
+    postgres: Callable[[str], str], postgres_command: Callable[[str], None]
+) -> None:
+    postgres_command("CREATE DATABASE hollow")
+    with pytest.raises(SchemaMismatch, match="schema none"):
+        Database.open(postgres("hollow"))
