@@ -1,0 +1,114 @@
+"""Puts the gateway together: which part knows which, and nothing else."""
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from service import problems
+from service.broker import BrokerHealth
+from service.dependencies import Wiring
+from service.embedder import Embedder, Loader, encoder_loader
+from service.errors import StartRefused
+from service.model_lookup import ModelLookup
+from service.routes import collections, docs, embeddings, files, health, jobs, models
+from service.search import Search
+from service.settings import GatewaySettings
+from service.store import keys
+from service.store.artifacts import Artifacts
+from service.store.database import Database
+from service.store.queue import Doorbell
+from service.store.sweep import Sweep
+
+PARTS_EXPIRE_SECONDS = 24 * 3600.0
+_SWEEP_ENDS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seams:
+    """What a test replaces; None is the real thing."""
+
+    ring: Callable[[str, str], None] | None = None
+    ping: Callable[[], bool] | None = None
+    load: Loader | None = None
+    clock: Callable[[], float] = time.time
+
+
+def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
+    """The gateway, ready to be served; its sweep runs while it is.
+
+    Raises:
+        StartRefused: another machine could connect and no key exists.
+        StoreError: database or artifact folder cannot be used.
+    """
+    parts = _wire(settings, seams)
+    app = FastAPI(
+        title="infonce",
+        version="0.1.0",
+        description="Fine-tune embedding models with InfoNCE, and serve what they find.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.wiring = parts
+    problems.install(app)
+    for module in (files, jobs, models, embeddings, collections, health, docs):
+        app.include_router(module.router)
+    app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """While the application is served, its sweep runs in a thread."""
+    parts: Wiring = app.state.wiring
+    stop = threading.Event()
+    thread = threading.Thread(target=parts.sweep.run, args=(stop,), name="sweep", daemon=True)
+    thread.start()
+    yield
+    stop.set()
+    parts.sweep.poke()
+    thread.join(_SWEEP_ENDS_SECONDS)  # a bell that hangs on a dead broker is not waited for
+    parts.embedder.close()
+    parts.database.close()
+
+
+def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
+    artifacts = Artifacts(settings.store.artifacts)
+    artifacts.prepare()
+    artifacts.sweep_tmp(PARTS_EXPIRE_SECONDS)
+    database = Database.open(settings.store.database_url)
+    _admit(database, settings, now=seams.clock())
+    ring, ping = seams.ring, seams.ping
+    if ring is None or ping is None:
+        bell = Doorbell(settings.store.require_broker())
+        ring, ping = ring or bell.ring, ping or bell.ping
+    lookup = ModelLookup(database, artifacts, hub=settings.hub)
+    embedder = Embedder(seams.load or encoder_loader(artifacts.verify))
+    return Wiring(
+        settings=settings,
+        database=database,
+        artifacts=artifacts,
+        lookup=lookup,
+        embedder=embedder,
+        search=Search(database, artifacts, lookup=lookup, embedder=embedder),
+        sweep=Sweep(database, ring, clock=seams.clock),
+        broker=BrokerHealth(ping),
+        clock=seams.clock,
+    )
+
+
+def _admit(database: Database, settings: GatewaySettings, *, now: float) -> None:
+    """The first key is stored; raise where anybody could connect without one."""
+    first = settings.first_key()
+    with database.write() as tx:
+        if first is not None:
+            keys.adopt(tx, first, now=now)
+        if not settings.loopback and not keys.any_key(tx):
+            message = f"{settings.host} can be reached by other machines and no API key exists; "
+            remedy = "make one with `infonce keys create`, or name a file that holds one in INFONCE_API_KEY_FILE"
+            raise StartRefused(message + remedy)

@@ -1,0 +1,168 @@
+"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo`.
+
+A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infonce.errors import InfonceError
+from service.errors import ServiceError
+from service.store.errors import StoreError
+from service.store.queue import QUEUES
+from service.store.records import DEFAULT_PROJECT
+from service.store.settings import DATABASE_URL
+
+DEFAULT_HOME = "~/.infonce"
+FAILED, INTERRUPTED = 1, 130
+
+app = typer.Typer(
+    help="Fine-tune embedding models with InfoNCE over REST, and serve what they find.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+Home = Annotated[Path, typer.Option(help="Where everything is kept.")]
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """What the user did or configured wrong is said in one sentence on stderr, with exit code 1."""
+    try:
+        yield
+    except (ServiceError, StoreError, InfonceError) as error:
+        print(f"infonce: {error}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from None
+
+
+@app.command()
+def serve(
+    home: Home = Path(DEFAULT_HOME),
+    host: Annotated[
+        str, typer.Option(help="Where to listen; another address than loopback needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Run broker, gateway and both workers in the foreground until Ctrl-C or SIGTERM."""
+    from service.supervisor import Stack, StackSettings, interruptible
+
+    stack = Stack(StackSettings(home=home.expanduser(), host=host, port=port, environment=os.environ))
+    with sentences(), interruptible(stack):
+        try:
+            stack.start()
+            print(f"infonce listens on {stack.url} — API at {stack.url}/v1, its documentation at {stack.url}/docs")
+            print(f"Everything is kept in {stack.home}, logs in {stack.home}/logs. Ctrl-C ends it.", flush=True)
+            stack.watch()
+        except KeyboardInterrupt:
+            print("infonce ends …", flush=True)
+        finally:
+            stack.stop()
+
+
+@app.command()
+def gateway(
+    host: Annotated[str | None, typer.Option(help="INFONCE_HOST, or 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="INFONCE_PORT, or 8000; 0 takes a free one.")
+    ] = None,
+) -> None:
+    """Run the HTTP side alone, against INFONCE_DATABASE_URL, INFONCE_BROKER_URL and INFONCE_ARTIFACTS."""
+    from service.gateway import run
+    from service.settings import GatewaySettings
+
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    given = {"INFONCE_HOST": host, "INFONCE_PORT": None if port is None else str(port)}
+    environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+    with sentences():
+        run(GatewaySettings.from_env(environment), on_listening=lambda line: print(line, flush=True))
+
+
+@app.command()
+def worker(
+    queue: Annotated[str, typer.Option(help=f"One of {', '.join(QUEUES)}.")],
+) -> None:
+    """Run one worker; it takes one job at a time."""
+    from service.store.database import Database
+    from service.store.settings import StoreSettings
+    from service.supervisor import worker_command
+
+    if queue not in QUEUES:
+        raise typer.BadParameter(f"{queue!r} is no queue; there are {', '.join(QUEUES)}", param_hint="--queue")
+    with sentences():  # said here in one sentence, where Celery would log a traceback and go on
+        settings = StoreSettings.from_env(os.environ)
+        settings.require_broker()
+        Database.open(settings.database_url).close()
+    command = worker_command(queue)
+    os.execv(command[0], command)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database at INFONCE_DATABASE_URL to this version's schema."""
+    from service.store import database
+    from service.store.settings import StoreSettings
+
+    with sentences():
+        database.migrate(StoreSettings.from_env(os.environ).database_url)
+    print("The database has this version's schema.")
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What people will know it by.")] = "admin",
+    project: Annotated[str, typer.Option(help="Whose objects it opens.")] = DEFAULT_PROJECT,
+    home: Annotated[Path | None, typer.Option(help="Of `infonce serve`, if INFONCE_DATABASE_URL is not set.")] = None,
+) -> None:
+    """Make an API key and print it: it is stored as a hash and cannot be shown again."""
+    from service.store import keys
+    from service.store.database import Database
+    from service.supervisor import database_url
+
+    of_environment = os.environ.get(DATABASE_URL) if home is None else None
+    with sentences():
+        database = Database.open(of_environment or database_url((home or Path(DEFAULT_HOME)).expanduser()))
+        with database.write() as tx:
+            _, plaintext = keys.create(tx, project, name=name, now=time.time())
+        database.close()
+    print(plaintext)
+
+
+@app.command()
+def demo(
+    home: Home = Path(DEFAULT_HOME),
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the data's order and of the training.")] = 42,
+) -> None:
+    """See all of it at work on real text: data, training, evaluation, index and search, over HTTP, in minutes."""
+    from service.demo import run
+    from service.supervisor import Stack, StackSettings, interruptible
+
+    stack = Stack(StackSettings(home=home.expanduser(), environment=os.environ))
+    with sentences(), interruptible(stack):
+        try:
+            better = run(stack, seed=seed, keep=keep)
+        except KeyboardInterrupt:
+            print("\nThe demo ends …", flush=True)
+            raise typer.Exit(INTERRUPTED) from None
+        finally:
+            stack.stop()
+    raise typer.Exit(0 if better else FAILED)
+
+
+def main() -> None:
+    """The console script `infonce`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

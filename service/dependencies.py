@@ -1,0 +1,116 @@
+"""What routes ask for: the wired parts, the caller's project, ids that can be ids, and windows of lists."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.requests import Request
+
+from service.broker import BrokerHealth
+from service.embedder import Embedder
+from service.errors import NotAuthenticated, ServiceError
+from service.model_lookup import ModelLookup
+from service.search import Search
+from service.settings import GatewaySettings
+from service.store import keys
+from service.store.artifacts import Artifacts
+from service.store.database import Database
+from service.store.errors import NotFound
+from service.store.records import DEFAULT_PROJECT, Page
+from service.store.sweep import Sweep
+
+MAX_PAGE = 1_000
+_SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
+_METADATA = re.compile(r"metadata\[([^\]]{1,64})\]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wiring:
+    """The parts of a running gateway, built once by `create_app`."""
+
+    settings: GatewaySettings
+    database: Database
+    artifacts: Artifacts
+    lookup: ModelLookup
+    embedder: Embedder
+    search: Search
+    sweep: Sweep
+    broker: BrokerHealth
+    clock: Callable[[], float]
+
+
+def wiring(request: Request) -> Wiring:
+    """The parts that this application was built with."""
+    found = request.app.state.wiring
+    assert isinstance(found, Wiring)
+    return found
+
+
+Parts = Annotated[Wiring, Depends(wiring)]
+
+
+def caller(request: Request, parts: Parts) -> str:
+    """The project on whose behalf the request comes.
+
+    While no key exists and only this machine can connect, that is the default project.
+
+    Raises:
+        NotAuthenticated: a key is needed and there is none that counts.
+    """
+    sent = request.headers.getlist("authorization")
+    scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+    with parts.database.read() as tx:
+        if parts.settings.loopback and not keys.any_key(tx):
+            return DEFAULT_PROJECT
+        record = keys.verify(tx, key.strip())
+    if record is None or scheme.lower() != "bearer":
+        raise NotAuthenticated
+    return record.project
+
+
+Project = Annotated[str, Depends(caller)]
+
+KEY_FIRST = [Depends(caller)]
+"""Of every router that needs a key: it is asked for before bodies are read and ids are looked at."""
+
+
+def object_id(prefix: str, kind: str) -> Callable[[str], str]:
+    """A dependency that gives the path's `id` if it can be one of that kind; else it is not found, as a random one."""
+    pattern = re.compile(f"{prefix}-{_SUFFIX}")
+
+    def check(id: str) -> str:
+        if not pattern.fullmatch(id):
+            raise NotFound(kind, id[:80])
+        return id
+
+    return check
+
+
+def window(
+    after: Annotated[str | None, Query(max_length=200, description="the id after which the window begins")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    order: Annotated[str, Query(pattern="^(asc|desc)$", description="by creation")] = "desc",
+) -> Page:
+    """The window of a list that was asked for."""
+    if after is not None and not re.fullmatch(r"[A-Za-z0-9._:/-]+", after):
+        raise ServiceError("bad_cursor", "after is not the id of an element of this list", param="after")
+    return Page(after=after, limit=limit, descending=order == "desc")
+
+
+Window = Annotated[Page, Depends(window)]
+
+
+def metadata_filter(request: Request) -> dict[str, str]:
+    """The `metadata[key]=value` parameters: elements must have all of them."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if match := _METADATA.fullmatch(name):
+            if "\0" in match[1] or "\0" in value:
+                raise ServiceError("invalid_text", "NUL (U+0000) is not allowed in metadata; remove it", param=name)
+            found[match[1]] = value
+    return found
+
+
+MetadataFilter = Annotated[dict[str, str], Depends(metadata_filter)]

@@ -1,0 +1,130 @@
+"""From a model's name, as any request may give it, to its folder and what is known of it; loads no weights."""
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from infonce.errors import InvalidModel, UnknownModel
+from infonce.hub import FoundModel, Hub
+from infonce.layout import Layout, read_layout
+from service.errors import ServiceError
+from service.schemas.models import ModelObject
+from service.store import catalog
+from service.store.artifacts import Artifacts
+from service.store.database import Database
+from service.store.errors import NotFound
+from service.store.records import ModelRecord, Page
+
+_TUNED = re.compile(r"ft:[A-Za-z0-9._:/-]{1,250}")
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # what transformers' configs call the length of a state
+
+
+class ModelLookup:
+    """Names of tuned and base models, resolved for one project at a time."""
+
+    def __init__(self, database: Database, artifacts: Artifacts, *, hub: Hub) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._hub = hub
+
+    def find(self, project: str, name: str) -> FoundModel:
+        """The folder of `name`.
+
+        Raises:
+            UnknownModel: neither the project nor the hub knows it; the message lists the known base models.
+        """
+
+        def tuned(name: str) -> Path | None:
+            record = self._record(project, name)
+            return None if record is None else self._artifacts.model_path(record.folder)
+
+        return self._hub.resolve(name, tuned=tuned)
+
+    def may_fetch(self, name: str) -> bool:
+        """Whether a worker may download `name` when its job begins."""
+        return self._hub.may_fetch(name)
+
+    def served(self, project: str, name: str) -> FoundModel:
+        """As `find`, for a request that asks for the model itself: unknown is a 404.
+
+        Raises:
+            ServiceError: no such model.
+        """
+        try:
+            return self.find(project, name)
+        except UnknownModel as error:
+            raise ServiceError("model_not_found", str(error), param="model") from None
+
+    def layout(self, found: FoundModel) -> Layout:
+        """How the folder's backbone is used as a text encoder."""
+        return read_layout(found.path)
+
+    def dimensions(self, found: FoundModel) -> int:
+        """The length of the model's vectors.
+
+        Raises:
+            InvalidModel: its configuration does not say.
+        """
+        try:
+            config = json.loads((found.path / "config.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise InvalidModel(f"{found.name} has no config.json that can be read: {error}") from error
+        width = next((config[key] for key in _WIDTHS if key in config), None)
+        if not isinstance(width, int) or width < 1:
+            raise InvalidModel(f"{found.name}/config.json does not say the length of its vectors (hidden_size)")
+        return width
+
+    def describe(self, project: str, name: str) -> ModelObject:
+        """The model as callers see it.
+
+        Raises:
+            ServiceError: no such model.
+        """
+        record = self._record(project, name)
+        return _tuned(record) if record is not None else self._base(self.served(project, name))
+
+    def page(self, project: str, page: Page) -> tuple[list[ModelObject], bool]:
+        """A window of the tuned models, the base models before its first element, and whether more follow."""
+        with self._database.read() as tx:
+            records, more = catalog.page_models(tx, project, page=page)
+        base = [] if page.after is not None else [self._base(self._hub.resolve(name)) for name in self._hub.known()]
+        return [*base, *map(_tuned, records)], more
+
+    def _record(self, project: str, name: str) -> ModelRecord | None:
+        if not _TUNED.fullmatch(name):
+            return None
+        with self._database.read() as tx:
+            try:
+                return catalog.get_model(tx, project, id=name)
+            except NotFound:
+                return None
+
+    def _base(self, found: FoundModel) -> ModelObject:
+        """The base model as callers see it; of a folder that this library cannot use only the name is known."""
+        sizes: tuple[int | None, int | None] = (None, None)
+        with suppress(InvalidModel):
+            sizes = (self.dimensions(found), self.layout(found).max_seq_length)
+        return ModelObject(
+            id=found.name,
+            created=0,
+            owned_by=found.name.split("/")[0] if "/" in found.name else "local",
+            kind="base",
+            dimensions=sizes[0],
+            max_tokens=sizes[1],
+        )
+
+
+def _tuned(record: ModelRecord) -> ModelObject:
+    return ModelObject(
+        id=record.id,
+        created=int(record.created_at),
+        owned_by=record.project,
+        kind="tuned",
+        dimensions=record.dimensions,
+        max_tokens=record.max_tokens,
+        parent=record.parent,
+        job=record.job_id,
+        fingerprint=record.fingerprint,
+        evaluation=dict(record.summary),
+    )

@@ -1,0 +1,116 @@
+"""Uploads: streamed to disk, every line read, then kept; or nothing of them is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from infonce.formats import check_pairs
+from infonce.qrels import check_beir
+from service.dependencies import KEY_FIRST, Parts, Project, Window, Wiring, object_id
+from service.errors import InvalidInput, Place
+from service.schemas.files import FileDeleted, FileObject
+from service.schemas.lists import Listing
+from service.store import files
+from service.store.records import FilePurpose, FileRecord, new_id
+from service.uploads import Upload, received_upload
+
+router = APIRouter(prefix="/v1/files", tags=["files"], dependencies=KEY_FIRST)
+FileId = Annotated[str, Depends(object_id("file", "file"))]
+
+_UPLOAD_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": [purpose.value for purpose in FilePurpose]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=_UPLOAD_FORM)
+async def upload(request: Request, parts: Parts, project: Project) -> FileObject:
+    """Upload pairs (`fine-tune`: JSON Lines) or judgements (`eval`: a BEIR zip)."""
+    async with received_upload(request, parts.artifacts, limit=parts.settings.max_upload_bytes) as received:
+        return FileObject.of(await run_in_threadpool(_keep, parts, project, received))
+
+
+@router.get("")
+def list_files(
+    parts: Parts, project: Project, page: Window, purpose: Annotated[FilePurpose | None, Query()] = None
+) -> Listing[FileObject]:
+    """The project's files, newest first."""
+    with parts.database.read() as tx:
+        records, more = files.page_files(tx, project, page=page, purpose=purpose)
+    return Listing.of([FileObject.of(record) for record in records], more)
+
+
+@router.get("/{id}")
+def retrieve(id: FileId, parts: Parts, project: Project) -> FileObject:
+    """One file."""
+    with parts.database.read() as tx:
+        return FileObject.of(files.get_file(tx, project, id=id))
+
+
+@router.delete("/{id}")
+def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
+    """Delete a file that no unfinished job needs."""
+    with parts.database.write() as tx:
+        files.delete_file(tx, project, id=id)
+    parts.artifacts.discard(parts.artifacts.file_path(id))
+    return FileDeleted(id=id)
+
+
+def _keep(parts: Wiring, project: str, received: Upload) -> FileRecord:
+    """The upload is checked, in its place and recorded."""
+    if received.purpose not in _CHECKS:
+        detail = f"purpose is {received.purpose[:80]!r}; it must be one of {', '.join(_CHECKS)}"
+        raise InvalidInput([Place(code="invalid_value", pointer="/purpose", detail=detail)], param="purpose")
+    record = FileRecord(
+        id=new_id("file"),
+        project=project,
+        created_at=parts.clock(),
+        filename=received.filename,
+        purpose=FilePurpose(received.purpose),
+        num_bytes=received.num_bytes,
+        sha256=received.sha256,
+        counts=_CHECKS[received.purpose](received.path),
+    )
+    target = parts.artifacts.file_path(record.id)
+    parts.artifacts.publish(received.path, target)
+    recorded = False
+    try:
+        with parts.database.write() as tx:
+            files.insert_file(tx, record)
+        recorded = True
+    finally:
+        if not recorded:
+            parts.artifacts.discard(target)
+    return record
+
+
+def _pair_counts(path: Path) -> dict[str, int]:
+    return asdict(check_pairs(path))
+
+
+def _eval_counts(path: Path) -> dict[str, int]:
+    return asdict(check_beir(path))
+
+
+_CHECKS: Mapping[str, Callable[[Path], dict[str, int]]] = {
+    FilePurpose.FINE_TUNE.value: _pair_counts,
+    FilePurpose.EVAL.value: _eval_counts,
+}

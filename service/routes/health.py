@@ -1,0 +1,42 @@
+"""Whether the gateway lives and whether it can work; asked by machines, so no key is needed."""
+
+import os
+from typing import Literal
+
+from fastapi import APIRouter
+
+from service.dependencies import Parts
+from service.errors import Unavailable
+from service.schemas.strict import Answer
+from service.store import keys
+
+router = APIRouter(tags=["health"])
+
+
+class Health(Answer):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Answer):
+    """Requests can be served; `degraded` names what is away without stopping them."""
+
+    status: Literal["ready"] = "ready"
+    degraded: list[str]
+
+
+@router.get("/healthz")
+async def live() -> Health:
+    """The process lives."""
+    return Health()
+
+
+@router.get("/readyz")
+def ready(parts: Parts) -> Readiness:
+    """Database and artifact folder work; without a broker jobs are taken and wait."""
+    with parts.database.read() as tx:
+        keys.any_key(tx)
+    if not os.access(parts.artifacts.root, os.W_OK):
+        raise Unavailable("store_unavailable", "The artifact folder is not writable", retry_after_seconds=5)
+    return Readiness(degraded=[] if parts.broker.up() else ["broker"])

@@ -1,0 +1,115 @@
+"""Jobs: training jobs in OpenAI's shape, and every kind in ours."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Depends
+
+from service.bodies import described, json_body
+from service.dependencies import KEY_FIRST, MetadataFilter, Parts, Project, Window, Wiring, object_id
+from service.errors import ServiceError
+from service.reports import read_report
+from service.schemas.job_answers import FineTuningJob, Job, JobEvent
+from service.schemas.jobs import JobCreate
+from service.schemas.lists import Listing
+from service.store import catalog, events, jobs
+from service.store.records import JobKind, JobRecord, JobStatus, Page
+from service.submit import submit_training
+
+router = APIRouter(tags=["jobs"], dependencies=KEY_FIRST)
+TUNING = "/v1/fine_tuning/jobs"
+TuningId = Annotated[str, Depends(object_id("ftjob", "job"))]
+JobId = Annotated[str, Depends(object_id("(?:ftjob|job)", "job"))]
+
+
+@router.post(TUNING, openapi_extra=described(JobCreate))
+def create(
+    asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
+    parts: Parts,
+    project: Project,
+    after: BackgroundTasks,
+) -> FineTuningJob:
+    """Order a training: checked now, done by a worker."""
+    record = submit_training(parts.database, parts.lookup, project=project, asked=asked, now=parts.clock())
+    after.add_task(parts.sweep.poke)
+    return FineTuningJob.of(*_read(parts, project, record.id))
+
+
+@router.get(TUNING)
+def list_tuning(parts: Parts, project: Project, page: Window, metadata: MetadataFilter) -> Listing[FineTuningJob]:
+    """Training jobs, newest first; `metadata[key]=value` keeps those that have it."""
+    found, more = _page(parts, project, [JobKind.TRAIN], page, metadata)
+    return Listing.of([FineTuningJob.of(*job) for job in found], more)
+
+
+@router.get(TUNING + "/{id}")
+def retrieve_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJob:
+    """One training job."""
+    return FineTuningJob.of(*_read(parts, project, id))
+
+
+@router.post(TUNING + "/{id}/cancel")
+def cancel_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJob:
+    """Wish for its end: at once while it waits, at the next chunk while it runs."""
+    return FineTuningJob.of(*_cancel(parts, project, id))
+
+
+@router.get(TUNING + "/{id}/events")
+def list_events(id: TuningId, parts: Parts, project: Project, page: Window) -> Listing[JobEvent]:
+    """What happened to the job, newest first."""
+    cursor = None if page.after is None else page.after.removeprefix("ftevent-")
+    with parts.database.read() as tx:
+        jobs.get(tx, project, id=id)
+        records, more = events.page(tx, id, page=replace(page, after=cursor))
+    return Listing.of([JobEvent.of(record) for record in records], more)
+
+
+@router.get(TUNING + "/{id}/report")
+def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
+    """The report of a job that succeeded: settings, losses, metrics of base and tuned model, verdict."""
+    record, _ = _read(parts, project, id)
+    if record.status is not JobStatus.SUCCEEDED:
+        raise ServiceError("not_ready", f"job {id} is {record.status}; it has a report once it is succeeded")
+    with parts.database.read() as tx:
+        model = catalog.get_model(tx, project, id=record.result["model"])
+    return read_report(parts.artifacts.model_path(model.folder))
+
+
+@router.get("/v1/jobs")
+def list_jobs(parts: Parts, project: Project, page: Window, metadata: MetadataFilter) -> Listing[Job]:
+    """Jobs of every kind, newest first."""
+    found, more = _page(parts, project, list(JobKind), page, metadata)
+    return Listing.of([Job.of(*job) for job in found], more)
+
+
+@router.get("/v1/jobs/{id}")
+def retrieve_job(id: JobId, parts: Parts, project: Project) -> Job:
+    """One job of any kind."""
+    return Job.of(*_read(parts, project, id))
+
+
+@router.post("/v1/jobs/{id}/cancel")
+def cancel_job(id: JobId, parts: Parts, project: Project) -> Job:
+    """Wish for the end of a job of any kind."""
+    return Job.of(*_cancel(parts, project, id))
+
+
+def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
+    """The job and its place in the queue."""
+    with parts.database.read() as tx:
+        record = jobs.get(tx, project, id=id)
+        return record, jobs.queue_position(tx, record)
+
+
+def _page(
+    parts: Wiring, project: str, kinds: Sequence[JobKind], page: Page, metadata: dict[str, str]
+) -> tuple[list[tuple[JobRecord, int | None]], bool]:
+    with parts.database.read() as tx:
+        records, more = jobs.page(tx, project, kinds=kinds, page=page, metadata=metadata)
+        return [(record, jobs.queue_position(tx, record)) for record in records], more
+
+
+def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
+    with parts.database.write() as tx:
+        return jobs.request_cancel(tx, project, id=id, now=parts.clock()), None

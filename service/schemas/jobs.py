@@ -1,0 +1,103 @@
+"""What a caller may ask of a fine-tuning job: the keys and defaults of the contract, types only.
+
+Ranges stand in `infonce.config`, which checks them once for library and service alike.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from infonce.config import HardNegatives, Pooling, Precision
+from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
+
+
+class Hyperparameters(Request):
+    """What decides the weights; settings with one supported value belong to later versions."""
+
+    n_epochs: AutoWhole = "auto"
+    batch_size: AutoWhole = "auto"
+    learning_rate: AutoNumber = "auto"
+    warmup_ratio: float = 0.1
+    temperature: float = 0.05
+    learn_temperature: Annotated[Literal[False], only("false")] = False
+    symmetric: bool = True
+    max_seq_length: Whole | None = None
+    """Null is 256, or what the model reads where that is less."""
+    precision: Precision = Precision.AUTO
+    matryoshka_dims: Off = None
+    lora: Off = None
+    max_chunk_tokens: AutoWhole = "auto"
+    early_stopping: Off = None
+    negatives: Annotated[Literal["shared"], only('"shared"')] = "shared"
+    queue_size: Annotated[Literal[0], only("0")] = 0
+    momentum: Off = None
+    dropout: AutoNumber = "auto"
+    deterministic: bool = True
+
+
+class HardNegativesUse(Request):
+    """Which of the negatives that pairs bring are used."""
+
+    use: HardNegatives = HardNegatives.ALL
+    max_per_query: Whole = 7
+    mine: Off = None
+
+
+class JobPrompts(Request):
+    """What is put before a text, by side."""
+
+    query: str = ""
+    document: str = ""
+
+
+class JobEvaluation(Request):
+    """How base and tuned model are judged."""
+
+    file: Name | None = None
+    held_out: float = Field(default=0.1, ge=0.0, le=0.5)
+    corpus: Annotated[Literal["all"], only('"all"')] = "all"
+    ks: list[Annotated[int, Field(ge=1, le=1_000)]] = Field(default=[1, 5, 10], min_length=1, max_length=10)
+
+
+class Contrastive(Request):
+    """The one method of this service."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+    hard_negatives: HardNegativesUse = HardNegativesUse()
+    prompts: JobPrompts | None = None
+    """Null keeps the base model's own."""
+    pooling: Pooling = Pooling.AUTO
+    priority: int = Field(default=0, ge=-100, le=100)
+    evaluation: JobEvaluation = JobEvaluation()
+    deploy: Off = None
+
+
+class Method(Request):
+    """OpenAI's envelope of a method."""
+
+    type: Annotated[Literal["contrastive"], only('"contrastive"')] = "contrastive"
+    contrastive: Contrastive = Contrastive()
+
+
+class OpenAIHyperparameters(Request):
+    """What OpenAI's own clients can say."""
+
+    n_epochs: AutoWhole = "auto"
+    batch_size: AutoWhole = "auto"
+    learning_rate_multiplier: AutoNumber = "auto"
+    """Multiplies the default learning rate."""
+
+
+class JobCreate(Request):
+    """The body of `POST /v1/fine_tuning/jobs`."""
+
+    model: Name
+    training_file: Name
+    validation_file: Name | None = None
+    """Pairs that are held out instead of a share of the training file."""
+    suffix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")] | None = None
+    seed: Whole | None = None
+    metadata: Metadata | None = None
+    method: Method = Method()
+    hyperparameters: OpenAIHyperparameters = OpenAIHyperparameters()
+    integrations: Off = None

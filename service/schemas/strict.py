@@ -1,0 +1,78 @@
+"""What every body obeys: strict types, no unknown key, finite numbers, bounded texts."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
+
+from infonce.jsonl import is_blank
+
+MAX_WHOLE = 2**53
+"""The largest whole number that every JSON reader and both databases keep exactly."""
+
+MAX_TEXT_CHARACTERS = 32_768
+MAX_DOCUMENT_CHARACTERS = 262_144
+
+
+class Request(BaseModel):
+    """A body that a caller sends: nothing is converted, nothing is ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Answer(BaseModel):
+    """A body that the gateway sends; a reader of an older version skips what it does not know."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def sentence(message: str, *, code: str = "invalid_value") -> WrapValidator:
+    """One sentence instead of one error for each member of a union."""
+
+    def validate(value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError(code, message) from None
+
+    return WrapValidator(validate)  # the message is a literal of ours: pydantic fills no braces without a context
+
+
+def only(default: str) -> WrapValidator:
+    """The one value that this version knows; any other is refused by name and never ignored in silence."""
+    message = f"only {default} is supported in this version; leave the field out or set it to {default}"
+    return sentence(message, code="unsupported_value")
+
+
+Off = Annotated[None, only("null")]
+"""A setting whose only supported value is null."""
+
+Auto = Literal["auto"]
+Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
+AutoWhole = Annotated[Whole | Auto, sentence('must be a whole number within ±2^53, or "auto"')]
+AutoNumber = Annotated[float | Auto, sentence('must be a finite number, or "auto"')]
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""Up to 16 pairs of strings, as OpenAI has it."""
+
+
+def bounded_text(limit: int) -> AfterValidator:
+    """A text with a visible character and at most `limit` characters."""
+
+    def check(text: str) -> str:
+        if len(text) > limit:
+            message = f"has {len(text)} characters; the limit is {limit}; shorten or split it"
+            raise PydanticCustomError("text_too_long", message)
+        if is_blank(text):
+            raise PydanticCustomError("empty_text", "has no visible character; give it words or leave it out")
+        return text
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, bounded_text(MAX_TEXT_CHARACTERS)]
+"""A query or a text to embed."""

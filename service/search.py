@@ -1,0 +1,116 @@
+"""Live collections: from a query to hits with their texts, model and index always of one version."""
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infonce.config import Side
+from infonce.errors import IndexMismatch
+from service.embedder import Embedder
+from service.errors import ServiceError
+from service.model_lookup import ModelLookup
+from service.schemas.collections import CollectionQuery, Hit, QueryAnswer
+from service.store import catalog, documents
+from service.store.artifacts import Artifacts
+from service.store.database import Database
+from service.store.records import CollectionRecord, VersionRecord
+
+if TYPE_CHECKING:
+    from infonce.index import VectorIndex
+
+MAX_OPEN = 8
+"""How many indexes stay in memory; the least recently asked one goes first."""
+
+
+class Search:
+    """Answers queries from the active version of each collection."""
+
+    def __init__(self, database: Database, artifacts: Artifacts, *, lookup: ModelLookup, embedder: Embedder) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._lookup = lookup
+        self._embedder = embedder
+        self._open: OrderedDict[str, VectorIndex] = OrderedDict()
+        self._opening = threading.Lock()
+
+    def query(self, project: str, name: str, *, asked: CollectionQuery) -> QueryAnswer:
+        """The best hits; none while no version of the collection is built yet.
+
+        Raises:
+            NotFound: no such collection.
+            IndexMismatch: the vector has other dimensions, or the model changed since the index was built.
+            ServiceError: a text query where the collection has no model.
+            IndexCorrupt: the index on disk is damaged.
+        """
+        with self._database.read() as tx:
+            collection = catalog.get_collection(tx, project, name=name)
+            active = collection.active_version
+            version = None if active is None else catalog.get_version(tx, active)
+            pending = documents.pending(tx, collection)
+        _check(collection, asked)
+        hits = [] if version is None else self._hits(collection, version, asked=asked)
+        return QueryAnswer(
+            hits=hits,
+            collection=collection.name,
+            version=None if version is None else version.id,
+            model=collection.model if version is None else version.model,
+            pending=pending,
+        )
+
+    def _hits(self, collection: CollectionRecord, version: VersionRecord, *, asked: CollectionQuery) -> list[Hit]:
+        index = self._index(version)
+        vector = (
+            asked.vector
+            if asked.vector is not None
+            else self._embed(collection.project, version, text=str(asked.query))
+        )
+        found = index.search(vector[None, :], asked.k)[0]
+        with self._database.read() as tx:
+            records = documents.by_ids(tx, collection.id, ids=found.ids)
+        return [
+            Hit(
+                id=id,
+                score=score,
+                text=records[id].text if "text" in asked.include else None,
+                metadata=dict(records[id].metadata) if "metadata" in asked.include else None,
+            )
+            for id, score in zip(found.ids, found.scores, strict=True)
+            if id in records
+        ]
+
+    def _embed(self, project: str, version: VersionRecord, *, text: str) -> NDArray[np.float32]:
+        """The text's vector by the version's own model; (D,)."""
+        assert version.model is not None, "a collection without a model refused the text before"
+        embedded = self._embedder.embed(self._lookup.find(project, version.model), [text], side=Side.QUERY)
+        if embedded.fingerprint != version.fingerprint:
+            message = f"model {version.model} is not what it was when the index was built; index the documents again"
+            raise IndexMismatch(message)
+        vector: NDArray[np.float32] = embedded.vectors[0]
+        return vector
+
+    def _index(self, version: VersionRecord) -> "VectorIndex":
+        from infonce.index import VectorIndex  # brings FAISS: not before the first query
+
+        with self._opening:
+            index = self._open.get(version.id)
+            if index is None:
+                folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
+                index = VectorIndex.load(folder)
+                self._open[version.id] = index
+                if len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(version.id)
+            return index
+
+
+def _check(collection: CollectionRecord, asked: CollectionQuery) -> None:
+    """Raise unless the collection can be asked this way."""
+    if asked.query is not None and collection.model is None:
+        message = f"collection {collection.name!r} has no model to embed a text with; send a vector"
+        raise ServiceError("no_model", message, param="query")
+    if asked.vector is not None and len(asked.vector) != collection.dimension:
+        message = f"the vector has {len(asked.vector)} dimensions, collection {collection.name!r} has "
+        raise IndexMismatch(message + str(collection.dimension))

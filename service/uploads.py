@@ -1,0 +1,228 @@
+"""Bodies that go to disk as they arrive: a multipart upload, or a plain stream; never whole in memory.
+
+What is received is a part file in the artifact root's `tmp`; it is gone at the end of the block unless it was renamed.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from service.bodies import refuse_declared, require_type
+from service.errors import InvalidInput, Place, ServiceError, TooLarge
+from service.store.artifacts import Artifacts, disk_errors
+
+FIELD_LIMIT = 1 << 10
+_OVERHEAD = 64 << 10  # what boundaries, headers and fields may add to the file
+_WRITE_BYTES = 1 << 20  # written at once: one trip to a thread per MiB
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """A file as it was received, checked for nothing but its size."""
+
+    path: Path
+    filename: str
+    """A label: the last part of the caller's name without anything that does not print."""
+    purpose: str
+    num_bytes: int
+    sha256: str
+
+
+class PartFile:
+    """A new file that grows, its size and sha256 counted while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        with disk_errors():
+            self._file = path.open("xb", buffering=0)
+        self._digest = hashlib.sha256()
+        self._waiting = bytearray()
+        self.num_bytes = 0
+
+    async def add(self, data: bytes) -> None:
+        """`data` stands at the end of the file, or will after the next MiB.
+
+        Raises:
+            StorageFull: the disk is full.
+        """
+        self.num_bytes += len(data)
+        self._waiting += data
+        if len(self._waiting) >= _WRITE_BYTES:
+            await run_in_threadpool(self._write)
+
+    async def finish(self) -> str:
+        """Everything is written; the sha256 of all of it."""
+        await run_in_threadpool(self._write)
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """The file is closed; what was not finished is not there."""
+        self._file.close()
+
+    def _write(self) -> None:
+        data, self._waiting = memoryview(bytes(self._waiting)), bytearray()
+        self._digest.update(data)
+        with disk_errors():
+            while data:
+                data = data[self._file.write(data) :]
+
+
+@asynccontextmanager
+async def received_upload(request: Request, artifacts: Artifacts, *, limit: int) -> AsyncIterator[Upload]:
+    """The `file` and `purpose` of a multipart body.
+
+    Raises:
+        TooLarge: the file has more than `limit` bytes.
+        ServiceError: it is no multipart body, broken, or has other fields.
+        StorageFull: the disk is full.
+    """
+    form = _Form(_boundary(request))
+    refuse_declared(request, limit + _OVERHEAD, what="the upload")
+    path = artifacts.new_part()
+    try:
+        part = PartFile(path)
+        try:
+            async for chunk in _chunks(request):
+                await part.add(form.feed(chunk))
+                if part.num_bytes > limit:
+                    raise TooLarge("the file", limit, remedy="split it, or raise INFONCE_MAX_UPLOAD_BYTES")
+            form.check_end()
+            sha256 = await part.finish()
+        finally:
+            part.close()
+        purpose = form.fields["purpose"].decode("utf-8", "replace")
+        yield Upload(path=path, filename=form.filename, purpose=purpose, num_bytes=part.num_bytes, sha256=sha256)
+    finally:
+        artifacts.discard(path)
+
+
+@asynccontextmanager
+async def received_stream(request: Request, artifacts: Artifacts) -> AsyncIterator[Path]:
+    """The whole body as a file, however long it is.
+
+    Raises:
+        StorageFull: the disk is full.
+    """
+    path = artifacts.new_part()
+    try:
+        part = PartFile(path)
+        try:
+            async for chunk in _chunks(request):
+                await part.add(chunk)
+            await part.finish()
+        finally:
+            part.close()
+        yield path
+    finally:
+        artifacts.discard(path)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise ServiceError("incomplete_body", "the body ended early; nothing of it is kept") from None
+
+
+def _boundary(request: Request) -> bytes:
+    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if media_type != b"multipart/form-data":
+        require_type(request, "multipart/form-data")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ServiceError("unsupported_encoding", "Content-Encoding is not supported here; send the body as it is")
+    boundary = options.get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 200:
+        raise ServiceError("malformed_multipart", "Content-Type names no usable boundary; let your client set it")
+    return boundary
+
+
+class _Form:
+    """The state of one multipart body: fields are kept, the bytes of the file are handed on."""
+
+    def __init__(self, boundary: bytes) -> None:
+        names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
+        callbacks = {f"on_{name}": getattr(self, f"_{name}") for name in (*names, "headers_finished", "end")}
+        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a TypedDict of callables
+        self.fields: dict[str, bytes] = {}
+        self.filename = ""
+        self._has_file = self._ended = False
+        self._out = bytearray()
+        self._name = ""
+        self._header, self._value = b"", b""
+        self._headers: dict[bytes, bytes] = {}
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes of the file among those of `chunk`."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise ServiceError("malformed_multipart", f"the multipart body is broken: {error}") from None
+        data, self._out = bytes(self._out), bytearray()
+        return data
+
+    def check_end(self) -> None:
+        """Raise unless the body is whole and has a file and a purpose."""
+        if not self._ended:
+            raise ServiceError("malformed_multipart", "the multipart body has no closing boundary; it ended early")
+        for name, there in (("file", self._has_file), ("purpose", "purpose" in self.fields)):
+            if not there:
+                detail = f"{name} is missing; send file and purpose as multipart/form-data"
+                raise InvalidInput([Place(code="missing_field", pointer=f"/{name}", detail=detail)], param=name)
+
+    def _part_begin(self) -> None:
+        self._headers, self._name = {}, ""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._header.lower()] = self._value
+        self._header, self._value = b"", b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._name not in ("file", "purpose"):
+            detail = f"{self._name[:100]!r} is not a known field; known are file, purpose"
+            raise InvalidInput([Place(code="unknown_field", detail=detail)], param=self._name[:100])
+        if self._name in self.fields or (self._name == "file" and self._has_file):
+            detail = f"{self._name} is given twice; send one file at a time"
+            raise InvalidInput([Place(code="invalid_value", pointer=f"/{self._name}", detail=detail)], param=self._name)
+        if self._name == "file":
+            self._has_file = True
+            self.filename = label(options.get(b"filename", b"").decode("utf-8", "replace"))
+        else:
+            self.fields[self._name] = b""
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == "file":
+            self._out += data[start:end]
+            return
+        self.fields[self._name] += data[start:end]
+        if len(self.fields[self._name]) > FIELD_LIMIT:
+            raise TooLarge(f"the field {self._name}", FIELD_LIMIT)
+
+    def _part_end(self) -> None:
+        self._name = ""
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def label(filename: str) -> str:
+    """What is shown of a file name: its last part, NFC, without what does not print, at most 255 characters."""
+    last = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    shown = "".join(c for c in unicodedata.normalize("NFC", last) if unicodedata.category(c) not in _INVISIBLE)
+    return shown.strip()[:255] or "upload"

@@ -1,0 +1,60 @@
+"""A user's mistake is one sentence on stderr and an exit code, never a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.store import keys
+from service.store.database import Database
+
+NO_PLACES = {name: value for name, value in os.environ.items() if not name.startswith("INFONCE_")}
+
+
+def infonce(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "service.cli", *words]
+    environment = {**NO_PLACES, **environment}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_migrate_and_keys_create_make_a_key_that_is_known(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/infonce.db"
+    assert infonce("migrate", INFONCE_DATABASE_URL=url, INFONCE_ARTIFACTS=str(tmp_path)).returncode == 0
+    by_home = infonce("keys", "create", "--home", str(tmp_path))
+    by_url = infonce("keys", "create", "--name", "ci", INFONCE_DATABASE_URL=url)
+    database = Database.open(url)
+    with database.read() as tx:
+        found = [keys.verify(tx, done.stdout.strip()) for done in (by_home, by_url)]
+    database.close()
+    assert [key.name for key in found if key is not None] == ["admin", "ci"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("gateway",), "INFONCE_DATABASE_URL is not set"),
+        (("worker", "--queue", "light"), "INFONCE_DATABASE_URL is not set"),
+        (("migrate",), "INFONCE_DATABASE_URL is not set"),
+        (("keys", "create", "--home", "/nowhere"), "There is no database"),
+        (("serve", "--home", "/proc/nowhere"), "/proc/nowhere cannot be used as a home"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_is_missing_is_said_in_a_sentence(words: tuple[str, ...], sentence: str) -> None:
+    done = infonce(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"infonce: {sentence}") and done.stderr.count("\n") == 1
+
+
+def test_worker_refuses_a_database_of_another_schema(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    places = {"INFONCE_DATABASE_URL": f"sqlite:///{tmp_path}/empty.db", "INFONCE_ARTIFACTS": str(tmp_path)}
+    done = infonce("worker", "--queue", "train", INFONCE_BROKER_URL="redis://127.0.0.1:1/0", **places)
+    assert done.returncode == 1 and "infonce migrate" in done.stderr
+
+
+def test_unknown_queue_is_refused_with_the_known_ones() -> None:
+    done = infonce("worker", "--queue", "nope")
+    assert done.returncode == 2 and "train, light" in done.stderr

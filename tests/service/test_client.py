@@ -1,0 +1,121 @@
+"""The project's own client, over real HTTP."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from infonce.config import Side
+from service.client import Client
+from service.errors import ApiError
+from service.schemas.collections import CollectionCreate
+from service.schemas.jobs import JobCreate
+from service.store import jobs
+from tests.service.conftest import BASE, DIMENSIONS, PAIR, Live, WordEncoder, lines
+
+
+@pytest.fixture
+def client(live: Live) -> Iterator[Client]:
+    with Client(live.url, api_key=live.key) as made:
+        yield made
+
+
+@pytest.fixture
+def pairs(client: Client, tmp_path: Path) -> str:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(lines([PAIR | {"query": f"which pet barks {n}"} for n in range(20)]))
+    return client.upload(path, "fine-tune").id
+
+
+def test_a_file_is_uploaded_and_deleted(client: Client, pairs: str) -> None:
+    assert client.file(pairs).counts["pairs"] == 20
+    assert client.delete_file(pairs).deleted
+    with pytest.raises(ApiError) as caught:
+        client.file(pairs)
+    assert (caught.value.status, caught.value.code) == (404, "not_found") and caught.value.request_id is not None
+
+
+def test_a_job_is_followed_to_its_end(live: Live, client: Client, pairs: str) -> None:
+    job = client.create_job(JobCreate(model=BASE, training_file=pairs, suffix="faq"))
+    seen: list[tuple[str, int | None]] = []
+    looked = threading.Event()
+
+    def work() -> None:
+        database, clock = live.parts.database, live.parts.clock
+        with database.write() as tx:
+            attempt = jobs.claim(tx, "train", owner="me", now=clock())
+            assert attempt is not None
+            update: dict[str, Any] = {"progress": {"step": 3, "total_steps": 9}}
+            jobs.heartbeat(tx, job.id, attempt=attempt.attempt, now=clock(), update=update)
+        looked.wait(10)
+        with database.write() as tx:
+            jobs.succeed(
+                tx, job.id, attempt=attempt.attempt, now=clock(), result={"model": "ft:x", "trained_tokens": 5}
+            )
+
+    def look(found: Any) -> None:
+        seen.append((found.status, found.progress.step))
+        if found.progress.step == 3:
+            looked.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    ended = client.wait(job.id, on_progress=look, poll_seconds=0.01, timeout_seconds=20)
+    worker.join()
+    assert ended.status == "succeeded" and ("running", 3) in seen
+    assert (client.job(job.id).fine_tuned_model, client.job(job.id).trained_tokens) == ("ft:x", 5)
+    assert [event.data["type"] for event in client.events(job.id)][::2] == ["submitted", "finished"]
+
+
+def test_a_wait_has_an_end(client: Client, pairs: str) -> None:
+    job = client.create_job(JobCreate(model=BASE, training_file=pairs))
+    with pytest.raises(TimeoutError, match="still queued"):
+        client.wait(job.id, poll_seconds=0.01, timeout_seconds=0.05)
+    assert client.cancel(job.id).status == "cancelled"
+    with pytest.raises(ApiError, match="it has a report once"):
+        client.report(job.id)
+
+
+def test_texts_are_embedded(client: Client) -> None:
+    vectors = client.embed(["the dog", "a cat"], model=BASE, side=Side.QUERY)
+    assert np.allclose(vectors, WordEncoder().encode(["the dog", "a cat"], side=Side.QUERY))
+    assert client.model(BASE).dimensions == DIMENSIONS and BASE in [model.id for model in client.models()]
+
+
+def test_a_collection_is_made_filled_and_asked(client: Client) -> None:
+    made = client.create_collection(CollectionCreate(name="pets", model=BASE))
+    accepted = client.add_documents("pets", ({"id": f"d{n}", "text": f"text {n}"} for n in range(1_200)))
+    assert (accepted.accepted, accepted.pending) == (1_200, 1_200)
+    assert client.any_job(accepted.job).subject == made.id
+    assert client.collection("pets").count == 1_200
+    assert client.query("pets", "text 7").pending == 1_200
+    assert client.query_vector("pets", np.ones(DIMENSIONS, np.float32)).hits == []
+
+
+def test_a_busy_server_is_asked_again_and_only_for_what_changes_nothing() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.method)
+        if len(asked) % 3:
+            return httpx2.Response(503, headers={"retry-after": "0"}, json={"error": {"code": "overloaded"}})
+        return httpx2.Response(200, json={"object": "list", "data": []})
+
+    with Client("http://nowhere", transport=httpx2.MockTransport(answer)) as client:
+        assert client.models() == [] and asked == ["GET"] * 3
+        with pytest.raises(ApiError) as caught:
+            client.cancel("job-x")
+    assert caught.value.code == "overloaded" and asked == ["GET"] * 3 + ["POST"]
+
+
+def test_an_answer_of_something_else_is_told_as_such() -> None:
+    page = httpx2.MockTransport(lambda _: httpx2.Response(200, text="<html>"))
+    with (
+        Client("http://nowhere", transport=page) as client,
+        pytest.raises(ApiError, match="is this an infonce gateway"),
+    ):
+        client.models()

@@ -1,0 +1,194 @@
+"""Uploads: all of a file or nothing of it."""
+
+import hashlib
+import json
+import resource
+import socket
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.store import files
+from service.store.records import Page
+from service.uploads import label
+from tests.service.conftest import PAIR, Gateway, Live, lines, problem
+
+FORM = {"content-type": "multipart/form-data; boundary=abc"}
+
+
+def part(name: str, content: str, filename: str = "") -> bytes:
+    named = f'; filename="{filename}"' if filename else ""
+    return f'--abc\r\ncontent-disposition: form-data; name="{name}"{named}\r\n\r\n{content}\r\n'.encode()
+
+
+def test_an_upload_is_kept_with_its_size_checksum_and_counts(gateway: Gateway) -> None:
+    content = lines([PAIR, PAIR | {"negatives": ["a cat", "a bird"], "source": "x"}])
+    file = gateway.upload(content, name="faq.jsonl").json()
+    assert file["counts"] == {"pairs": 2, "negatives": 2, "empty_lines": 0, "ignored_fields": 1}
+    assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (file["object"], file["status"], file["purpose"], file["filename"]) == (
+        "file",
+        "processed",
+        "fine-tune",
+        "faq.jsonl",
+    )
+    assert gateway.parts.artifacts.file_path(file["id"]).read_bytes() == content
+
+
+def test_judgements_are_counted(gateway: Gateway, tmp_path: Path) -> None:
+    path = tmp_path / "eval.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("corpus.jsonl", lines([{"_id": "d1", "title": "", "text": "the dog barks"}]))
+        archive.writestr("queries.jsonl", lines([{"_id": "q1", "text": "who barks"}]))
+        archive.writestr("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    file = gateway.upload(path.read_bytes(), purpose="eval").json()
+    assert file["counts"] == {"documents": 1, "queries": 1, "judgements": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "pointer", "code"),
+    [
+        (b"", None, None, "empty_dataset"),
+        (lines([PAIR]) + b"no json\n", 2, None, "invalid_json"),
+        (lines([PAIR, PAIR, {"query": "a"}]), 3, "/positive", "missing_field"),
+        (lines([PAIR | {"positive": " "}]), 1, "/positive", "empty_text"),
+    ],
+)
+def test_a_broken_file_is_refused_by_line_and_field(
+    gateway: Gateway, content: bytes, line: int | None, pointer: str | None, code: str
+) -> None:
+    body = problem(gateway.upload(content), 422, "dataset_invalid")
+    found = body["errors"][0]
+    assert (found["line"], found["pointer"], found["code"]) == (line, pointer, code)
+    assert gateway.artifacts() == [] and gateway.http.get("/v1/files").json()["data"] == []
+
+
+def test_of_many_broken_lines_twenty_are_named_and_the_rest_is_counted(gateway: Gateway) -> None:
+    body = problem(gateway.upload(b"x\n" * 50), 422, "dataset_invalid")
+    assert (len(body["errors"]), body["further_errors"]) == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"garbage", 400, "malformed_multipart"),
+        (part("purpose", "fine-tune") + part("file", "{", "x"), 400, "malformed_multipart"),
+        (part("purpose", "eval") + b"--abc--\r\n", 422, "missing_field"),
+        (part("file", "{}", "x") + b"--abc--\r\n", 422, "missing_field"),
+        (part("expires_after[anchor]", "created_at") + b"--abc--\r\n", 422, "unknown_field"),
+        (part("file", "a", "x") + part("file", "b", "y") + b"--abc--\r\n", 422, "invalid_value"),
+        (part("purpose", "vision") + part("file", "a", "x") + b"--abc--\r\n", 422, "invalid_value"),
+        (part("purpose", "x" * 2_000) + b"--abc--\r\n", 413, "too_large"),
+    ],
+)
+def test_a_broken_form_is_refused_and_leaves_nothing(gateway: Gateway, body: bytes, status: int, code: str) -> None:
+    problem(gateway.http.post("/v1/files", content=body, headers=FORM), status, code)
+    assert gateway.artifacts() == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status", "code"),
+    [
+        ("application/json", 415, "unsupported_media_type"),
+        ("multipart/form-data", 400, "malformed_multipart"),
+        (f"multipart/form-data; boundary={'x' * 300}", 400, "malformed_multipart"),
+    ],
+)
+def test_a_body_that_is_no_form_is_refused(gateway: Gateway, content_type: str, status: int, code: str) -> None:
+    problem(gateway.http.post("/v1/files", content=b"x", headers={"content-type": content_type}), status, code)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_file_over_the_limit_is_refused_at_the_limit(serve: Callable[..., Gateway], chunked: bool) -> None:
+    gateway = serve(max_upload_bytes=1_000)
+    body = part("purpose", "fine-tune") + part("file", "x" * 200_000, "x") + b"--abc--\r\n"
+    sent: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, len(body), 500):
+            sent.append(start)
+            yield body[start : start + 500]
+
+    answer = gateway.http.post("/v1/files", content=chunks() if chunked else body, headers=FORM)
+    assert "1000 bytes" in problem(answer, 413, "too_large")["detail"] or not chunked
+    assert gateway.artifacts() == []
+
+
+def test_the_form_is_read_alike_however_it_is_cut(gateway: Gateway) -> None:
+    body = part("file", json.dumps(PAIR), "x") + part("purpose", "fine-tune") + b"--abc--\r\n"
+    cut = (body[place : place + 1] for place in range(len(body)))
+    answer = gateway.http.post("/v1/files", content=cut, headers=FORM)
+    assert answer.json()["sha256"] == hashlib.sha256(json.dumps(PAIR).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\data\\faq.jsonl", "faq.jsonl"),
+        ("a\0b\u202egpj.exe", "abgpj.exe"),
+        ("x" * 5_000, "x" * 255),
+        ("", "upload"),
+        ("dir/", "upload"),
+        ("cafe\u0301", "caf\u00e9"),
+    ],
+)
+def test_a_file_name_is_a_label(sent: str, shown: str) -> None:
+    assert label(sent) == shown
+
+
+def test_a_deleted_file_is_gone_and_gone_twice_is_not_found(gateway: Gateway) -> None:
+    id = gateway.pairs()
+    assert gateway.http.delete(f"/v1/files/{id}").json() == {"id": id, "object": "file", "deleted": True}
+    assert gateway.artifacts() == []
+    problem(gateway.http.delete(f"/v1/files/{id}"), 404, "not_found")
+
+
+def test_a_file_that_a_waiting_job_needs_stays(gateway: Gateway) -> None:
+    id = gateway.pairs()
+    assert gateway.order(training_file=id).status_code == 200
+    answer = gateway.http.delete(f"/v1/files/{id}")
+    problem(answer, 409, "in_use")
+    assert answer.headers["x-should-retry"] == "false"
+    assert gateway.http.get(f"/v1/files/{id}").status_code == 200
+
+
+def test_files_are_listed_newest_first_window_by_window(gateway: Gateway) -> None:
+    ids = [gateway.pairs(4) for _ in range(3)]
+    first = gateway.http.get("/v1/files?limit=2").json()
+    assert ([file["id"] for file in first["data"]], first["has_more"]) == ([ids[2], ids[1]], True)
+    rest = gateway.http.get(f"/v1/files?limit=2&after={first['last_id']}").json()
+    assert ([file["id"] for file in rest["data"]], rest["has_more"]) == ([ids[0]], False)
+    problem(gateway.http.get("/v1/files?after=file-nope"), 400, "bad_cursor")
+
+
+@pytest.mark.parametrize("id", ["x", "file-%00", "%ff", "'%20or%201=1", "a" * 5_000, "file-" + "0" * 26])
+def test_an_id_that_is_none_of_ours_is_not_found(gateway: Gateway, id: str) -> None:
+    problem(gateway.http.get(f"/v1/files/{id}"), 404, "not_found")
+
+
+def test_a_full_disk_keeps_nothing_of_an_upload(gateway: Gateway) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # Python ignores SIGXFSZ: writing fails with EFBIG
+    try:
+        answer = gateway.upload(lines([PAIR] * 60_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    problem(answer, 507, "storage_full")
+    assert gateway.artifacts() == []
+    assert gateway.upload(lines([PAIR])).status_code == 200
+
+
+def test_a_client_that_goes_away_leaves_nothing(live: Live, until: Callable[..., None]) -> None:
+    host, port = live.url.removeprefix("http://").split(":")
+    tmp = live.parts.artifacts.root / "tmp"
+    head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {live.key}\r\n"
+    head += f"content-type: {FORM['content-type']}\r\ncontent-length: 9000000\r\n\r\n"
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(head.encode() + part("file", "x" * 3_000_000, "x")[:-2])
+        until(lambda: any(tmp.iterdir()))
+    until(lambda: not any(tmp.iterdir()))
+    with live.parts.database.read() as tx:
+        assert files.page_files(tx, "default", page=Page()) == ([], False)

@@ -1,0 +1,193 @@
+"""Orders of training: checked at the door, waiting with everything decided, and cancelled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infonce.hub import Hub, HubMode
+from service.store import jobs
+from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord
+from tests.service.conftest import BASE, Gateway, problem
+
+JOBS = "/v1/fine_tuning/jobs"
+INNER = "method.contrastive.hyperparameters"
+
+
+def contrastive(**settings: Any) -> dict[str, Any]:
+    return {"type": "contrastive", "contrastive": settings}
+
+
+def stored(gateway: Gateway, id: str) -> JobRecord:
+    with gateway.parts.database.read() as tx:
+        return jobs.get(tx, DEFAULT_PROJECT, id=id)
+
+
+def test_an_order_waits_with_every_auto_that_the_pairs_decide(gateway: Gateway) -> None:
+    job = gateway.order(training_file=gateway.pairs(40), suffix="faq", metadata={"team": "search"}).json()
+    assert (job["object"], job["status"], job["phase"]) == ("fine_tuning.job", "queued", "waiting")
+    assert job["hyperparameters"] == {"n_epochs": 4, "batch_size": 36, "learning_rate_multiplier": 1.0}
+    settings = job["method"]["contrastive"]["hyperparameters"]
+    assert (settings["learning_rate"], settings["dropout"], settings["precision"]) == (5e-5, 0.0, "auto")
+    assert (job["seed"], job["metadata"], job["progress"]["queue_position"]) == (42, {"team": "search"}, 1)
+    assert gateway.http.get(f"{JOBS}/{job['id']}").json() == job
+
+
+def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
+    file = gateway.pairs()
+    prompts = {"query": "query: ", "document": "passage: "}
+    method = contrastive(prompts=prompts, hyperparameters={"max_seq_length": 32}, evaluation={"held_out": 0.0})
+    spec = stored(gateway, gateway.order(training_file=file, method=method).json()["id"]).spec
+    assert (spec["model"], spec["training_file"], spec["evaluation_file"]) == (BASE, file, None)
+    assert spec["encoder"] == {"pooling": "auto", "max_seq_length": 32, "prompts": prompts, "device": "auto"}
+    assert spec["config"]["batch_size"] == 40 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
+
+
+def test_the_bell_rings_after_the_answer_and_not_in_the_request(gateway: Gateway, until: Callable[..., None]) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    until(lambda: (id, "train") in gateway.bell.rung)
+
+
+def test_what_the_worker_measured_takes_the_place_of_auto(gateway: Gateway) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    with gateway.parts.database.write() as tx:
+        claimed = jobs.claim(tx, "train", owner="me", now=gateway.parts.clock())
+        assert claimed is not None
+        update = {"resolved": {"precision": "bf16", "max_seq_length": 64}, "progress": {"step": 3, "percent": 50.0}}
+        jobs.heartbeat(tx, id, attempt=claimed.attempt, now=gateway.parts.clock(), update=update)
+    job = gateway.http.get(f"{JOBS}/{id}").json()
+    settings = job["method"]["contrastive"]["hyperparameters"]
+    assert (settings["precision"], settings["max_seq_length"], job["progress"]["step"]) == ("bf16", 64, 3)
+    assert (job["status"], job["attempt"], job["progress"]["queue_position"]) == ("running", 1, None)
+
+
+def test_openais_own_hyperparameters_count(gateway: Gateway) -> None:
+    asked = {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 2.0}
+    job = gateway.order(training_file=gateway.pairs(), hyperparameters=asked).json()
+    assert job["hyperparameters"] == asked
+    assert job["method"]["contrastive"]["hyperparameters"]["learning_rate"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "said"),
+    [
+        ({"learning_rate": 0}, f"{INNER}.learning_rate", "1e-08"),
+        ({"n_epochs": 0}, f"{INNER}.n_epochs", "between 1 and 1000"),
+        ({"batch_size": 1}, f"{INNER}.batch_size", "between 2 and"),
+        ({"batch_size": 500}, f"{INNER}.batch_size", "36 pairs"),
+        ({"max_seq_length": 65}, f"{INNER}.max_seq_length", "64 positions"),
+        ({"warmup_ratio": 2}, f"{INNER}.warmup_ratio", "between 0.0 and 1.0"),
+        ({"temperature": 0}, f"{INNER}.temperature", "0.005"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_with_its_range(
+    gateway: Gateway, asked: dict[str, Any], param: str, said: str
+) -> None:
+    answer = gateway.order(training_file=gateway.pairs(40), method=contrastive(hyperparameters=asked))
+    body = problem(answer, 422, "invalid_value")
+    assert body["error"]["param"] == param and said in body["detail"]
+    assert body["errors"][0]["pointer"] == "/" + param.replace(".", "/")
+    assert gateway.http.get(JOBS).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"hyperparameters": {"lora": {"r": 8}}}, "lora"),
+        ({"hyperparameters": {"matryoshka_dims": [64]}}, "matryoshka_dims"),
+        ({"hyperparameters": {"queue_size": 4096}}, "queue_size"),
+        ({"hyperparameters": {"momentum": 0.9}}, "momentum"),
+        ({"hyperparameters": {"learn_temperature": True}}, "learn_temperature"),
+        ({"hyperparameters": {"negatives": "separate"}}, "negatives"),
+        ({"hyperparameters": {"early_stopping": {"patience": 2}}}, "early_stopping"),
+        ({"hard_negatives": {"mine": {}}}, "mine"),
+        ({"evaluation": {"corpus": "sample"}}, "corpus"),
+        ({"deploy": {"collection": "faq"}}, "deploy"),
+    ],
+)
+def test_what_this_version_does_not_do_is_refused_by_name(gateway: Gateway, asked: dict[str, Any], named: str) -> None:
+    answer = gateway.order(training_file=gateway.pairs(4), method=contrastive(**asked))
+    assert f"{named}: only " in problem(answer, 422, "unsupported_value")["detail"]
+
+
+def test_the_values_that_mean_off_are_accepted(gateway: Gateway) -> None:
+    off = {"lora": None, "matryoshka_dims": None, "queue_size": 0, "momentum": None, "learn_temperature": False}
+    method = contrastive(hyperparameters=off, hard_negatives={"mine": None}, deploy=None, priority=5)
+    job = gateway.order(training_file=gateway.pairs(), method=method, integrations=None).json()
+    assert stored(gateway, job["id"]).priority == 5
+
+
+def test_a_value_given_twice_is_refused(gateway: Gateway) -> None:
+    method = contrastive(hyperparameters={"n_epochs": 2})
+    answer = gateway.order(training_file=gateway.pairs(), hyperparameters={"n_epochs": 2}, method=method)
+    assert "keep one" in problem(answer, 422, "invalid_value")["detail"]
+
+
+@pytest.mark.parametrize("model", ["../../etc/passwd", "/etc", "http://169.254.169.254/", "org/repo", "ft:x:y:z"])
+def test_an_unknown_model_is_refused_with_the_known_ones(gateway: Gateway, model: str) -> None:
+    answer = gateway.order(model=model, training_file=gateway.pairs(4))
+    assert BASE in problem(answer, 422, "unknown_base_model")["detail"]
+
+
+def test_a_model_that_the_worker_may_download_is_accepted(serve: Callable[..., Gateway]) -> None:
+    gateway = serve(hub=Hub(mode=HubMode.ALLOW))
+    answer = gateway.order(model="some-org/some-model", training_file=gateway.pairs())
+    assert answer.json()["model"] == "some-org/some-model"
+
+
+@pytest.mark.parametrize("file", ["file-" + "0" * 26, "../x", "' or 1=1"])
+def test_an_unknown_file_is_not_found(gateway: Gateway, file: str) -> None:
+    assert problem(gateway.order(training_file=file), 404, "not_found")["error"]["param"] == "training_file"
+
+
+def test_a_file_of_another_purpose_is_refused(gateway: Gateway) -> None:
+    pairs = gateway.pairs()
+    answer = gateway.order(training_file=pairs, method=contrastive(evaluation={"file": pairs}))
+    assert "purpose eval is needed" in problem(answer, 422, "invalid_value")["detail"]
+
+
+def test_too_few_pairs_are_refused_with_the_number_needed(gateway: Gateway) -> None:
+    body = problem(gateway.order(training_file=gateway.pairs(1)), 422, "invalid_value")
+    assert body["error"]["param"] == "training_file" and "at least 2" in body["detail"]
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_stays_so(gateway: Gateway) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    assert gateway.http.post(f"{JOBS}/{id}/cancel").json()["status"] == "cancelled"
+    assert gateway.http.post(f"/v1/jobs/{id}/cancel").json()["status"] == "cancelled"
+
+
+def test_a_finished_job_cannot_be_cancelled(gateway: Gateway) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    with gateway.parts.database.write() as tx:
+        claimed = jobs.claim(tx, "train", owner="me", now=gateway.parts.clock())
+        assert claimed is not None
+        assert jobs.succeed(tx, id, attempt=claimed.attempt, now=gateway.parts.clock(), result={})
+    answer = gateway.http.post(f"{JOBS}/{id}/cancel")
+    problem(answer, 409, "job_terminal")
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_events_tell_what_happened_newest_first_by_cursor(gateway: Gateway) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    gateway.http.post(f"{JOBS}/{id}/cancel")
+    page = gateway.http.get(f"{JOBS}/{id}/events?limit=1").json()
+    assert (page["data"][0]["data"]["type"], page["has_more"]) == ("cancelled", True)
+    rest = gateway.http.get(f"{JOBS}/{id}/events?after={page['last_id']}").json()["data"]
+    assert [event["data"]["type"] for event in rest] == ["submitted"]
+    assert rest[0]["object"] == "fine_tuning.job.event" and rest[0]["level"] == "info"
+
+
+def test_jobs_are_listed_by_kind_and_metadata(gateway: Gateway) -> None:
+    file = gateway.pairs()
+    one = gateway.order(training_file=file, metadata={"team": "a"}).json()["id"]
+    two = gateway.order(training_file=file, metadata={"team": "b"}).json()["id"]
+    assert [job["id"] for job in gateway.http.get(JOBS).json()["data"]] == [two, one]
+    assert [job["id"] for job in gateway.http.get(f"{JOBS}?metadata[team]=a").json()["data"]] == [one]
+    every = gateway.http.get("/v1/jobs").json()["data"]
+    assert [(job["id"], job["kind"]) for job in every] == [(two, JobKind.TRAIN), (one, JobKind.TRAIN)]
+
+
+def test_a_report_is_not_ready_before_the_job_has_succeeded(gateway: Gateway) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    assert "queued" in problem(gateway.http.get(f"{JOBS}/{id}/report"), 409, "not_ready")["detail"]

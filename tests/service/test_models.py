@@ -1,0 +1,117 @@
+"""Models: base models that are known, tuned ones that jobs made."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.store import catalog, jobs
+from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
+from tests.service.conftest import BASE, DIMENSIONS, Gateway, problem
+
+TUNED = "ft:base:faq:abcd1234"
+
+
+@pytest.fixture
+def publish(gateway: Gateway) -> Callable[..., str]:
+    """Publishes a tuned model as a worker does; gives its job's id."""
+
+    def run(name: str = TUNED, report: dict[str, Any] | None = None) -> str:
+        now, folder = gateway.parts.clock(), name.replace(":", "-")
+        job = JobRecord(
+            id=new_id("ftjob"),
+            project=DEFAULT_PROJECT,
+            kind=JobKind.TRAIN,
+            status=JobStatus.SUCCEEDED,
+            phase=Phase.EXPORTING,
+            created_at=now,
+            spec={},
+            result={"model": name},
+        )
+        model = ModelRecord(
+            id=name,
+            project=DEFAULT_PROJECT,
+            created_at=now,
+            folder=folder,
+            parent=BASE,
+            job_id=job.id,
+            dimensions=DIMENSIONS,
+            max_tokens=64,
+            fingerprint="words",
+            summary={"verdict": "better"},
+        )
+        path = gateway.parts.artifacts.model_path(folder)
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps({"hidden_size": DIMENSIONS}))
+        (path / "report.json").write_text(json.dumps(report or {}))
+        with gateway.parts.database.write() as tx:
+            jobs.insert(tx, job)
+            catalog.insert_model(tx, model)
+        return job.id
+
+    return run
+
+
+def test_base_models_are_listed_with_what_their_folders_say(gateway: Gateway) -> None:
+    listed = {model["id"]: model for model in gateway.http.get("/v1/models").json()["data"]}
+    base = listed[BASE]
+    assert (base["object"], base["kind"], base["created"], base["owned_by"]) == ("model", "base", 0, "tiny")
+    assert (base["dimensions"], base["max_tokens"]) == (DIMENSIONS, 64)
+    assert gateway.http.get(f"/v1/models/{BASE}").json() == base
+
+
+def test_a_folder_that_cannot_be_used_does_not_hide_the_others(gateway: Gateway) -> None:
+    root = gateway.parts.settings.hub.models_root
+    assert root is not None
+    (root / "odd").mkdir()
+    (root / "odd" / "config.json").write_text('{"text_config": {}}')
+    listed = {model["id"]: model["dimensions"] for model in gateway.http.get("/v1/models").json()["data"]}
+    assert (listed["odd"], listed[BASE]) == (None, DIMENSIONS)
+    problem(gateway.http.post("/v1/embeddings", json={"model": "odd", "input": "a"}), 422, "model_invalid")
+
+
+def test_a_tuned_model_names_its_parent_job_and_verdict(gateway: Gateway, publish: Callable[..., str]) -> None:
+    job = publish()
+    model = gateway.http.get(f"/v1/models/{TUNED}").json()
+    assert (model["id"], model["kind"], model["parent"], model["job"]) == (TUNED, "tuned", BASE, job)
+    assert (model["dimensions"], model["evaluation"]) == (DIMENSIONS, {"verdict": "better"})
+    assert model in gateway.http.get("/v1/models").json()["data"]
+
+
+def test_a_tuned_model_is_legal_wherever_a_model_is_asked_for(gateway: Gateway, publish: Callable[..., str]) -> None:
+    publish()
+    answer = gateway.http.post("/v1/embeddings", json={"model": TUNED, "input": "the dog"})
+    assert answer.json()["model"] == TUNED and gateway.loaded == [TUNED]
+    assert gateway.order(model=TUNED, training_file=gateway.pairs()).status_code == 200
+    made = gateway.http.post("/v1/collections", json={"name": "faq", "model": TUNED}).json()
+    assert (made["model"], made["dimension"]) == (TUNED, DIMENSIONS)
+
+
+def test_tuned_models_come_window_by_window_behind_the_base_models(
+    gateway: Gateway, publish: Callable[..., str]
+) -> None:
+    names = [f"ft:base:faq:{number:08}" for number in range(3)]
+    for name in names:
+        publish(name)
+    first = gateway.http.get("/v1/models?limit=2").json()
+    tuned = [model["id"] for model in first["data"] if model["kind"] == "tuned"]
+    assert (tuned, first["has_more"]) == ([names[2], names[1]], True)
+    rest = gateway.http.get(f"/v1/models?limit=2&after={first['last_id']}").json()
+    assert [model["id"] for model in rest["data"]] == [names[0]]
+
+
+def test_the_report_is_the_one_in_the_models_folder(gateway: Gateway, publish: Callable[..., str]) -> None:
+    job = publish(report={"losses": [2.0, 1.0]})
+    assert gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report").json() == {"losses": [2.0, 1.0]}
+
+
+def test_a_damaged_report_is_said_to_be_damaged(gateway: Gateway, publish: Callable[..., str]) -> None:
+    job = publish()
+    (gateway.parts.artifacts.model_path(TUNED.replace(":", "-")) / "report.json").write_text("{")
+    problem(gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report"), 503, "artifact_corrupt")
+
+
+@pytest.mark.parametrize("id", ["nobody", "a/b/c", "ft:x", "a%00", "..%2f..%2fetc", "x" * 3_000, "ft:base:faq:%00"])
+def test_an_unknown_model_is_not_found(gateway: Gateway, id: str) -> None:
+    problem(gateway.http.get(f"/v1/models/{id}"), 404, "model_not_found")

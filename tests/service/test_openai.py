@@ -1,0 +1,91 @@
+"""The official `openai` package, unmodified, against a live gateway."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import openai
+import pytest
+
+from infonce.config import Side
+from tests.service.conftest import BASE, PAIR, Live, WordEncoder, lines
+
+PAIRS = lines([PAIR | {"query": f"which pet barks {n}"} for n in range(20)])
+
+
+@pytest.fixture
+def client(live: Live) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=live.key, max_retries=0) as made:
+        yield made
+
+
+def test_files_are_uploaded_listed_retrieved_and_deleted(client: openai.OpenAI) -> None:
+    file = client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune")
+    assert (file.object, file.filename, file.bytes, file.status) == ("file", "faq.jsonl", len(PAIRS), "processed")
+    assert [found.id for found in client.files.list()] == [file.id]
+    assert client.files.retrieve(file.id) == file
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(file.id)
+
+
+def test_a_broken_file_is_told_line_by_line(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.files.create(file=PAIRS + b"no json\n", purpose="fine-tune")
+    assert (caught.value.code, caught.value.type) == ("dataset_invalid", "invalid_request_error")
+    assert "Line 21" in caught.value.message and caught.value.request_id is not None
+
+
+def test_a_job_is_created_retrieved_listed_followed_and_cancelled(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=file.id,
+        suffix="faq",
+        seed=7,
+        metadata={"team": "search"},
+        hyperparameters={"n_epochs": 3},
+        extra_body={"method": {"type": "contrastive", "contrastive": {"hyperparameters": {"temperature": 0.1}}}},
+    )
+    assert (job.object, job.status, job.model, job.training_file) == ("fine_tuning.job", "queued", BASE, file.id)
+    assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size, job.seed) == (3, 18, 7)
+    assert (job.fine_tuned_model, job.finished_at, job.error, job.result_files) == (None, None, None, [])
+    assert client.fine_tuning.jobs.retrieve(job.id) == job
+    assert [found.id for found in client.fine_tuning.jobs.list(metadata={"team": "search"})] == [job.id]
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=1))
+    assert [event.data["type"] for event in events if isinstance(event.data, dict)] == ["cancelled", "submitted"]
+
+
+def test_openais_own_method_is_refused_by_name(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune")
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.fine_tuning.jobs.create(model=BASE, training_file=file.id, method={"type": "supervised"})
+    assert (caught.value.code, caught.value.param) == ("unsupported_value", "method.type")
+
+
+def test_models_are_listed_and_retrieved_by_names_with_slashes(client: openai.OpenAI) -> None:
+    assert BASE in [model.id for model in client.models.list()]
+    assert client.models.retrieve(BASE).object == "model"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody/knows")
+
+
+def test_embeddings_come_in_the_clients_own_base64_and_as_floats(client: openai.OpenAI) -> None:
+    texts = ["the dog barks", "a cat sleeps"]
+    coded = client.embeddings.create(model=BASE, input=texts, extra_body={"input_type": "query"})
+    listed = client.embeddings.create(model=BASE, input=texts, encoding_format="float")
+    assert np.allclose([item.embedding for item in coded.data], [item.embedding for item in listed.data])
+    assert np.allclose(coded.data[0].embedding, WordEncoder().encode(texts, side=Side.QUERY)[0])
+    assert (coded.object, coded.model, coded.usage.prompt_tokens) == ("list", BASE, 6)
+
+
+def test_token_ids_are_told_apart_from_texts(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+        client.embeddings.create(model=BASE, input=[[1, 2, 3]])
+
+
+def test_a_wrong_key_is_an_authentication_error(live: Live) -> None:
+    other = openai.OpenAI(base_url=f"{live.url}/v1", api_key="sk-wrong", max_retries=0)
+    with other, pytest.raises(openai.AuthenticationError) as caught:
+        other.files.list()
+    assert caught.value.code == "invalid_api_key"

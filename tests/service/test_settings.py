@@ -1,0 +1,60 @@
+"""What the environment says, and what it may not say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import StartRefused
+from service.settings import GatewaySettings
+
+STORE = {"INFONCE_DATABASE_URL": "sqlite:////x/store.db", "INFONCE_ARTIFACTS": "/x/artifacts"}
+
+
+def read(**env: str) -> GatewaySettings:
+    return GatewaySettings.from_env(STORE | env)
+
+
+def test_nothing_but_the_store_has_to_be_said() -> None:
+    settings = read()
+    assert (settings.host, settings.port, settings.max_upload_bytes) == ("127.0.0.1", 8000, 1 << 30)
+    assert settings.api_key_file is None and settings.first_key() is None
+
+
+def test_everything_can_be_said() -> None:
+    settings = read(INFONCE_HOST="0.0.0.0", INFONCE_PORT="0", INFONCE_MAX_UPLOAD_BYTES="5", INFONCE_API_KEY_FILE="/k")
+    assert (settings.host, settings.port, settings.max_upload_bytes) == ("0.0.0.0", 0, 5)
+    assert settings.api_key_file == Path("/k")
+
+
+@pytest.mark.parametrize("value", ["-1", "65536", "8e3", "eight", "٨", "9" * 5_000])
+def test_a_port_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(StartRefused, match=r"INFONCE_PORT is .* between 0 and 65535"):
+        read(INFONCE_PORT=value)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.org", False),
+    ],
+)
+def test_only_loopback_is_loopback(host: str, loopback: bool) -> None:
+    assert read(INFONCE_HOST=host).loopback is loopback
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", "schlüssel".encode()])
+def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StartRefused, match="INFONCE_API_KEY_FILE"):
+        read(INFONCE_API_KEY_FILE=str(path)).first_key()
