@@ -1,0 +1,86 @@
+"""The body of an index job leaves an index over given and computed vectors, and computes none twice."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infonce.config import Side
+from infonce.encoder import Encoder
+from infonce.errors import IndexMismatch, Stopped
+from infonce.index import VectorIndex
+from tests.factories import sentences
+from tests.worker.jobs.conftest import Recorder
+from worker.jobs.index import run
+
+
+def document(id: str, text: str | None = None, vector: list[float] | None = None) -> str:
+    encoded = None if vector is None else base64.b64encode(np.array(vector, dtype="<f4").tobytes()).decode()
+    return json.dumps({"id": id, "text": text, "vector": encoded}) + "\n"
+
+
+@pytest.fixture
+def order(tmp_path: Path, model: Path) -> dict[str, Any]:
+    path = tmp_path / "documents.jsonl"
+    path.write_text("".join(document(f"d{place}", text) for place, text in enumerate(sentences(30))))
+    return {
+        "kind": "index",
+        "staging": str(tmp_path / "staging"),
+        "vectors_root": str(tmp_path / "vectors"),
+        "threads": 1,
+        "model": {"name": "acme/tiny", "path": str(model)},
+        "documents": str(path),
+        "dimension": 32,
+    }
+
+
+def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: Recorder) -> None:
+    result = run(order, recorder)
+    index, encoder = VectorIndex.load(Path(order["staging"])), Encoder.load(Path(order["model"]["path"]))
+    vectors = encoder.encode(sentences(30), side=Side.DOCUMENT)
+    assert [hits.ids[0] for hits in index.search(vectors, 1)] == [f"d{place}" for place in range(30)]
+    assert (result["count"], result["embedded"], result["reused"]) == (30, 30, 0)
+    assert result["fingerprint"] == index.fingerprint == encoder.fingerprint()
+    assert recorder.phases == ["loading", "embedding", "building"]
+    assert recorder.steps[-1]["percent"] == 100
+
+
+def test_what_was_embedded_before_is_not_embedded_again(order: dict[str, Any], recorder: Recorder) -> None:
+    run(order, recorder)
+    with Path(order["documents"]).open("a") as lines:
+        lines.write(document("new", "a text that nobody has seen"))
+    result = run(order, recorder)
+    assert (result["count"], result["reused"], result["embedded"]) == (31, 30, 1)
+
+
+def test_given_vectors_are_used_as_they_are(order: dict[str, Any], recorder: Recorder) -> None:
+    Path(order["documents"]).write_text(document("east", vector=[1, 0]) + document("north", vector=[0, 1]))
+    result = run(order | {"model": None, "dimension": 2}, recorder)
+    index = VectorIndex.load(Path(order["staging"]))
+    assert index.search(np.array([[0, 1]], dtype=np.float32), 1)[0].ids == ("north",)
+    assert (result["count"], result["fingerprint"], recorder.phases) == (2, None, ["loading", "building"])
+
+
+def test_empty_collection_gives_an_empty_index(order: dict[str, Any], recorder: Recorder) -> None:
+    Path(order["documents"]).write_text("")
+    assert run(order, recorder)["count"] == 0
+    assert VectorIndex.load(Path(order["staging"])).dimension == 32
+
+
+def test_vector_of_another_dimension_is_refused_by_its_document(order: dict[str, Any], recorder: Recorder) -> None:
+    Path(order["documents"]).write_text(document("odd", vector=[1, 0, 0]))
+    with pytest.raises(IndexMismatch, match="'odd' has 3 dimensions, the collection has 32"):
+        run(order, recorder)
+
+
+def test_model_of_another_dimension_is_refused(order: dict[str, Any], recorder: Recorder) -> None:
+    with pytest.raises(IndexMismatch, match="its model 32"):
+        run(order | {"dimension": 16}, recorder)
+
+
+def test_wish_to_stop_is_heard_while_embedding(order: dict[str, Any]) -> None:
+    with pytest.raises(Stopped):
+        run(order, Recorder(stop_in="embedding"))

@@ -1,0 +1,133 @@
+"""The body of a training job leaves a model with a report that says how it compares to its base."""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infonce.config import EncoderConfig, Side, TrainConfig
+from infonce.encoder import Encoder
+from infonce.errors import ConfigError, Stopped
+from infonce.pairs import Pair
+from infonce.qrels import EvalSet, write_beir
+from infonce.train import StepRecord
+from tests.factories import toy_pairs
+from tests.worker.jobs.conftest import Recorder
+from worker.jobs.report import MAX_CURVE_POINTS, thinned
+from worker.jobs.train import read_data, run
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, str]:
+    path.write_text("".join(json.dumps({"anchor": p.anchor, "positive": p.positive}) + "\n" for p in pairs))
+    return {"id": f"file-{path.stem}", "path": str(path), "sha256": "0" * 64}
+
+
+@pytest.fixture
+def order(tmp_path: Path, model: Path) -> dict[str, Any]:
+    config = TrainConfig(n_epochs=1, batch_size=8, learning_rate=1e-3).resolve(40)
+    (tmp_path / "staging").mkdir()
+    return {
+        "kind": "train",
+        "job_id": "ftjob-1",
+        "attempt": 1,
+        "staging": str(tmp_path / "staging"),
+        "vectors_root": str(tmp_path / "vectors"),
+        "threads": 1,
+        "model": {"name": "acme/tiny", "path": str(model)},
+        "training_file": write_pairs(tmp_path / "pairs.jsonl", toy_pairs(40)),
+        "validation_file": None,
+        "evaluation_file": None,
+        "config": config.to_dict(),
+        "encoder": EncoderConfig(max_seq_length=32).to_dict(),
+        "evaluation": {"held_out": 0.2, "ks": [1, 5]},
+    }
+
+
+def test_model_and_report_are_in_staging(order: dict[str, Any], recorder: Recorder) -> None:
+    result = run(order, recorder)
+    staging = Path(order["staging"])
+    report = json.loads((staging / "report.json").read_text())
+    encoder = Encoder.load(staging)
+    assert (result["fingerprint"], result["max_tokens"]) == (encoder.fingerprint(), 32)
+    assert report["summary"] == json.loads(json.dumps(result["summary"]))
+    assert (report["num_pairs"], report["num_steps"], len(report["curve"])) == (32, 4, 4)
+    assert str(staging.parent) not in json.dumps(report)
+    assert recorder.phases == ["loading", "baseline", "training", "evaluating"]
+    assert {"precision", "attention", "max_seq_length", "batch_size"} <= recorder.chosen.keys()
+    assert recorder.steps[-1]["percent"] == 100
+
+
+def test_numbers_of_the_report_are_those_of_the_saved_model(order: dict[str, Any], recorder: Recorder) -> None:
+    result = run(order, recorder)
+    [evaluation] = result["summary"]["evaluations"]
+    _, judged = read_data(order)
+    texts, encoder = judged["held out"], Encoder.load(Path(order["staging"]))
+    corpus = encoder.encode(list(texts.corpus.values()), side=Side.DOCUMENT)
+    queries = encoder.encode(list(texts.queries.values()), side=Side.QUERY)
+    best = [list(texts.corpus)[row] for row in np.argmax(queries @ corpus.T, axis=1)]
+    found = [best[place] in texts.qrels[query] for place, query in enumerate(texts.queries)]
+    assert evaluation["tuned"]["recall@1"] == pytest.approx(np.mean(found))
+    assert (evaluation["name"], evaluation["small_corpus"]) == ("held out", True)
+
+
+def test_eval_file_decides_the_verdict_before_the_held_out_pairs(
+    order: dict[str, Any], recorder: Recorder, tmp_path: Path
+) -> None:
+    pairs = toy_pairs(12, seed=5)
+    corpus = {f"d{place}": pair.positive for place, pair in enumerate(pairs)}
+    queries = {f"q{place}": pair.anchor for place, pair in enumerate(pairs)}
+    qrels = {f"q{place}": {f"d{place}": 1} for place in range(12)}
+    write_beir(EvalSet(corpus=corpus, queries=queries, qrels=qrels), tmp_path / "eval.zip")
+    order["evaluation_file"] = {"id": "file-e", "path": str(tmp_path / "eval.zip"), "sha256": "1" * 64}
+    summary = run(order, recorder)["summary"]
+    assert [one["name"] for one in summary["evaluations"]] == ["eval file", "held out"]
+    assert summary["verdict"] == summary["evaluations"][0]["comparison"]["verdict"]
+
+
+def test_validation_pairs_are_judged_by_instead_of_a_split(order: dict[str, Any], tmp_path: Path) -> None:
+    order["validation_file"] = write_pairs(tmp_path / "validation.jsonl", toy_pairs(6, seed=9))
+    pairs, judged = read_data(order)
+    assert (len(pairs), len(judged["held out"].queries), len(judged["held out"].corpus)) == (40, 6, 46)
+
+
+def test_nothing_held_out_means_nothing_judged(order: dict[str, Any], recorder: Recorder) -> None:
+    order["evaluation"]["held_out"] = 0
+    assert run(order, recorder)["summary"] == {"metric": "ndcg@10", "evaluations": [], "verdict": None}
+
+
+def test_maximum_length_that_was_left_open_is_the_models_own_where_that_is_less(
+    order: dict[str, Any], recorder: Recorder
+) -> None:
+    order["encoder"] = EncoderConfig().to_dict()
+    assert run(order, recorder)["max_tokens"] == Encoder.load(Path(order["model"]["path"])).max_seq_length < 256
+
+
+def test_batch_larger_than_what_the_split_left_is_lowered_and_said(order: dict[str, Any], recorder: Recorder) -> None:
+    order["config"] = TrainConfig(n_epochs=1, batch_size=36, learning_rate=1e-3).resolve(40).to_dict()
+    run(order, recorder)
+    assert "batch_size" in recorder.events and recorder.chosen["batch_size"] == 32
+
+
+@pytest.mark.parametrize("phase", ["baseline", "training", "evaluating"])
+def test_wish_to_stop_is_heard_in_every_phase(order: dict[str, Any], phase: str) -> None:
+    with pytest.raises(Stopped):
+        run(order, Recorder(stop_in=phase))
+
+
+def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], tmp_path: Path) -> None:
+    order["training_file"] = write_pairs(tmp_path / "few.jsonl", toy_pairs(2))
+    with pytest.raises(ConfigError, match="held_out"):
+        run(order, Recorder())
+
+
+def test_long_curve_is_thinned_and_keeps_its_end() -> None:
+    numbers = {"epoch": 0.0, "loss": 1.0, "learning_rate": 0.1, "grad_norm": 1.0, "pairs_per_second": 1.0}
+    curve = [StepRecord(step=n + 1, total_steps=9_999, eta_seconds=0.0, **numbers) for n in range(9_999)]
+    kept = thinned(curve)
+    assert len(kept) <= MAX_CURVE_POINTS and kept[-1].step == 9_999
+    assert len({after.step - before.step for before, after in pairwise(kept)}) == 1
+    assert thinned(curve[:10]) == curve[:10]

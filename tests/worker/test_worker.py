@@ -1,0 +1,29 @@
+"""A real Celery worker: a killed child costs an attempt and no model, a shutdown costs nothing."""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.service.serving import healthy, training, until
+
+
+def test_job_whose_child_is_killed_still_ends_with_one_model(tmp_path: Path) -> None:
+    with training(tmp_path, num_steps=320) as (served, client, id):
+        os.kill(served.part("worker.child"), signal.SIGKILL)
+        job = until(
+            lambda: found if (found := healthy(client, id)).status == "succeeded" else None, "its end", seconds=90
+        )
+        assert (job.attempt, len(list((served.home / "artifacts" / "models").iterdir()))) == (2, 1)
+        assert [model.id for model in client.models() if model.id.startswith("ft:")] == [job.fine_tuned_model]
+        kinds = [event.data["type"] for event in client.events(id) if event.data["type"] in ("claimed", "released")]
+        assert kinds == ["claimed", "released", "claimed"]
+
+
+def test_worker_that_is_shut_down_gives_its_job_back_and_the_next_one_takes_it(tmp_path: Path) -> None:
+    with training(tmp_path, num_steps=32_000) as (served, client, id):
+        os.kill(served.part("--queues train"), signal.SIGTERM)
+        until(lambda: healthy(client, id).attempt == 2, "a second attempt")
+        released = [event for event in client.events(id) if event.data["type"] == "released"]
+        assert [(event.message, event.data["losses"]) for event in released] == [("the worker is shutting down", 0)]
+        client.cancel(id)
+        until(lambda: client.job(id).status == "cancelled", "the end of a cancelled job", seconds=15)

@@ -1,0 +1,113 @@
+"""The process that does the work of one attempt: `python -m worker.child ORDER PARENT_PID`.
+
+It knows its order and the pipe to its parent; no database, no broker, no secret. It dies with its parent, it is the
+first that the kernel sacrifices for memory, and whatever happens in it (a segfault too) ends this process alone.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from infonce.errors import Stopped
+from service.store.records import JobKind
+from worker.failures import describe
+from worker.progress import LineProgress, Progress
+
+Body = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
+
+EXIT_FAILED = 64
+"""The job cannot end well, for a reason that was sent to the parent."""
+EXIT_CRASHED = 1
+"""An error of ours; its traceback is in the log."""
+EXIT_ORPHANED = 75
+"""The parent is gone."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(order_path: Path, parent: int, *, body: Body | None = None) -> NoReturn:
+    """Work the order off, say so over fd 1, and end without running exit handlers (CUDA's may hang)."""
+    _die_with(parent)
+    _be_killed_first()
+    faulthandler.enable()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    progress = LineProgress(_private_stdout(), stop)
+    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+    code = _work(order_path, progress, body=body)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _work(order_path: Path, progress: LineProgress, *, body: Body | None) -> int:
+    """The exit code of the attempt; what became of it has been sent."""
+    try:
+        order = json.loads(order_path.read_text())
+        run = body or _body_of(JobKind(order["kind"]))
+        progress.done(run(order, progress))
+    except Stopped:
+        progress.stopped()
+    except BaseException as error:  # the process loop of the child: nothing may end it unexplained
+        traceback.print_exc()
+        reason = describe(error)
+        if reason is None:
+            return EXIT_CRASHED
+        progress.failed(reason)
+        return EXIT_FAILED
+    return 0
+
+
+def _body_of(kind: JobKind) -> Body:
+    """The function that does the work of that kind; what it imports is loaded only now."""
+    if kind is JobKind.TRAIN:
+        from worker.jobs.train import run as train
+
+        return train
+    from worker.jobs.index import run as index
+
+    return index
+
+
+def _die_with(parent: int) -> None:
+    """The kernel kills this process when its parent ends; it ends at once if that has happened already."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(EXIT_ORPHANED)
+
+
+def _be_killed_first() -> None:
+    """When memory runs out the kernel takes this process, not the worker, the gateway or the database."""
+    with contextlib.suppress(OSError):  # no /proc, or not permitted: then the kernel chooses as it likes
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _private_stdout() -> int:
+    """A descriptor of the pipe to the parent that no library can print into; fd 1 is the log from now on."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return private
+
+
+def _end_with_stdin() -> None:
+    """End this process when the parent's end of stdin closes: the only sign where there is no PDEATHSIG.
+
+    `os.read`, never `sys.stdin.buffer.read`: CPython aborts at exit while a daemon thread holds that buffer's lock.
+    """
+    while os.read(0, 4096):
+        pass
+    os._exit(EXIT_ORPHANED)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,114 @@
+"""A collection's documents become an index; embeddings that were computed once are not computed again."""
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infonce.calibrate import fastest_precision
+from infonce.config import Side
+from infonce.encoder import Encoder
+from infonce.errors import IndexMismatch
+from infonce.index import VectorIndex
+from infonce.vectors import TextEncoder
+from service.store.records import Phase
+from worker.jobs.embedding import cached, use_threads
+from worker.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Documents:
+    """The documents of an order: a row each, and the texts of those rows that bring no vector."""
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    """(n, D); rows of texts are still to be filled."""
+    texts: dict[int, str]
+
+    @classmethod
+    def read(cls, path: Path, dimension: int) -> Self:
+        """The documents of the file that the parent wrote.
+
+        Raises:
+            IndexMismatch: a vector has another dimension.
+        """
+        with path.open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        vectors = np.zeros((len(rows), dimension), dtype=np.float32)
+        texts: dict[int, str] = {}
+        for number, row in enumerate(rows):
+            if row["vector"] is None:
+                texts[number] = row["text"]
+            else:
+                vectors[number] = _vector(row, dimension)
+        return cls(ids=[row["id"] for row in rows], vectors=vectors, texts=texts)
+
+
+def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
+    """The index over the order's documents is in the staging folder."""
+    use_threads(order["threads"])
+    progress.phase(Phase.LOADING)
+    documents = Documents.read(Path(order["documents"]), order["dimension"])
+    fingerprint, reused, embedded = None, 0, 0
+    if order["model"] is not None:
+        encoder = Encoder.load(Path(order["model"]["path"]))
+        fingerprint = encoder.fingerprint()
+        precision, _ = fastest_precision(encoder.device)
+        root, stop, watch = Path(order["vectors_root"]), progress.stop_requested, _Watch(progress)
+        source = cached(encoder, root, precision=precision, stop=stop, on_block=watch.on_block)
+        progress.phase(Phase.EMBEDDING)
+        embed(documents, source)
+        reused, embedded = source.reused, source.computed
+    progress.phase(Phase.BUILDING)
+    index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint)
+    index.save(Path(order["staging"]))
+    return {
+        "count": index.count,
+        "dimension": index.dimension,
+        "fingerprint": fingerprint,
+        "reused": reused,
+        "embedded": embedded,
+    }
+
+
+def embed(documents: Documents, source: TextEncoder) -> None:
+    """Every row of a text holds its vector.
+
+    Raises:
+        IndexMismatch: the model's vectors have another dimension than the collection's.
+    """
+    if not documents.texts:
+        return
+    vectors = source.encode(list(documents.texts.values()), side=Side.DOCUMENT)
+    if vectors.shape[1] != documents.vectors.shape[1]:
+        sizes = f"{documents.vectors.shape[1]} dimensions and its model {vectors.shape[1]}"
+        raise IndexMismatch(f"the collection has {sizes}; make a new collection for this model")
+    documents.vectors[list(documents.texts)] = vectors
+
+
+class _Watch:
+    """Tells how far the embedding is, in texts."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._began = time.monotonic()
+
+    def on_block(self, done: int, total: int) -> None:
+        """So many of the unknown texts are embedded."""
+        eta_seconds = (time.monotonic() - self._began) / done * (total - done)
+        values = {"step": done, "total_steps": total, "percent": 100 * done / total, "eta_seconds": eta_seconds}
+        self._progress.step(values)
+
+
+def _vector(row: Mapping[str, Any], dimension: int) -> NDArray[np.float32]:
+    vector = np.frombuffer(base64.b64decode(row["vector"]), dtype="<f4")
+    if len(vector) != dimension:
+        found = f"the vector of document {row['id']!r} has {len(vector)} dimensions"
+        raise IndexMismatch(f"{found}, the collection has {dimension}")
+    return vector

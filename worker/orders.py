@@ -1,0 +1,122 @@
+"""The work order of an attempt: every input as a path, so that the child needs neither database nor network."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infonce.errors import UnknownModel
+from service.store import catalog, documents, files
+from service.store.database import Tx
+from service.store.errors import NotFound
+from service.store.records import CollectionRecord, DocumentRecord, JobKind, JobRecord
+from worker.workshop import Workshop
+
+_FILES = ("training_file", "validation_file", "evaluation_file")
+_STAGING = "staging"
+_DOCUMENTS = "documents.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A written order: where it is, and where its results will be."""
+
+    path: Path
+    staging: Path
+    log_path: Path
+    collection: CollectionRecord | None = None
+    """Of an index job, as it was when its documents were read."""
+
+
+def write_order(shop: Workshop, job: JobRecord) -> Order:
+    """The order of this attempt is on disk; a model that may be downloaded has been.
+
+    Raises:
+        UnknownModel, InvalidModel, NotFound, ArtifactCorrupt, StorageFull: an input is not there or not whole.
+    """
+    folder = shop.artifacts.run_path(job.id, job.attempt)
+    staging = folder / _STAGING
+    shop.artifacts.discard(folder)
+    staging.mkdir(parents=True)
+    if job.kind is JobKind.TRAIN:
+        collection, inputs = None, _train_inputs(shop, job)
+    else:
+        collection, inputs = _index_inputs(shop, job, path=folder / _DOCUMENTS)
+    body = {
+        "kind": job.kind.value,
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "staging": str(staging),
+        "vectors_root": str(shop.artifacts.vectors_root),
+        "threads": shop.settings.threads,
+    }
+    path = folder / "order.json"
+    path.write_text(json.dumps(body | inputs, indent=2))
+    return Order(path=path, staging=staging, log_path=folder / "log.txt", collection=collection)
+
+
+def _train_inputs(shop: Workshop, job: JobRecord) -> dict[str, Any]:
+    spec = job.spec
+    with shop.database.read() as tx:
+        inputs = {name: _file(shop, tx, project=job.project, id=spec.get(name)) for name in _FILES}
+    model = _model(shop, job.project, name=spec["model"])
+    return {
+        "model": model,
+        **inputs,
+        "config": spec["config"],
+        "encoder": spec["encoder"],
+        "evaluation": spec["evaluation"],
+    }
+
+
+def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, str] | None:
+    if id is None:
+        return None
+    record = files.get_file(tx, project, id=id)
+    return {"id": id, "path": str(shop.artifacts.file_path(id)), "sha256": record.sha256}
+
+
+def _index_inputs(shop: Workshop, job: JobRecord, *, path: Path) -> tuple[CollectionRecord, dict[str, Any]]:
+    """The collection's documents up to its newest write are in the file at `path`."""
+    with shop.database.read() as tx:
+        collection = catalog.get_collection(tx, job.project, name=job.spec["collection"])
+        with path.open("w", encoding="utf-8") as lines:
+            for document in documents.iterate(tx, collection.id, watermark=collection.watermark):
+                lines.write(json.dumps(_line(document)) + "\n")
+    model = None if collection.model is None else _model(shop, job.project, name=collection.model)
+    return collection, {"model": model, "documents": str(path), "dimension": collection.dimension}
+
+
+def _line(document: DocumentRecord) -> dict[str, str | None]:
+    vector = None if document.vector is None else base64.b64encode(document.vector).decode()
+    return {"id": document.id, "text": document.text, "vector": vector}
+
+
+def _model(shop: Workshop, project: str, *, name: str) -> dict[str, str]:
+    """Where the model is, after a tuned one proved to be what was published and a missing one was fetched."""
+
+    def tuned(name: str) -> Path | None:
+        with shop.database.read() as tx:
+            try:
+                record = catalog.get_model(tx, project, id=name)
+            except NotFound:
+                return None
+        path = shop.artifacts.model_path(record.folder)
+        shop.artifacts.verify(path)
+        return path
+
+    try:
+        model = shop.hub.resolve(name, tuned=tuned)
+    except UnknownModel:
+        if not shop.hub.may_fetch(name):
+            raise
+        model = shop.hub.fetch(name)
+    return {"name": model.name, "path": str(model.path)}
+
+
+def clean(shop: Workshop, job: JobRecord) -> None:
+    """Of the attempt's own files the order and the log are left, for people."""
+    folder = shop.artifacts.run_path(job.id, job.attempt)
+    shop.artifacts.discard(folder / _STAGING)
+    shop.artifacts.discard(folder / _DOCUMENTS)

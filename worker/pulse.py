@@ -1,0 +1,152 @@
+"""The heartbeat of one attempt: keeps its lease, hears wishes, and carries what the child says into the database.
+
+It runs beside the work, in a thread, so that nothing slow (a download, a checksum, a database that is away) makes
+another worker believe that this one is dead, and no outage of the database holds up the training.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from service.store import events, jobs
+from service.store.database import Database, Tx
+from service.store.errors import DatabaseUnavailable, StorageFull
+from service.store.events import NewEvent
+from service.store.records import JobRecord, JobStatus, Phase
+from worker.progress import MessageType
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS: Final = 10.0  # a sixth of the lease: five may be lost before another worker takes over
+FLUSH_SECONDS: Final = 0.5  # what a child says is readable, and a wish to cancel is heard, within a second
+OUTAGE_SECONDS: Final = (1.0, 5.0)  # between two tries while the database is away, drawn so that workers spread
+MAX_PENDING_EVENTS: Final = 1_000  # while the database is away; those that come later are lost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """What the child said and the database does not have yet: the newest values, and every event."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """phase, progress, resolved"""
+    events: tuple[Mapping[str, Any], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.values or self.events)
+
+    def without(self, delivered: "News") -> "News":
+        """What came after `delivered` was taken."""
+        values = {name: value for name, value in self.values.items() if delivered.values.get(name) is not value}
+        return News(values=values, events=self.events[len(delivered.events) :])
+
+
+class Pulse:
+    """Beats from entering the context until `stop`; its two flags may be read at any time."""
+
+    def __init__(self, database: Database, job: JobRecord) -> None:
+        self.fenced = False
+        """Another attempt owns the job: kill the child and write nothing."""
+        self.cancel_requested = False
+        self._database = database
+        self._job = job
+        self._news = News()
+        self._resolved: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._last_beat = time.monotonic()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pulse")
+        self._beating: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._beating = self._executor.submit(self._beat_until_stopped)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._executor.shutdown()
+
+    def stop(self) -> None:
+        """The thread has ended; what it did not deliver goes with the next `commit`."""
+        self._stop.set()
+        self._executor.shutdown()
+
+    def check(self) -> None:
+        """Raise what broke the thread, if something did: without a heartbeat the work is in vain."""
+        if self._beating is not None and self._beating.done():
+            self._beating.result()
+
+    def tell(self, type: MessageType, body: Mapping[str, Any]) -> None:
+        """What the child said will be in the database within a second, or as soon as that is back."""
+        with self._lock:
+            values, events = dict(self._news.values), self._news.events
+            if type is MessageType.PHASE:
+                values["phase"] = Phase(body["phase"])
+            elif type is MessageType.PROGRESS:
+                values["progress"] = body
+            elif type is MessageType.RESOLVED:
+                self._resolved |= body.get("values", {})
+                values["resolved"] = dict(self._resolved)
+            elif len(events) < MAX_PENDING_EVENTS:
+                events = (*events, {**body, "at": time.time()})
+            self._news = News(values=values, events=events)
+
+    def commit(self, end: Callable[[Tx, float], bool] = lambda tx, now: True) -> bool:
+        """One transaction renewed the lease, wrote the news and did `end`; False if the attempt is fenced.
+
+        Raises:
+            DatabaseUnavailable: nothing was written, as far as can be known.
+        """
+        now = time.time()
+        with self._lock:
+            news = self._news
+        with self._database.write() as tx:
+            beat = jobs.heartbeat(tx, self._job.id, attempt=self._job.attempt, now=now, update=news.values)
+            if beat is None:
+                return False
+            for event in news.events:
+                self._append(tx, event)
+            if not end(tx, now):
+                return False
+        self._last_beat = time.monotonic()
+        self.cancel_requested = beat.cancel_requested
+        with self._lock:
+            self._news = self._news.without(news)
+        return True
+
+    def _append(self, tx: Tx, said: Mapping[str, Any]) -> None:
+        event = NewEvent(
+            job_id=self._job.id,
+            attempt=self._job.attempt,
+            at=said["at"],
+            level=str(said.get("level", "info")),
+            type=str(said.get("event", "note")),
+            message=str(said.get("message", "")),
+            data=said.get("data") or {},
+        )
+        events.append(tx, event)
+
+    def _beat_until_stopped(self) -> None:
+        pause = FLUSH_SECONDS
+        while not self._stop.wait(pause) and not self.fenced:
+            try:
+                self._beat()
+                pause = FLUSH_SECONDS
+            except (DatabaseUnavailable, StorageFull) as error:
+                pause = random.uniform(*OUTAGE_SECONDS)
+                log.warning("job %s: the database is away, work goes on: %s", self._job.id, error)
+
+    def _beat(self) -> None:
+        """Write if there is news or a heartbeat is due; else only look for a wish to cancel."""
+        if self._news or time.monotonic() - self._last_beat >= HEARTBEAT_SECONDS:
+            self.fenced = not self.commit()
+            return
+        with self._database.read() as tx:
+            job = jobs.get(tx, self._job.project, id=self._job.id)
+        self.cancel_requested = job.cancel_requested
+        self.fenced = job.attempt != self._job.attempt or job.status is not JobStatus.RUNNING

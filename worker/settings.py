@@ -1,0 +1,66 @@
+"""What a worker process reads from its environment, once."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from infonce.config import check_whole
+from service.store.settings import StoreSettings
+
+DRAIN_FILE = "INFONCE_DRAIN_FILE"
+"""Set by a worker's main process for its pool process: the file that says that the worker is shutting down."""
+WORKER_PID = "INFONCE_WORKER_PID"
+"""Set by a worker's main process for its pool process: which process has to be its parent."""
+READY_FILE = "INFONCE_READY_FILE"
+"""Set by whoever starts a worker and waits for it: the file that appears once it takes jobs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """Where a worker finds its jobs and files, and what it gives to its children."""
+
+    store: StoreSettings
+    threads: int
+    """Of a child's matrix products."""
+    environment: Mapping[str, str] = field(repr=False)
+    drain_path: Path | None = None
+    ready_path: Path | None = None
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> Self:
+        """The settings of this process.
+
+        Raises:
+            ConfigError: `INFONCE_THREADS` is no number of threads.
+            StoreError: a setting of the store is missing.
+        """
+        given = environment.get("INFONCE_THREADS", "")
+        threads = int(given) if given.isdecimal() else given or num_cores()
+        check_whole("INFONCE_THREADS", threads, low=1, high=1_024)
+        drain, ready = environment.get(DRAIN_FILE), environment.get(READY_FILE)
+        return cls(
+            store=StoreSettings.from_env(environment),
+            threads=int(threads),
+            environment=dict(environment),
+            drain_path=Path(drain) if drain else None,
+            ready_path=Path(ready) if ready else None,
+        )
+
+    @property
+    def owner(self) -> str:
+        """Who holds a lease, as it is shown to people."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    def draining(self) -> bool:
+        """Whether the worker is shutting down, so that no job may be begun and a running one has to be given back."""
+        return self.drain_path is not None and self.drain_path.exists()
+
+
+def num_cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
