@@ -129,8 +129,8 @@ class _Tour:
         settings = job.method["contrastive"]["hyperparameters"]
         text = f"{job.fine_tuned_model} ({_since(began)})"
         chosen = (
-            f"epochs {settings['n_epochs']} · pairs a step {settings['batch_size']} · learning rate "
-            f"{settings['learning_rate']:g} · {settings['precision']}, measured to be fastest"
+            f"{settings['batch_size']} pairs a step · learning rate {settings['learning_rate']:g} · "
+            f"{settings['precision']} (measured)"
         )
         self.view.step(3, "training", text=text, note=f"{phases.text()}\n{chosen}")
         return job

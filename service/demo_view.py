@@ -19,6 +19,7 @@ from service.schemas.job_answers import Job
 WIDEST: Final = 100
 SHOWN_METRICS: Final = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10")
 _LABEL = 12  # columns of a step's number and name
+_BESIDE_NAME = 10  # columns of a hit's score, mark and margins
 _COLOURS = {"better": "green", "worse": "red", "inconclusive": "yellow"}
 
 
@@ -98,9 +99,10 @@ class View:
             table.add_row(metric, f"{base:.3f}", f"[bold]{tuned:.3f}[/bold]", f"{tuned - base:+.3f}")
         self._indented(table)
         found = evaluation["comparison"]
-        interval = f"{found['metric']} {found['delta']:+.3f}, 95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
-        self._indented(Text(f"{interval} (paired bootstrap, {found['num_queries']:,} queries)"))
-        self._indented(Text(f"{found['wins']:,} queries better, {found['losses']:,} worse, {found['ties']:,} the same"))
+        interval = f"95 % interval {found['low']:+.3f} to {found['high']:+.3f} (paired bootstrap)"
+        self._indented(Text(f"{found['metric']} {found['delta']:+.3f}, {interval}"))
+        counts = f"{found['wins']:,} better, {found['losses']:,} worse, {found['ties']:,} the same"
+        self._indented(Text(f"of {found['num_queries']:,} queries {counts}"))
         colour = _COLOURS[found["verdict"]]
         self._indented(f"verdict: [bold {colour}]{found['verdict']}[/bold {colour}]")
         self.blank()
@@ -113,8 +115,9 @@ class View:
         self._indented(Text(moved, style="dim"))
         for heading in ("before: base model", "after: tuned model"):
             table.add_column(heading, ratio=1, no_wrap=True, overflow="ellipsis")
+        width = (self._console.width - _LABEL) // 2 - _BESIDE_NAME
         for before, after in zip(shown.before[:3], shown.after[:3], strict=False):
-            table.add_row(_hit(before, shown.answer), _hit(after, shown.answer))
+            table.add_row(*(_hit(hit, shown.answer, width=width) for hit in (before, after)))
         self._indented(table)
 
     def blank(self) -> None:
@@ -150,10 +153,10 @@ class JobBar:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds as a person reads them, in one word that no line break splits."""
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+        return f"{seconds:.1f}s"
+    return f"{round(seconds) // 60}m{round(seconds) % 60:02d}s"
 
 
 def _numbers(job: Job) -> str:
@@ -168,9 +171,11 @@ def _numbers(job: Job) -> str:
     return " · ".join(parts)
 
 
-def _hit(hit: Hit, answer: str) -> Text:
+def _hit(hit: Hit, answer: str, *, width: int) -> Text:
+    """Score, mark and name, which is cut at its beginning: the end of a qualified name says more."""
     right = hit.id == answer
-    return Text(f"{hit.score:.2f} {'✓' if right else ' '} {hit.id}", style="bold green" if right else "")
+    name = hit.id if len(hit.id) <= width else "…" + hit.id[-width + 1 :]
+    return Text(f"{hit.score:.2f} {'✓' if right else ' '} {name}", style="bold green" if right else "")
 
 
 def _rank(hits: Sequence[Hit], answer: str) -> int | None:

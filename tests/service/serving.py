@@ -31,7 +31,7 @@ def until(ask: Callable[[], Answer | None], what: str, *, seconds: float = 40.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """A running `infonce serve`; every process that it starts carries `mark`, or the home's path, in /proc."""
+    """A running `infonce serve` or `demo`; what it starts carries `mark`, or the path of the home, in /proc."""
 
     process: "subprocess.Popen[str]"
     home: Path
@@ -81,9 +81,17 @@ class Served:
 
 @contextmanager
 def serving(folder: Path, *options: str, **environment: str) -> Iterator[Served]:
+    """An `infonce serve` on a free port."""
+    with running(folder, "serve", "--port", "0", *options, **environment) as served:
+        yield served
+
+
+@contextmanager
+def running(folder: Path, *words: str, **environment: str) -> Iterator[Served]:
+    """An `infonce serve` or `demo`, of which nothing is left afterwards."""
     home, mark = folder / "ho me", uuid4().hex
     output = folder / f"{mark}.out"
-    command = [sys.executable, "-m", "service.cli", "serve", "--home", str(home), "--port", "0", *options]
+    command = [sys.executable, "-m", "service.cli", *words, "--home", str(home)]
     with output.open("w") as out:
         process = subprocess.Popen(
             command, env={**os.environ, "MARK": mark, **environment}, stdout=out, stderr=subprocess.STDOUT, text=True

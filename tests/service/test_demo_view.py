@@ -45,9 +45,9 @@ def test_long_names_and_queries_stay_within_the_terminal() -> None:
     view.neighbours(Neighbours(query="word " * 40, answer=name, before=hits("x", "y"), after=hits(name, "y")))
     view.step(2, "data", text="[not markup] " * 3, note="much " * 60)
     assert max(len(line) for line in out.getvalue().splitlines()) <= 80
-    assert "✓ package.module" in out.getvalue()
+    assert "✓ …" in out.getvalue()
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(3.21, "3.2 s"), (59.96, "1 min 00 s"), (61.0, "1 min 01 s")])
+@pytest.mark.parametrize(("seconds", "text"), [(3.21, "3.2s"), (59.96, "1m00s"), (61.0, "1m01s")])
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -24,6 +25,17 @@ RECORD_OF = {
     "versions": records.VersionRecord,
     "api_keys": records.KeyRecord,
 }
+
+
+@pytest.fixture
+def postgres_url(
+    request: pytest.FixtureRequest, postgres: Callable[[str], str], postgres_command: Callable[[str], None]
+) -> str:
+    """A database of the test's own: these tests change the schema."""
+    name = f"own{zlib.crc32(request.node.name.encode())}"
+    postgres_command(f"CREATE DATABASE {name}")
+    migrate(postgres(name))
+    return postgres(name)
 
 
 def shape(tx: sa.Connection) -> dict[str, Any]:

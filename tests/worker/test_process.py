@@ -31,6 +31,14 @@ def all_messages(process: ChildProcess) -> list[Message]:
     return [*messages, *process.last_words()]
 
 
+def runs(pid: int) -> bool:
+    """Whether the process lives; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_messages_arrive_in_order_and_noise_is_passed_over(tmp_path: Path) -> None:
     script = """print('{"type":"phase","phase":"loading"}\\nnoise\\n[1]\\n{"type":"unknown"}\\n{"type":"stopped"}')"""
     with child(tmp_path, script) as process:
@@ -65,7 +73,7 @@ time.sleep(60)"""
             messages.extend(process.listen(1))
     grandchild = int(messages[0][1]["phase"])
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{grandchild}").exists() and "Z" not in Path(f"/proc/{grandchild}/stat").read_text():
+    while runs(grandchild):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert process.ended() == -signal.SIGKILL
