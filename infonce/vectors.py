@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 
 from infonce.config import Side
 
-BLOCK_TEXTS = 512  # 5 to 10 seconds of a small encoder on two cores
+BLOCK_TEXTS = 256  # about 5 seconds of a small encoder on two cores
 
 
 class TextEncoder(Protocol):

@@ -142,11 +142,11 @@ class JobBar:
     def show(self, job: Job) -> None:
         """The bar is where the job is."""
         at = job.progress
-        counted = at.step is not None and job.phase in ("training", "embedding")
+        counted = at.step is not None
         self._progress.update(
             self._task,
             total=at.total_steps if counted else None,
-            completed=at.step if counted and at.step is not None else 0,
+            completed=at.step or 0,
             phase=job.phase,
             numbers=_numbers(job) if counted else "",
         )

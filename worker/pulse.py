@@ -86,7 +86,7 @@ class Pulse:
         with self._lock:
             values, events = dict(self._news.values), self._news.events
             if type is MessageType.PHASE:
-                values["phase"] = Phase(body["phase"])
+                values |= {"phase": Phase(body["phase"]), "progress": {}}  # the steps told so far were another phase's
             elif type is MessageType.PROGRESS:
                 values["progress"] = body
             elif type is MessageType.RESOLVED:

@@ -1,6 +1,6 @@
 """The encoder of a job, its vectors kept between jobs; and the threads that it computes with."""
 
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 import faiss
@@ -9,6 +9,7 @@ import torch
 from infonce.config import Precision
 from infonce.encoder import Encoder
 from infonce.vectors import CachedEncoder
+from worker.progress import Progress
 
 
 def use_threads(num_threads: int) -> None:
@@ -17,18 +18,26 @@ def use_threads(num_threads: int) -> None:
     faiss.omp_set_num_threads(num_threads)
 
 
-def cached(
-    encoder: Encoder,
-    root: Path,
-    *,
-    precision: Precision,
-    stop: Callable[[], bool],
-    on_block: Callable[[int, int], None] = lambda done, total: None,
-) -> CachedEncoder:
+def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Progress) -> CachedEncoder:
     """The encoder, asked only for texts that no job has embedded with the same weights and precision before."""
+    stop = progress.stop_requested
     return CachedEncoder(
         root / f"{encoder.fingerprint()}-{precision.value}",
         lambda texts, side: encoder.encode(texts, side=side, precision=precision, stop=stop),
         prompt=encoder.prompt,
-        on_block=on_block,
+        on_block=_Watch(progress).on_block,
     )
+
+
+class _Watch:
+    """Tells how far the embedding is, in texts that were unknown."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._began = time.monotonic()
+
+    def on_block(self, done: int, total: int) -> None:
+        """So many of the unknown texts are embedded."""
+        eta_seconds = (time.monotonic() - self._began) / done * (total - done)
+        values = {"step": done, "total_steps": total, "percent": 100 * done / total, "eta_seconds": eta_seconds}
+        self._progress.step(values)

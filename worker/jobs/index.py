@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +59,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         encoder = Encoder.load(Path(order["model"]["path"]))
         fingerprint = encoder.fingerprint()
         precision, _ = fastest_precision(encoder.device)
-        root, stop, watch = Path(order["vectors_root"]), progress.stop_requested, _Watch(progress)
-        source = cached(encoder, root, precision=precision, stop=stop, on_block=watch.on_block)
+        source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
         progress.phase(Phase.EMBEDDING)
         embed(documents, source)
         reused, embedded = source.reused, source.computed
@@ -90,20 +88,6 @@ def embed(documents: Documents, source: TextEncoder) -> None:
         sizes = f"{documents.vectors.shape[1]} dimensions and its model {vectors.shape[1]}"
         raise IndexMismatch(f"the collection has {sizes}; make a new collection for this model")
     documents.vectors[list(documents.texts)] = vectors
-
-
-class _Watch:
-    """Tells how far the embedding is, in texts."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._began = time.monotonic()
-
-    def on_block(self, done: int, total: int) -> None:
-        """So many of the unknown texts are embedded."""
-        eta_seconds = (time.monotonic() - self._began) / done * (total - done)
-        values = {"step": done, "total_steps": total, "percent": 100 * done / total, "eta_seconds": eta_seconds}
-        self._progress.step(values)
 
 
 def _vector(row: Mapping[str, Any], dimension: int) -> NDArray[np.float32]:

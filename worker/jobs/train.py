@@ -103,7 +103,7 @@ def evaluate_all(
 ) -> dict[str, Evaluation]:
     """The encoder's numbers on each set, rank 10 always among them; no text is embedded twice."""
     ks = sorted({*order["evaluation"]["ks"], 10})
-    source = cached(encoder, Path(order["vectors_root"]), precision=precision, stop=progress.stop_requested)
+    source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
     return {name: evaluate(source, eval_set, ks=ks) for name, eval_set in judged.items()}
 
 
