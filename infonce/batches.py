@@ -101,9 +101,10 @@ class PairTable:
         return len(self.anchors)
 
     def batch(self, pairs: Ids) -> Batch:
-        """The step over `pairs`: each distinct row once, each distinct negative once."""
+        """The step over `pairs`: each distinct row once; a negative that is a positive of the batch is one already."""
         anchors, positives = self.anchors[pairs], self.positives[pairs]
-        negatives = np.unique(np.concatenate([self._negatives_of(pair) for pair in pairs]))
+        given = np.concatenate([self._negatives_of(pair) for pair in pairs])
+        negatives = np.setdiff1d(given, positives)  # as a second column it would weigh twice in every softmax
         rows, inverse = np.unique(np.concatenate([anchors, positives, negatives]), return_inverse=True)
         size = len(pairs)
         return Batch(

@@ -1,7 +1,7 @@
 """What this machine computes fastest: measured once per job on its own texts, recorded, never guessed.
 
-bf16 products ran 3 times as fast as float32 on one processor with avx512_bf16 and half as fast on another, and the
-fused attention kernel is the slow one for short texts on a CPU and the fast one on a GPU (docs/log.md).
+bf16 products ran 3 times as fast as float32 on one processor with avx512_bf16 and half as fast on another, and which
+attention is the faster one depends on processor and text length (docs/log.md).
 """
 
 import time

@@ -22,7 +22,7 @@ from infonce.pooling import pool
 from infonce.precision import autocast
 from infonce.tokens import TokenizedTexts, chunks, load_tokenizer, tokenize
 
-CHUNK_TOKENS_CPU = 2_048  # what stays in a core's cache: 4.0 s a step against 5.1 s with 8,192 (docs/log.md)
+CHUNK_TOKENS_CPU = 2_048  # what stays near the cores: a fifth faster than 4,096 (docs/log.md)
 CHUNK_TOKENS_GPU = 16_384
 
 

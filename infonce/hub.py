@@ -159,6 +159,8 @@ def packaged_minilm() -> Path | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     weights = Path(str(located))
+    if not weights.is_file():
+        return None
     check_weights(weights)
     return weights.parent
 

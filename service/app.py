@@ -88,7 +88,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         bell = Doorbell(settings.store.require_broker())
         ring, ping = ring or bell.ring, ping or bell.ping
     lookup = ModelLookup(database, artifacts, hub=settings.hub)
-    embedder = Embedder(seams.load or encoder_loader(artifacts.verify))
+    embedder = Embedder(seams.load or encoder_loader(artifacts.verify, threads=settings.threads))
     return Wiring(
         settings=settings,
         database=database,

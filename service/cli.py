@@ -32,7 +32,7 @@ app = typer.Typer(
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
-Home = Annotated[Path, typer.Option(help="Where everything is kept.")]
+Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
 
 
 @contextmanager
@@ -81,6 +81,7 @@ def gateway(
     from service.settings import GatewaySettings
 
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each of the 40 threads that may search; embedding sets its own
     given = {"INFONCE_HOST": host, "INFONCE_PORT": None if port is None else str(port)}
     environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
     with sentences():
@@ -92,9 +93,10 @@ def worker(
     queue: Annotated[str, typer.Option(help=f"One of {', '.join(QUEUES)}.")],
 ) -> None:
     """Run one worker; it takes one job at a time."""
+    from service.store.artifacts import Artifacts
     from service.store.database import Database
     from service.store.settings import StoreSettings
-    from service.supervisor import worker_command
+    from service.supervisor import absolute_paths, worker_command
 
     if queue not in QUEUES:
         raise typer.BadParameter(f"{queue!r} is no queue; there are {', '.join(QUEUES)}", param_hint="--queue")
@@ -102,6 +104,9 @@ def worker(
         settings = StoreSettings.from_env(os.environ)
         settings.require_broker()
         Database.open(settings.database_url).close()
+        Artifacts(settings.artifacts).prepare()
+    os.environ.update(absolute_paths(os.environ))
+    os.chdir(settings.artifacts)  # Celery imports from its folder first, and any folder may hold another `worker`
     command = worker_command(queue)
     os.execv(command[0], command)
 
@@ -121,16 +126,21 @@ def migrate() -> None:
 def create_key(
     name: Annotated[str, typer.Option(help="What people will know it by.")] = "admin",
     project: Annotated[str, typer.Option(help="Whose objects it opens.")] = DEFAULT_PROJECT,
-    home: Annotated[Path | None, typer.Option(help="Of `infonce serve`, if INFONCE_DATABASE_URL is not set.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Of `infonce serve`, if INFONCE_DATABASE_URL is not set.", envvar="INFONCE_HOME")
+    ] = None,
 ) -> None:
-    """Make an API key and print it: it is stored as a hash and cannot be shown again."""
+    """Make an admin key and print it: it is stored as a hash and cannot be shown again."""
     from service.store import keys
-    from service.store.database import Database
-    from service.supervisor import database_url
+    from service.store.database import Database, migrate, sqlite_url
+    from service.supervisor import DATABASE_FILE
 
-    of_environment = os.environ.get(DATABASE_URL) if home is None else None
+    url = os.environ.get(DATABASE_URL) if home is None else None
     with sentences():
-        database = Database.open(of_environment or database_url((home or Path(DEFAULT_HOME)).expanduser()))
+        if url is None:  # a home's database is ours to make: a key is needed before the first start on another address
+            url = sqlite_url((home or Path(DEFAULT_HOME)).expanduser().absolute() / DATABASE_FILE)
+            migrate(url)
+        database = Database.open(url)
         with database.write() as tx:
             _, plaintext = keys.create(tx, project, name=name, now=time.time())
         database.close()

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -44,7 +45,11 @@ class Client:
     ) -> None:
         headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._http = httpx2.Client(
-            base_url=base_url, headers=headers, timeout=timeout_seconds, transport=transport, trust_env=False
+            base_url=base_url,
+            headers=headers,
+            timeout=timeout_seconds,
+            transport=transport,
+            trust_env=not _is_loopback(base_url),  # no proxy of the environment can reach this machine's loopback
         )
 
     def __enter__(self) -> Self:
@@ -83,6 +88,11 @@ class Client:
         """One job of any kind."""
         return self._get(Job, f"/v1/jobs/{id}")
 
+    def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
+        """Jobs of every kind that have all of this metadata, newest first."""
+        wanted = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        return self._all(Listing[Job], "/v1/jobs", params=wanted)
+
     def cancel(self, id: str) -> Job:
         """The job is cancelled, or was asked to stop."""
         return self._post(Job, f"/v1/jobs/{id}/cancel", body={})
@@ -112,15 +122,7 @@ class Client:
 
     def events(self, id: str) -> Iterator[JobEvent]:
         """What happened to a training job, oldest first."""
-        after: dict[str, str] = {}
-        while True:
-            page = self._get(
-                Listing[JobEvent], f"{_TUNING}/{id}/events", params={"order": "asc", "limit": "100", **after}
-            )
-            yield from page.data
-            if not page.has_more or page.last_id is None:
-                return
-            after = {"after": page.last_id}
+        return self._all(Listing[JobEvent], f"{_TUNING}/{id}/events", params={"order": "asc"})
 
     def report(self, id: str) -> dict[str, Any]:
         """The report of a training that succeeded."""
@@ -168,6 +170,16 @@ class Client:
     def _get(self, kind: type[A], path: str, *, params: Mapping[str, str] | None = None) -> A:
         return _answer(kind, self._send("GET", path, params=params))
 
+    def _all(self, kind: type[Listing[A]], path: str, *, params: Mapping[str, str]) -> Iterator[A]:
+        """Every element of a list, one window after another."""
+        after: dict[str, str] = {}
+        while True:
+            page = self._get(kind, path, params={**params, "limit": "100", **after})
+            yield from page.data
+            if not page.has_more or page.last_id is None:
+                return
+            after = {"after": page.last_id}
+
     def _post(self, kind: type[A], path: str, *, body: object) -> A:
         return _answer(kind, self._http.post(path, json=body))
 
@@ -180,6 +192,14 @@ class Client:
             asked = answer.headers.get("retry-after", "1")
             time.sleep(min(float(asked) if asked.isdecimal() else 1.0, _LONGEST_PAUSE_SECONDS))
         return self._http.request(method, path, params=params)
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx2.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _answer(kind: type[A], sent: httpx2.Response) -> A:

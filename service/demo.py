@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ import httpx2
 from infonce.docstrings import DocstringSet, SetSizes, installed_sources, read_docstrings
 from infonce.hub import MINILM
 from infonce.qrels import write_beir
-from service.client import Client
+from service.client import ENDED, Client
 from service.demo_view import JobBar, Neighbours, View, duration
 from service.errors import ApiError, ServiceError
 from service.schemas.collections import CollectionCreate
@@ -33,10 +34,13 @@ NUM_SEARCHED: Final = 60
 """Held-out queries that are asked of both collections; the three that moved most are shown."""
 NUM_HITS: Final = 10
 
+MARK: Final = {"made_by": "demo"}
+"""The metadata of the demo's trainings, by which the next one finds those that were left unfinished."""
+
 _POLL_SECONDS = 0.5
 
 
-def run(stack: Stack, *, seed: int, keep: bool) -> bool:
+def run(stack: Stack, *, seed: int, keep: bool, sizes: SetSizes = SIZES) -> bool:
     """The tour was given; whether the tuned model is better. With `keep` it goes on serving until interrupted.
 
     Raises:
@@ -51,7 +55,8 @@ def run(stack: Stack, *, seed: int, keep: bool) -> bool:
     view.step(1, "stack", text=text, note=f"{stack.url} · files in {stack.home}")
     try:
         with Client(stack.url) as client, tempfile.TemporaryDirectory() as folder:
-            better = _Tour(stack=stack, client=client, view=view, folder=Path(folder), seed=seed).give()
+            tour = Tour(stack=stack, client=client, view=view, folder=Path(folder), seed=seed, sizes=sizes)
+            better = tour.give()
     except httpx2.TransportError as error:
         stack.check()
         raise StackBroken(f"the gateway does not answer: {error}") from error
@@ -68,7 +73,7 @@ def run(stack: Stack, *, seed: int, keep: bool) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Tour:
+class Tour:
     """What every step needs."""
 
     stack: Stack
@@ -76,9 +81,11 @@ class _Tour:
     view: View
     folder: Path
     seed: int
+    sizes: SetSizes
 
     def give(self) -> bool:
         """All steps after the start of the stack; whether the tuned model is better."""
+        self._clear()
         data, training_file, eval_file = self._data()
         job = self._train(training_file, eval_file)
         assert job.evaluation is not None and job.fine_tuned_model is not None
@@ -88,11 +95,17 @@ class _Tour:
         self._search(data, job)
         return bool(evaluation["comparison"]["verdict"] == "better")
 
+    def _clear(self) -> None:
+        """No training of an earlier demo that was killed stands in the way; their index jobs take only seconds."""
+        for job in self.client.jobs(metadata=MARK):
+            if job.status not in ENDED:
+                self._cancel(job.id)
+
     def _data(self) -> tuple[DocstringSet, str, str]:
         """The data set, and the ids of its two uploads."""
         began = time.monotonic()
         with self.view.waiting("reading docstrings"):
-            data = read_docstrings(installed_sources(), SIZES, seed=self.seed)
+            data = read_docstrings(installed_sources(), self.sizes, seed=self.seed)
             pairs, judged = self.folder / "docstrings.jsonl", self.folder / "docstrings-eval.zip"
             lines = (json.dumps({"anchor": pair.anchor, "positive": pair.positive}) for pair in data.train)
             pairs.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -118,13 +131,14 @@ class _Tour:
             "training_file": training_file,
             "suffix": "docstrings",
             "seed": self.seed,
+            "metadata": MARK,
             "method": {"type": "contrastive", "contrastive": method},
         }
         began = time.monotonic()
         job = self.client.create_job(JobCreate.model_validate(asked))
-        phases = _Phases()
+        phases = Phases()
         with self.view.job() as bar:
-            self._follow(job.id, bar, phases=phases)
+            self.follow(job.id, bar, phases=phases)
         job = self.client.job(job.id)
         settings = job.method["contrastive"]["hyperparameters"]
         text = f"{job.fine_tuned_model} ({_since(began)})"
@@ -145,7 +159,7 @@ class _Tour:
             lines = ({"id": id, "text": text} for id, text in data.eval_set.corpus.items())
             added = self.client.add_documents(name, lines)
             with self.view.job() as bar:
-                result = self._follow(added.job, bar, phases=_Phases()).result
+                result = self.follow(added.job, bar, phases=Phases()).result
             names.append(name)
             reused, embedded = reused + result["reused"], embedded + result["embedded"]
         with self.view.waiting("searching"):
@@ -167,7 +181,7 @@ class _Tour:
         found.sort(key=lambda one: abs(one.gain), reverse=True)
         return found[:3]
 
-    def _follow(self, id: str, bar: JobBar, *, phases: "_Phases") -> Job:
+    def follow(self, id: str, bar: JobBar, *, phases: "Phases") -> Job:
         """The job, once it has succeeded; a part of the stack that ends meanwhile is noticed."""
 
         def look(job: Job) -> None:
@@ -178,16 +192,21 @@ class _Tour:
         try:
             job = self.client.wait(id, on_progress=look, poll_seconds=_POLL_SECONDS)
         except KeyboardInterrupt:
-            self.client.cancel(id)  # else the next stack of this home would go on with it
+            self._cancel(id)  # else the next stack of this home would go on with it
             raise
         if job.status != "succeeded":
             why = job.error.message if job.error is not None else "it was cancelled"
             raise ServiceError("unavailable", f"job {id} has {job.status}: {why}")
         return job
 
+    def _cancel(self, id: str) -> None:
+        """The job was asked to stop, if it had not ended just before and the gateway still answers."""
+        with suppress(ApiError, httpx2.TransportError):
+            self.client.cancel(id)
+
 
 @dataclass(kw_only=True, slots=True)
-class _Phases:
+class Phases:
     """How long each phase of a job took, as far as polling shows it."""
 
     began: dict[str, float] = field(default_factory=dict)

@@ -66,7 +66,9 @@ class View:
         grid.add_column(width=_LABEL)
         grid.add_column()
         label = f"[bold cyan]{number}[/bold cyan] [bold]{name}[/bold]" if number else ""
-        body = f"{text}\n[dim]{note}[/dim]" if note else text
+        body = Text(text)  # docstrings, names and paths, in which brackets and colons are no markup
+        if note:
+            body.append(f"\n{note}", style="dim")
         grid.add_row(label, body)
         self._console.print(grid)
 
@@ -126,7 +128,7 @@ class View:
 
     def line(self, text: str) -> None:
         """A line of its own."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(Text(text), soft_wrap=True)
 
     def _indented(self, what: RenderableType) -> None:
         self._console.print(Padding(what, (0, 0, 0, _LABEL + 1)))

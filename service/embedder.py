@@ -61,12 +61,15 @@ class _Loaded:
     fingerprint: str
 
 
-def encoder_loader(verify: Callable[[Path], object]) -> Loader:
+def encoder_loader(verify: Callable[[Path], object], *, threads: int) -> Loader:
     """Loads from disk; `verify` raises if a published folder is not the one that was sealed."""
 
     def load(found: FoundModel) -> TextEncoder:
+        import torch
+
         from infonce.encoder import Encoder
 
+        torch.set_num_threads(threads)  # of the computing thread, which is the one that loads
         if found.source is Source.TUNED:
             verify(found.path)
         return Encoder.load(found.path)

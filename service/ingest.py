@@ -7,11 +7,10 @@ from infonce.jsonl import IssueLog, TextLines
 from service.bodies import MAX_LISTED_PLACES, parse
 from service.errors import InvalidInput, Place
 from service.schemas.collections import DocumentBody, DocumentsAccepted
-from service.store import catalog, documents
+from service.store import catalog, documents, jobs
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.records import CollectionRecord
-from service.submit import submit_index
 
 _LINE_BYTES = 4 << 20  # 262,144 characters may be escaped as 12 bytes each
 _MAX_LINES = 1 << 40  # a stream has no total limit
@@ -41,6 +40,9 @@ def store_documents(
 def store_lines(database: Database, path: Path, *, project: str, name: str, now: float) -> DocumentsAccepted:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
+    Stored in batches, so that a long stream does not shut out other writers; each leaves an index job waiting, so that
+    what a crash or a full disk cut off is searchable as far as it came, and may be sent again.
+
     Raises:
         NotFound: no such collection.
         DatasetError: lines that are no documents of this collection, or no line at all; nothing is stored.
@@ -53,12 +55,12 @@ def store_lines(database: Database, path: Path, *, project: str, name: str, now:
         num += len(batch)
         with database.write() as tx:
             documents.upsert(tx, collection, documents=list({body.id: _new(body) for body in batch}.values()))
-    with database.write() as tx:
-        return _accepted(tx, collection, num=num, now=now)
+            accepted = _accepted(tx, collection, num=num, now=now)
+    return accepted
 
 
 def _accepted(tx: Tx, collection: CollectionRecord, *, num: int, now: float) -> DocumentsAccepted:
-    job = submit_index(tx, collection, now=now)
+    job = jobs.order_index(tx, collection, now=now)
     return DocumentsAccepted(accepted=num, pending=documents.pending(tx, collection), job=job.id)
 
 

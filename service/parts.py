@@ -22,6 +22,8 @@ class Part:
     command: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
     log_path: Path
+    folder: Path
+    """Where it starts; Python imports from there first, so it must hold no packages."""
     ready_path: Path | None = None
     """A file that the program creates when it is ready."""
     process: "subprocess.Popen[bytes] | None" = None
@@ -40,6 +42,7 @@ class Part:
             self.process = subprocess.Popen(
                 launch.command(self.command),
                 env=dict(self.environment),
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

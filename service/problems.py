@@ -1,4 +1,4 @@
-"""Writes every error as the one body of the contract, RFC 9457 and OpenAI's shape at once.
+"""Writes every error as one body, RFC 9457 and OpenAI's shape at once.
 
 Also gives each request its id, which every answer carries.
 """

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from service.store.artifacts import REPORT
 from service.store.errors import ArtifactCorrupt
-
-REPORT_FILE = "report.json"
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -16,9 +15,9 @@ def read_report(folder: Path) -> dict[str, Any]:
         ArtifactCorrupt: it is missing or no JSON object.
     """
     try:
-        report = json.loads((folder / REPORT_FILE).read_bytes())
+        report = json.loads((folder / REPORT).read_bytes())
     except (OSError, ValueError) as error:
-        raise ArtifactCorrupt(folder.name, file=REPORT_FILE, reason=f"cannot be read ({error})") from error
+        raise ArtifactCorrupt(folder.name, file=REPORT, reason=f"cannot be read ({error})") from error
     if not isinstance(report, dict):
-        raise ArtifactCorrupt(folder.name, file=REPORT_FILE, reason="is no JSON object")
+        raise ArtifactCorrupt(folder.name, file=REPORT, reason="is no JSON object")
     return report

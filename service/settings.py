@@ -1,6 +1,7 @@
 """What the gateway is told by its environment, read once when the process starts."""
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class GatewaySettings:
     api_key_file: Path | None = None
     """A file whose only line is the first key."""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
+    threads: int = 1
+    """Of the products of an embedding."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -46,6 +49,7 @@ class GatewaySettings:
             max_upload_bytes=_whole(
                 env, "INFONCE_MAX_UPLOAD_BYTES", default=DEFAULT_MAX_UPLOAD_BYTES, low=1, high=1 << 50
             ),
+            threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
         )
 
     @property

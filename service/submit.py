@@ -13,7 +13,6 @@ from service.store import files, jobs
 from service.store.database import Database, Tx
 from service.store.errors import NotFound
 from service.store.records import (
-    CollectionRecord,
     FilePurpose,
     FileRecord,
     JobKind,
@@ -76,25 +75,6 @@ def submit_training(
     return record
 
 
-def submit_index(tx: Tx, collection: CollectionRecord, *, now: float) -> JobRecord:
-    """A job waits that will index the collection as it is when it begins: one that waited already, or a new one."""
-    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id)
-    if twin is not None:
-        return twin
-    record = JobRecord(
-        id=new_id("job"),
-        project=collection.project,
-        kind=JobKind.INDEX,
-        status=JobStatus.QUEUED,
-        phase=Phase.WAITING,
-        created_at=now,
-        spec={"collection": collection.id},
-        subject=collection.id,
-    )
-    jobs.insert(tx, record)
-    return record
-
-
 def _find_model(lookup: ModelLookup, project: str, *, name: str) -> FoundModel | None:
     """The model; None where the worker will download it first."""
     try:
@@ -131,9 +111,13 @@ def _num_training_pairs(tx: Tx, project: str, *, asked: JobCreate) -> int:
         param = "method.contrastive.evaluation.file"
         _file(tx, project, id=evaluation.file, purpose=FilePurpose.EVAL, param=param)
     if asked.validation_file is not None:
+        if evaluation.held_out > 0 and "held_out" in evaluation.model_fields_set:
+            message = f"held_out is {evaluation.held_out} and a validation_file is given, which replaces it; keep one"
+            raise ConfigError(message, param="evaluation.held_out")
         _file(tx, project, id=asked.validation_file, purpose=FilePurpose.FINE_TUNE, param="validation_file")
         return training.counts["pairs"]
-    return training.counts["pairs"] - round(evaluation.held_out * training.counts["pairs"])
+    num_pairs = training.counts["pairs"]
+    return num_pairs - (max(1, round(evaluation.held_out * num_pairs)) if evaluation.held_out > 0 else 0)
 
 
 def _file(tx: Tx, project: str, *, id: str, purpose: FilePurpose, param: str) -> FileRecord:
@@ -163,7 +147,7 @@ def _train_config(asked: JobCreate, num_pairs: int) -> TrainConfig:
     config = config.resolve(num_pairs)
     if multiplier != AUTO:
         assert config.learning_rate != AUTO, "resolve leaves no automatic rate"
-        config = replace(config, learning_rate=config.learning_rate * multiplier)
+        config = replace(config, learning_rate=config.learning_rate * multiplier)  # in its range by both their limits
     return config
 
 

@@ -20,9 +20,9 @@ from typing import IO, Final
 
 from service.errors import ServiceError, StartRefused
 from service.parts import Part
-from service.store.database import migrate
+from service.store.database import migrate, sqlite_url
 from service.store.queue import QUEUES
-from service.store.settings import ARTIFACTS, BROKER_URL, DATABASE_URL
+from service.store.settings import ARTIFACTS, BROKER_URL, DATABASE_URL, READY_FILE
 from service.valkey import Valkey, configure
 
 READY_SECONDS: Final = 60.0
@@ -34,9 +34,12 @@ MAX_RESTARTS: Final = 3
 """Of a worker that ends within a minute of each start; the pauses are 0, 1 and 2 s."""
 HEALTHY_SECONDS: Final = 60.0
 """A worker that ran for so long begins to count anew."""
-READY_FILE: Final = "INFONCE_READY_FILE"
-"""What a worker looks for in its environment: the file to create when it takes jobs."""
 
+DATABASE_FILE: Final = "infonce.db"
+"""In the home."""
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
+_PATHS = (ARTIFACTS, "INFONCE_MODELS", "INFONCE_API_KEY_FILE")
 _POLL_SECONDS = 0.1
 
 
@@ -59,9 +62,9 @@ class StackSettings:
     """What its processes inherit."""
 
 
-def database_url(home: Path) -> str:
-    """The database of the stack that lives there."""
-    return f"sqlite:///{home.absolute() / 'infonce.db'}"
+def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that name a file or folder, made independent of the folder in which a process starts."""
+    return {name: str(Path(environment[name]).absolute()) for name in _PATHS if environment.get(name)}
 
 
 def worker_command(queue: str) -> list[str]:
@@ -160,14 +163,15 @@ class Stack:
     def _environment(self, valkey: Valkey) -> dict[str, str]:
         return {
             **self._settings.environment,
-            DATABASE_URL: database_url(self._home),
+            **absolute_paths(self._settings.environment),
+            DATABASE_URL: sqlite_url(self._home / DATABASE_FILE),
             BROKER_URL: valkey.url,
             ARTIFACTS: str(self._home / "artifacts"),
         }
 
     def _part(self, name: str, command: Sequence[str], *, environment: Mapping[str, str]) -> Part:
         log_path = self._home / "logs" / f"{name}.log"
-        return Part(name=name, command=command, environment=environment, log_path=log_path)
+        return Part(name=name, command=command, environment=environment, log_path=log_path, folder=self._home)
 
     def _worker(self, queue: str, environment: Mapping[str, str]) -> Part:
         ready_path = self._home / f"worker-{queue}.ready"
@@ -252,7 +256,7 @@ def _local_url(host: str, port: int) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2.0) as answer:
+        with _DIRECT.open(f"{url}/readyz", timeout=2.0) as answer:
             return bool(answer.status == 200)
     except (OSError, http.client.HTTPException):
         return False

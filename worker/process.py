@@ -93,7 +93,13 @@ class ChildProcess:
         pipe = subprocess.PIPE
         arguments = [*command, str(os.getpid())]
         process = subprocess.Popen(
-            arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(environment), start_new_session=True
+            arguments,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=dict(environment),
+            cwd=log_path.parent,  # the run's own folder: Python imports from where it starts
+            start_new_session=True,
         )
         return cls(process, log)
 

@@ -11,11 +11,8 @@ from service.store import catalog, jobs
 from service.store.database import Tx
 from service.store.records import (
     CollectionRecord,
-    JobKind,
     JobRecord,
-    JobStatus,
     ModelRecord,
-    Phase,
     VersionRecord,
     new_id,
 )
@@ -107,25 +104,8 @@ def _ending_index(job: JobRecord, result: Mapping[str, Any], *, version: Version
             return False
         catalog.insert_version_and_activate(tx, version)
         collection = catalog.get_collection(tx, job.project, name=version.collection_id)
-        moved_on = collection.watermark > version.watermark
-        if moved_on and jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id) is None:
-            jobs.insert(tx, _follower(job, now))
+        if collection.watermark > version.watermark:  # documents came while this job ran
+            jobs.order_index(tx, collection, now=now)
         return True
 
     return commit
-
-
-def _follower(job: JobRecord, now: float) -> JobRecord:
-    """Another index job over the same collection: documents came while this one ran."""
-    return JobRecord(
-        id=new_id("job"),
-        project=job.project,
-        kind=job.kind,
-        status=JobStatus.QUEUED,
-        phase=Phase.WAITING,
-        created_at=now,
-        priority=job.priority,
-        spec=job.spec,
-        subject=job.subject,
-        max_losses=job.max_losses,
-    )

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Self
 
 from infonce.config import check_whole
-from service.store.settings import StoreSettings
+from service.store.settings import READY_FILE, StoreSettings
 
 DRAIN_FILE = "INFONCE_DRAIN_FILE"
 """Set by a worker's main process for its pool process: the file that says that the worker is shutting down."""
 WORKER_PID = "INFONCE_WORKER_PID"
 """Set by a worker's main process for its pool process: which process has to be its parent."""
-READY_FILE = "INFONCE_READY_FILE"
-"""Set by whoever starts a worker and waits for it: the file that appears once it takes jobs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

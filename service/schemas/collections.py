@@ -1,4 +1,4 @@
-"""Collections, their documents and queries: bodies and answers of the contract's section 7."""
+"""Collections, their documents and queries: bodies and answers."""
 
 import re
 from typing import Annotated, Any, Literal, Self

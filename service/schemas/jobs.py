@@ -1,4 +1,4 @@
-"""What a caller may ask of a fine-tuning job: the keys and defaults of the contract, types only.
+"""What a caller may ask of a fine-tuning job: keys and defaults, types only.
 
 Ranges stand in `infonce.config`, which checks them once for library and service alike.
 """

@@ -30,6 +30,9 @@ from service.store.errors import (
 CHECKSUMS: Final = "checksums.json"
 """Size and SHA-256 of every other file of a sealed folder; written last, so a folder without it is unfinished."""
 
+REPORT: Final = "report.json"
+"""In a model's folder: what decided it, and what was measured of it."""
+
 LAYOUT: Final = 1
 
 _FOLDERS = ("files", "tmp", "models", "collections", "vectors", "runs")

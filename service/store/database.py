@@ -143,6 +143,11 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a database file, whatever characters its path has."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
 def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
@@ -150,7 +155,7 @@ def _parse(url: str) -> sa.URL:
         parsed = None
     if parsed is not None and parsed.drivername in ("postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
-    if parsed is not None and parsed.drivername == "sqlite" and parsed.database not in (None, "", ":memory:"):
+    if parsed is not None and parsed.drivername == "sqlite" and Path(parsed.database or "").is_absolute():
         return parsed
     remedy = "must be sqlite:////absolute/path/store.db or postgresql://user:password@host/name"
     raise InvalidSetting(DATABASE_URL, remedy)

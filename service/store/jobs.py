@@ -17,7 +17,7 @@ from service.store.errors import Conflict, InvalidValue, NotFound
 from service.store.events import NewEvent
 from service.store.paging import window
 from service.store.queue import QUEUE_OF, kinds_of
-from service.store.records import JobError, JobKind, JobRecord, JobStatus, Page, Phase
+from service.store.records import CollectionRecord, JobError, JobKind, JobRecord, JobStatus, Page, Phase, new_id
 from service.store.tables import jobs, plain_text, record_of, values_of
 
 LEASE_SECONDS: Final = 60.0
@@ -91,6 +91,25 @@ def queued_twin(tx: Tx, kind: JobKind, *, subject: str) -> JobRecord | None:
     query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status == JobStatus.QUEUED, jobs.c.kind == kind)
     row = tx.execute(query.order_by(jobs.c.created_at).limit(1).with_for_update()).one_or_none()
     return None if row is None else _record(row)
+
+
+def order_index(tx: Tx, collection: CollectionRecord, *, now: float) -> JobRecord:
+    """A job waits that will index the collection as it is when it begins: one that waited already, or a new one."""
+    twin = queued_twin(tx, JobKind.INDEX, subject=collection.id)
+    if twin is not None:
+        return twin
+    job = JobRecord(
+        id=new_id("job"),
+        project=collection.project,
+        kind=JobKind.INDEX,
+        status=JobStatus.QUEUED,
+        phase=Phase.WAITING,
+        created_at=now,
+        spec={"collection": collection.id},
+        subject=collection.id,
+    )
+    insert(tx, job)
+    return job
 
 
 def claim(tx: Tx, queue: str, *, owner: str, now: float) -> JobRecord | None:

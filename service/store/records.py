@@ -36,11 +36,6 @@ class JobStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    @property
-    def terminal(self) -> bool:
-        """Whether the job has ended for good."""
-        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
-
 
 class Phase(StrEnum):
     """What a running job is doing just now."""
@@ -215,6 +210,7 @@ class KeyRecord:
     name: str
     secret_sha256: bytes = field(repr=False)
     scopes: tuple[str, ...]
+    """What it may do; every key is an admin key as yet, and no route looks."""
     created_at: float
 
 

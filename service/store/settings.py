@@ -10,6 +10,8 @@ from service.store.errors import InvalidSetting
 DATABASE_URL = "INFONCE_DATABASE_URL"
 BROKER_URL = "INFONCE_BROKER_URL"
 ARTIFACTS = "INFONCE_ARTIFACTS"
+READY_FILE = "INFONCE_READY_FILE"
+"""Set by whoever starts a worker and waits for it: the file that appears once it takes jobs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +32,7 @@ class StoreSettings:
         """
         return cls(
             database_url=_required(env, DATABASE_URL, example="sqlite:////var/lib/infonce/store.db"),
-            artifacts=Path(_required(env, ARTIFACTS, example="/var/lib/infonce/artifacts")),
+            artifacts=Path(_required(env, ARTIFACTS, example="/var/lib/infonce/artifacts")).absolute(),
             broker_url=env.get(BROKER_URL) or None,
         )
 

@@ -16,7 +16,7 @@ from service import launch
 
 Answer = TypeVar("Answer")
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 COMMANDS = Path(sys.executable).parent
 """Where `infonce` lies: beside the interpreter that runs the tests."""
 
@@ -29,8 +29,8 @@ def free_port() -> int:
         return port
 
 
-def until(ask: Callable[[], Answer | None], what: str, *, seconds: float = 30.0) -> Answer:
-    """The first answer that is not None or False; fails, naming `what`, when there is none in time."""
+def until(ask: Callable[[], Answer | None], what: str, *, seconds: float = 40.0) -> Answer:
+    """The first answer that is true; fails, naming `what`, when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"

@@ -5,28 +5,41 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
 from service.client import Client
 from service.schemas.job_answers import FineTuningJob
 from service.schemas.jobs import JobCreate
+from tests.end_to_end.processes import until
 from tests.factories import tiny_model, toy_pairs
 
-Answer = TypeVar("Answer")
+
+def belonging(mark: str, home: Path) -> dict[int, str]:
+    """Process id → command line of all that carries `mark`, or the path of the home, in /proc and is no zombie."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            environment = (folder / "environ").read_bytes()
+            zombie = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            continue
+        ours = mark.encode() in environment or bytes(home) in command
+        if ours and not zombie and int(folder.name) != os.getpid():
+            found[int(folder.name)] = command.replace(b"\0", b" ").decode()
+    return found
 
 
-def until(ask: Callable[[], Answer | None], what: str, *, seconds: float = 40.0) -> Answer:
-    """The first answer that is true; fails, naming `what`, when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
+def assert_gone(mark: str, home: Path) -> None:
+    """Fails, naming them, if processes are left after a moment."""
+    deadline = time.monotonic() + 10
+    while left := belonging(mark, home):
+        assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.05)
-    return answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +53,15 @@ class Served:
 
     def processes(self) -> dict[int, str]:
         """Process id → command line of everything that belongs to the stack and is no zombie."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (folder / "cmdline").read_bytes()
-                environment = (folder / "environ").read_bytes()
-                zombie = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-            except OSError:
-                continue
-            ours = self.mark.encode() in environment or bytes(self.home) in command
-            if ours and not zombie and int(folder.name) != os.getpid():
-                found[int(folder.name)] = command.replace(b"\0", b" ").decode()
-        return found
+        return belonging(self.mark, self.home)
 
-    def part(self, word: str) -> int:
+    def part(self, word: str, *, seconds: float = 40.0) -> int:
         """The process id of the first part whose command line has the word."""
-        return until(lambda: min([p for p, line in self.processes().items() if word in line], default=None), word)
+        return until(
+            lambda: min([p for p, line in self.processes().items() if word in line], default=None),
+            word,
+            seconds=seconds,
+        )
 
     def url(self) -> str:
         """Where it listens, once it says so."""
@@ -73,10 +79,7 @@ class Served:
 
     def assert_gone(self) -> None:
         """Fails, naming them, if processes are left after a moment."""
-        deadline = time.monotonic() + 10
-        while left := self.processes():
-            assert time.monotonic() < deadline, f"still there: {left}"
-            time.sleep(0.05)
+        assert_gone(self.mark, self.home)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.store import keys
-from service.store.database import Database
+from service.store.database import Database, sqlite_url
 
 NO_PLACES = {name: value for name, value in os.environ.items() if not name.startswith("INFONCE_")}
 
@@ -37,7 +37,7 @@ def test_migrate_and_keys_create_make_a_key_that_is_known(tmp_path: Path) -> Non
         (("gateway",), "INFONCE_DATABASE_URL is not set"),
         (("worker", "--queue", "light"), "INFONCE_DATABASE_URL is not set"),
         (("migrate",), "INFONCE_DATABASE_URL is not set"),
-        (("keys", "create", "--home", "/nowhere"), "There is no database"),
+        (("keys", "create", "--home", "/proc/nowhere"), "The database does not answer: /proc/nowhere"),
         (("serve", "--home", "/proc/nowhere"), "/proc/nowhere cannot be used as a home"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -58,3 +58,11 @@ def test_worker_refuses_a_database_of_another_schema(tmp_path: Path) -> None:
 def test_unknown_queue_is_refused_with_the_known_ones() -> None:
     done = infonce("worker", "--queue", "nope")
     assert done.returncode == 2 and "train, light" in done.stderr
+
+
+def test_a_key_can_be_made_before_the_first_start(tmp_path: Path) -> None:
+    done = infonce("keys", "create", INFONCE_HOME=str(tmp_path / "new ho?me"))
+    database = Database.open(sqlite_url(tmp_path / "new ho?me" / "infonce.db"))
+    with database.read() as tx:
+        assert keys.verify(tx, done.stdout.strip()) is not None
+    database.close()

@@ -15,6 +15,7 @@ from service.errors import ApiError
 from service.schemas.collections import CollectionCreate
 from service.schemas.jobs import JobCreate
 from service.store import jobs
+from service.store.records import JobKind, JobRecord, JobStatus, Phase, new_id
 from tests.service.conftest import BASE, DIMENSIONS, PAIR, Live, WordEncoder, lines
 
 
@@ -78,6 +79,37 @@ def test_a_wait_has_an_end(client: Client, pairs: str) -> None:
     assert client.cancel(job.id).status == "cancelled"
     with pytest.raises(ApiError, match="it has a report once"):
         client.report(job.id)
+
+
+def test_jobs_are_listed_by_their_metadata_past_the_first_window(live: Live, client: Client) -> None:
+    common = {"project": "default", "kind": JobKind.INDEX, "status": JobStatus.QUEUED, "phase": Phase.WAITING}
+    made = [
+        JobRecord(
+            id=new_id("job"), created_at=float(n), spec={}, metadata={"made_by": "me" if n > 100 else "demo"}, **common
+        )
+        for n in range(102)
+    ]
+    with live.parts.database.write() as tx:
+        for job in made:
+            jobs.insert(tx, job)
+    newest_first = [job.id for job in reversed(made)]
+    assert [job.id for job in client.jobs()] == newest_first
+    assert [job.id for job in client.jobs(metadata={"made_by": "demo"})] == newest_first[1:]
+
+
+def test_a_proxy_of_the_environment_counts_only_beyond_this_machine(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", live.url)  # it answers in its own name to whatever host it is asked for
+    with Client("http://elsewhere.invalid", api_key=live.key) as distant:
+        assert distant.model(BASE).id == BASE
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens on the port of discard
+    port = live.url.rsplit(":", 1)[1]
+    for url in (live.url, f"http://localhost:{port}"):
+        with Client(url, api_key=live.key) as near:
+            assert near.model(BASE).id == BASE
 
 
 def test_texts_are_embedded(client: Client) -> None:

@@ -48,6 +48,14 @@ def test_long_names_and_queries_stay_within_the_terminal() -> None:
     assert "✓ …" in out.getvalue()
 
 
+def test_brackets_and_colons_of_docstrings_and_paths_come_out_as_they_are() -> None:
+    view, out = shown()
+    text, note, line = "matches [a-z] and [/foo]", "such as “[bold]x[/bold] :warning:”", "files in /home/[/foo]/[red]"
+    view.step(2, "data", text=text, note=note)
+    view.line(line)
+    assert [text in out.getvalue(), note in out.getvalue(), line in out.getvalue()] == [True, True, True]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(3.21, "3.2s"), (59.96, "1m00s"), (61.0, "1m01s")])
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

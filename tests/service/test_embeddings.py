@@ -140,7 +140,7 @@ def loader(tmp_path: Path) -> Loader:
     """The real loader over a store of sealed models."""
     artifacts = Artifacts(tmp_path / "artifacts")
     artifacts.prepare()
-    return encoder_loader(artifacts.verify)
+    return encoder_loader(artifacts.verify, threads=1)
 
 
 def sealed(tmp_path: Path) -> FoundModel:

@@ -191,3 +191,17 @@ def test_jobs_are_listed_by_kind_and_metadata(gateway: Gateway) -> None:
 def test_a_report_is_not_ready_before_the_job_has_succeeded(gateway: Gateway) -> None:
     id = gateway.order(training_file=gateway.pairs()).json()["id"]
     assert "queued" in problem(gateway.http.get(f"{JOBS}/{id}/report"), 409, "not_ready")["detail"]
+
+
+def test_two_pairs_with_one_of_them_held_out_are_refused_at_the_door(gateway: Gateway) -> None:
+    answer = gateway.order(training_file=gateway.pairs(2))
+    problem(answer, 422, "invalid_value")
+    assert "there are 1 training pairs" in answer.json()["detail"]
+
+
+def test_a_share_held_out_beside_a_validation_file_is_refused_and_not_ignored(gateway: Gateway) -> None:
+    files = {"training_file": gateway.pairs(), "validation_file": gateway.pairs()}
+    answer = gateway.order(**files, method=contrastive(evaluation={"held_out": 0.2}))
+    problem(answer, 422, "invalid_value")
+    assert answer.json()["error"]["param"] == "method.contrastive.evaluation.held_out"
+    assert gateway.order(**files).status_code == 200

@@ -11,12 +11,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.store import jobs
-from service.store.database import Database
-from service.store.records import DEFAULT_PROJECT, JobKind, JobStatus, Page
-from service.supervisor import database_url
 from service.valkey import configure
-from tests.service.serving import running, serving, training, until
+from tests.end_to_end.processes import until
+from tests.service.serving import serving, training
 
 
 def test_sigterm_ends_an_idle_stack_with_nothing_left(tmp_path: Path) -> None:
@@ -39,19 +36,6 @@ def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path, pause: float) -> 
         served.end(signal.SIGINT)
         served.assert_gone()
         assert "Traceback" not in served.output.read_text()
-
-
-def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing_and_no_job(tmp_path: Path) -> None:
-    with running(tmp_path, "demo") as demo:
-        demo.part("worker.child")
-        assert demo.end(signal.SIGINT) == 130
-        demo.assert_gone()
-        assert "Traceback" not in demo.output.read_text()
-    database = Database.open(database_url(demo.home))
-    with database.read() as tx:
-        [job], _ = jobs.page(tx, DEFAULT_PROJECT, kinds=[JobKind.TRAIN], page=Page())
-    database.close()
-    assert job.status is JobStatus.CANCELLED
 
 
 def test_nothing_outlives_a_kill_of_the_parent_in_the_middle_of_a_training(tmp_path: Path) -> None:

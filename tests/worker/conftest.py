@@ -3,12 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -33,7 +33,6 @@ from worker.workshop import Workshop
 
 PROJECT = "default"
 MODEL = "acme/tiny"
-Answer = TypeVar("Answer")
 
 CHILD = """
 import json, os, signal, sys, time
@@ -56,15 +55,6 @@ def finish_index():
     say("done", result={"count": count, "dimension": 2, "fingerprint": None, "reused": 0, "embedded": count})
 """
 """What every script begins with; the real child is tested in test_child.py."""
-
-
-def until(ask: Callable[[], Answer | None], what: str, *, seconds: float = 20.0) -> Answer:
-    """The first answer that is true; fails, naming `what`, when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
-        time.sleep(0.02)
-    return answer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.errors import DatabaseUnavailable
 from service.store.records import EventRecord, JobStatus, ModelRecord, Page, Phase
-from tests.worker.conftest import PROJECT, Site, until
+from tests.end_to_end.processes import until
+from tests.worker.conftest import PROJECT, Site
 
 
 def all_events(site: Site, id: str) -> list[EventRecord]:

@@ -4,7 +4,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.service.serving import healthy, training, until
+from tests.end_to_end.processes import until
+from tests.service.serving import healthy, training
 
 
 def test_job_whose_child_is_killed_still_ends_with_one_model(tmp_path: Path) -> None:

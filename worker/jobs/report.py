@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from infonce.encoder import Encoder
 from infonce.train import StepRecord, TrainResult
+from service.store.artifacts import REPORT
 
-REPORT_FILE: Final = "report.json"
 MAX_CURVE_POINTS: Final = 2_000
 """What a picture of the curve can show; the last step is always among them."""
 
@@ -55,7 +55,7 @@ def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) 
         "versions": {name: version(name) for name in _DISTRIBUTIONS},
         "curve": [asdict(record) for record in thinned(trained.curve)],
     }
-    (folder / REPORT_FILE).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def thinned(curve: Sequence[StepRecord]) -> list[StepRecord]:

@@ -51,6 +51,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     trained = train(encoder, pairs, config=config, progress=Watcher(progress))
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
+    progress.phase(Phase.EXPORTING)
     encoder.save(Path(order["staging"]))
 
     progress.phase(Phase.EVALUATING)
