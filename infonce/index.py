@@ -121,7 +121,8 @@ class VectorIndex:
             ids = [json.loads(line) for line in (folder / IDS_FILE).read_bytes().splitlines()]
             index = faiss.read_index(str(folder / INDEX_FILE))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise IndexCorrupt(f"{folder.name} cannot be read: {error}; rebuild the index") from error
+            reason = getattr(error, "strerror", None) or error  # without the path
+            raise IndexCorrupt(f"{folder.name} cannot be read: {reason}; rebuild the index") from error
         if (index.d, index.ntotal, len(ids)) != (manifest["dimension"], manifest["count"], manifest["count"]):
             raise IndexCorrupt(f"{folder.name} does not hold what its manifest says; rebuild the index")
         return cls(index, ids, fingerprint=manifest["fingerprint"])

@@ -23,6 +23,7 @@ def run(settings: GatewaySettings, *, on_listening: Callable[[str], None] = prin
     listener = _bind(settings.host, settings.port)
     config = uvicorn.Config(
         app,
+        http="h11",  # the same parser, with the same limits, whatever else is installed
         timeout_keep_alive=5,
         timeout_graceful_shutdown=20,
         h11_max_incomplete_event_size=32_768,

@@ -6,14 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from infonce.errors import InvalidModel, UnknownModel
-from infonce.hub import FoundModel, Hub
+from infonce.hub import FoundModel, Hub, Source
 from infonce.layout import Layout, read_layout
 from service.errors import ServiceError
 from service.schemas.models import ModelObject
 from service.store import catalog
 from service.store.artifacts import Artifacts
 from service.store.database import Database
-from service.store.errors import NotFound
+from service.store.errors import ArtifactCorrupt, NotFound
 from service.store.records import ModelRecord, Page
 
 _TUNED = re.compile(r"ft:[A-Za-z0-9._:/-]{1,250}")
@@ -65,11 +65,17 @@ class ModelLookup:
 
         Raises:
             InvalidModel: its configuration does not say.
+            ArtifactCorrupt: the configuration of a published model is damaged.
         """
         try:
             config = json.loads((found.path / "config.json").read_bytes())
         except (OSError, ValueError) as error:
-            raise InvalidModel(f"{found.name} has no config.json that can be read: {error}") from error
+            reason = getattr(error, "strerror", None) or error  # without the path
+            if found.source is Source.TUNED:
+                raise ArtifactCorrupt(
+                    found.path.name, file="config.json", reason=f"cannot be read ({reason})"
+                ) from error
+            raise InvalidModel(f"{found.name} has no config.json that can be read: {reason}") from error
         width = next((config[key] for key in _WIDTHS if key in config), None)
         if not isinstance(width, int) or width < 1:
             raise InvalidModel(f"{found.name}/config.json does not say the length of its vectors (hidden_size)")

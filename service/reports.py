@@ -17,7 +17,9 @@ def read_report(folder: Path) -> dict[str, Any]:
     try:
         report = json.loads((folder / REPORT).read_bytes())
     except (OSError, ValueError) as error:
-        raise ArtifactCorrupt(folder.name, file=REPORT, reason=f"cannot be read ({error})") from error
+        raise ArtifactCorrupt(
+            folder.name, file=REPORT, reason=f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
     if not isinstance(report, dict):
         raise ArtifactCorrupt(folder.name, file=REPORT, reason="is no JSON object")
     return report

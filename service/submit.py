@@ -71,7 +71,10 @@ def submit_training(
             record = _record(project, asked, config=config, encoder=encoder, now=now)
             jobs.insert(tx, record)
     except ConfigError as error:
-        raise ConfigError(str(error), param=_PLACES.get(error.param, _HYPERPARAMETERS + error.param)) from None
+        place = _PLACES.get(error.param, _HYPERPARAMETERS + error.param)
+        message = str(error).removeprefix(error.param)
+        renamed = message if message == str(error) else place.rsplit(".", 1)[-1] + message
+        raise ConfigError(renamed, param=place) from None
     return record
 
 

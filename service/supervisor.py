@@ -195,8 +195,8 @@ class Stack:
         if time.monotonic() - part.started_at > HEALTHY_SECONDS:
             part.num_restarts = 0
         if part.ready_path is None or part.num_restarts == MAX_RESTARTS:
-            how = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
-            raise StackBroken(f"{part.name} has ended {how}: {part.last_words()} (log: {part.log_path})")
+            how = f"with exit code {code}: {part.last_words()}" if code >= 0 else f"by signal {-code}"
+            raise StackBroken(f"{part.name} has ended {how} (log: {part.log_path})")
         time.sleep(part.num_restarts)
         part.num_restarts += 1
         part.start()

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.schemas.strict import (
@@ -24,7 +24,16 @@ from service.schemas.vectors import MAX_DIMENSION, Vector
 MAX_HITS = 1_000
 COLLECTION_NAME = re.compile(r"(?!col-)[a-z0-9][a-z0-9_-]{0,62}")
 
-_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | float | None
+
+def _no_whole(value: object) -> object:
+    """A whole number beyond 2^53 must not slip in as a rounded float."""
+    if isinstance(value, int):
+        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
+    return value
+
+
+_Fraction = Annotated[float, BeforeValidator(_no_whole)]
+_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | _Fraction | None
 _MetadataValue = Annotated[
     _Scalar | Annotated[list[_Scalar], Field(max_length=256)],
     sentence("must be a text, a finite number, true, false, null, or a list of these"),

@@ -84,6 +84,19 @@ class Artifacts:
         """Where the bytes of an upload lie."""
         return self.root / "files" / _name(id)
 
+    def stored_file(self, id: str, *, num_bytes: int) -> Path:
+        """Where an upload lies, which is there and as long as it was.
+
+        Raises:
+            ArtifactCorrupt: it is not.
+        """
+        path = self.file_path(id)
+        found = path.stat().st_size if path.is_file() else None
+        if found != num_bytes:
+            reason = "is gone" if found is None else f"has {found} bytes instead of {num_bytes}"
+            raise ArtifactCorrupt("files", file=id, reason=reason)
+        return path
+
     def model_path(self, folder: str) -> Path:
         """Where a published model lies."""
         return self.root / "models" / _name(folder)

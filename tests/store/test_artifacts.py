@@ -205,3 +205,13 @@ def test_only_old_unfinished_things_are_swept(artifacts: Artifacts) -> None:
         os.utime(path, (0, 0))
     assert artifacts.sweep_tmp(3600) == 2
     assert list((artifacts.root / "tmp").iterdir()) == [fresh]
+
+
+def test_an_upload_that_is_gone_or_cut_is_named(artifacts: Artifacts) -> None:
+    path = artifacts.file_path("file-1")
+    with pytest.raises(ArtifactCorrupt, match="file-1 is gone"):
+        artifacts.stored_file("file-1", num_bytes=3)
+    path.write_bytes(b"ab")
+    with pytest.raises(ArtifactCorrupt, match="has 2 bytes instead of 3"):
+        artifacts.stored_file("file-1", num_bytes=3)
+    assert artifacts.stored_file("file-1", num_bytes=2) == path

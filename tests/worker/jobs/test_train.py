@@ -56,7 +56,7 @@ def test_model_and_report_are_in_staging(order: dict[str, Any], recorder: Record
     assert report["summary"] == json.loads(json.dumps(result["summary"]))
     assert (report["num_pairs"], report["num_steps"], len(report["curve"])) == (32, 4, 4)
     assert str(staging.parent) not in json.dumps(report)
-    assert recorder.phases == ["loading", "baseline", "training", "evaluating"]
+    assert recorder.phases == ["loading", "baseline", "training", "exporting", "evaluating"]
     assert {"precision", "attention", "max_seq_length", "batch_size"} <= recorder.chosen.keys()
     assert recorder.steps[-1]["percent"] == 100
 
