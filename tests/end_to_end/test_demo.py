@@ -165,7 +165,7 @@ def test_held_out_share_is_judged(told: tuple[list[Outcome], str, Given], given:
     job = given.client.create_job(asked(file, held_out=0.2, n_epochs=1, metadata={}))
     done = ended(given.client, job.id)
     [evaluation] = given.client.report(job.id)["summary"]["evaluations"]
-    assert evaluation["name"] == "held_out" and 30 <= evaluation["num_queries"] <= 46  # a fifth of 192, whole groups
+    assert evaluation["name"] == "held out" and 30 <= evaluation["num_queries"] <= 46  # a fifth of 192, whole groups
     assert given.models() - before == {done.fine_tuned_model}
 
 

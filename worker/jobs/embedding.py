@@ -6,6 +6,7 @@ from pathlib import Path
 import faiss
 import torch
 
+from infonce.calibrate import fastest_precision
 from infonce.config import Precision
 from infonce.encoder import Encoder
 from infonce.vectors import CachedEncoder
@@ -22,11 +23,25 @@ def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Prog
     """The encoder, asked only for texts that no job has embedded with the same weights and precision before."""
     stop = progress.stop_requested
     return CachedEncoder(
-        root / f"{encoder.fingerprint()}-{precision.value}",
+        _folder(encoder, root, precision=precision),
         lambda texts, side: encoder.encode(texts, side=side, precision=precision, stop=stop),
         prompt=encoder.prompt,
         on_block=_Watch(progress).on_block,
     )
+
+
+def kept_precision(encoder: Encoder, root: Path) -> Precision:
+    """The precision in which vectors of this encoder are kept already, else the one that is fastest here.
+
+    A machine that is busy with something else may measure another one than an hour before; what was computed then is
+    as good, and computing all of it again is not faster.
+    """
+    kept = [precision for precision in Precision if _folder(encoder, root, precision=precision).is_dir()]
+    return kept[0] if kept else fastest_precision(encoder.device)[0]
+
+
+def _folder(encoder: Encoder, root: Path, *, precision: Precision) -> Path:
+    return root / f"{encoder.fingerprint()}-{precision.value}"
 
 
 class _Watch:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infonce.config import Side
+from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.errors import IndexMismatch, Stopped
 from infonce.index import VectorIndex
 from tests.factories import sentences
 from tests.worker.jobs.conftest import Recorder
+from worker.jobs.embedding import cached
 from worker.jobs.index import run
 
 
@@ -84,3 +85,12 @@ def test_model_of_another_dimension_is_refused(order: dict[str, Any], recorder: 
 def test_wish_to_stop_is_heard_while_embedding(order: dict[str, Any]) -> None:
     with pytest.raises(Stopped):
         run(order, Recorder(stop_in="embedding"))
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BF16])
+def test_the_precision_of_kept_vectors_is_used_whatever_is_fastest_now(
+    order: dict[str, Any], recorder: Recorder, precision: Precision
+) -> None:
+    encoder, root = Encoder.load(Path(order["model"]["path"])), Path(order["vectors_root"])
+    cached(encoder, root, precision=precision, progress=recorder).encode(sentences(30), side=Side.DOCUMENT)
+    assert run(order, recorder)["reused"] == 30
