@@ -10,14 +10,14 @@ import re
 import sysconfig
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
 from infonce.config import check_whole
-from infonce.errors import DatasetError, Issue
+from infonce.errors import DatasetError, Issue, Stopped
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 
@@ -98,15 +98,21 @@ def installed_sources() -> list[Source]:
     return sources
 
 
-def read_docstrings(sources: Sequence[Source], sizes: SetSizes, *, seed: int = 42) -> DocstringSet:
+def read_docstrings(
+    sources: Sequence[Source], sizes: SetSizes, *, seed: int = 42, stop: Callable[[], bool] = lambda: False
+) -> DocstringSet:
     """The eval set comes from modules of its own; equal sources and seeds give equal sets.
 
     Raises:
         DatasetError: the sources hold too few docstrings that say anything.
+        Stopped: `stop()` was true before a module was parsed.
     """
-    found = [
-        item for source in sources for name, content in _modules(source, seed) for item in documented(name, content)
-    ]
+    found: list[Docstring] = []
+    for source in sources:
+        for name, content in _modules(source, seed):
+            if stop():
+                raise Stopped("stopped while reading docstrings")
+            found.extend(documented(name, content))
     found.sort(key=lambda item: (_order(seed, item.module), _order(seed, item.name), item.text))
     distinct = list(_distinct(found))
     documents = distinct[: sizes.documents]

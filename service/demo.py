@@ -5,8 +5,10 @@ Upload, train, compare, index, search. Nothing here knows more than the client a
 
 import json
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,15 +55,7 @@ def run(stack: Stack, *, seed: int, keep: bool, sizes: SetSizes = SIZES) -> bool
         stack.start()
     text = f"broker, gateway and two workers are ready ({_since(began)})"
     view.step(1, "stack", text=text, note=f"{stack.url} · files in {stack.home}")
-    try:
-        with Client(stack.url) as client, tempfile.TemporaryDirectory() as folder:
-            tour = Tour(stack=stack, client=client, view=view, folder=Path(folder), seed=seed, sizes=sizes)
-            better = tour.give()
-    except httpx2.TransportError as error:
-        stack.check()
-        raise StackBroken(f"the gateway does not answer: {error}") from error
-    except ApiError as error:
-        raise ServiceError("unavailable", _remedied(error, stack)) from error
+    better = _watched(stack, lambda over: _given(stack, view, over=over, seed=seed, sizes=sizes))
     view.line(f"Done in {duration(time.monotonic() - began)}.")
     _say_where(stack, view, keep=keep)
     if keep:
@@ -72,11 +66,36 @@ def run(stack: Stack, *, seed: int, keep: bool, sizes: SetSizes = SIZES) -> bool
     return better
 
 
+def _watched(stack: Stack, work: Callable[[threading.Event], bool]) -> bool:
+    """What `work` returns, done in a thread of its own while this one hears signals and restarts workers."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="tour") as pool:
+        tour = pool.submit(work, over)
+        try:
+            stack.watch(tour.done)
+        finally:
+            over.set()  # it takes its job back and ends at its next look
+    return tour.result()
+
+
+def _given(stack: Stack, view: View, *, over: threading.Event, seed: int, sizes: SetSizes) -> bool:
+    """The tour was given; whether the tuned model is better."""
+    try:
+        with Client(stack.url) as client, tempfile.TemporaryDirectory() as folder:
+            tour = Tour(over=over, client=client, view=view, folder=Path(folder), seed=seed, sizes=sizes)
+            return tour.give()
+    except httpx2.TransportError as error:
+        raise StackBroken(f"the gateway does not answer: {error}") from error
+    except ApiError as error:
+        raise ServiceError("unavailable", _remedied(error, stack)) from error
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tour:
     """What every step needs."""
 
-    stack: Stack
+    over: threading.Event
+    """Set when the tour has to end early."""
     client: Client
     view: View
     folder: Path
@@ -105,7 +124,7 @@ class Tour:
         """The data set, and the ids of its two uploads."""
         began = time.monotonic()
         with self.view.waiting("reading docstrings"):
-            data = read_docstrings(installed_sources(), self.sizes, seed=self.seed)
+            data = read_docstrings(installed_sources(), self.sizes, seed=self.seed, stop=self.over.is_set)
             pairs, judged = self.folder / "docstrings.jsonl", self.folder / "docstrings-eval.zip"
             lines = (json.dumps({"anchor": pair.anchor, "positive": pair.positive}) for pair in data.train)
             pairs.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -182,10 +201,11 @@ class Tour:
         return found[:3]
 
     def follow(self, id: str, bar: JobBar, *, phases: "Phases") -> Job:
-        """The job, once it has succeeded; a part of the stack that ends meanwhile is noticed."""
+        """The job, once it has succeeded."""
 
         def look(job: Job) -> None:
-            self.stack.check()
+            if self.over.is_set():
+                raise KeyboardInterrupt
             phases.saw(job.phase)
             bar.show(job)
 

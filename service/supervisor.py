@@ -83,6 +83,8 @@ class Stack:
         self._lock: IO[bytes] | None = None
         self._broker: Part | None = None
         self._others: list[Part] = []
+        self.interrupted = False
+        """Set by a signal: whatever goes on ends at its next safe point."""
         self.in_haste = False
         """Set by a second signal: `stop` kills instead of asking."""
         self.url = ""
@@ -97,6 +99,7 @@ class Stack:
         """Every part is ready.
 
         Raises:
+            KeyboardInterrupt: a signal came meanwhile.
             StartRefused: something is missing, taken or misconfigured; the message says what.
             StoreError: the database cannot be brought to this version's schema.
         """
@@ -123,20 +126,25 @@ class Stack:
         """Every part runs; a worker that had ended has been started again.
 
         Raises:
+            KeyboardInterrupt: a signal has come.
             StackBroken: the broker or the gateway has ended, or a worker does so again and again.
         """
+        self._heed_signal()
         for part in (self._broker, *self._others):
             if part is not None and (code := part.ended) is not None:
                 self._replace(part, code)
 
-    def watch(self) -> None:
-        """Every part runs for as long as this does; it does not return.
+    def watch(self, ended: Callable[[], bool] = lambda: False) -> None:
+        """Every part ran until `ended()`.
 
         Raises:
-            StackBroken: as `check`.
+            KeyboardInterrupt, StackBroken: as `check`.
         """
         while True:
+            last = ended()
             self.check()
+            if last:
+                return
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
@@ -184,6 +192,7 @@ class Stack:
     def _await(self, part: Part, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
+            self._heed_signal()
             if part.ended is not None:
                 raise StartRefused(f"{part.name} did not start: {part.last_words()} (log: {part.log_path})")
             if time.monotonic() > deadline:
@@ -201,6 +210,10 @@ class Stack:
         part.num_restarts += 1
         part.start()
 
+    def _heed_signal(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
     def _end(self, parts: Sequence[Part], *, seconds: float) -> None:
         for part in parts:
             part.ask_to_end()
@@ -213,18 +226,18 @@ class Stack:
 
 @contextmanager
 def interruptible(stack: Stack) -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise KeyboardInterrupt once; any further one makes `stop` kill instead of ask."""
+    """Inside, SIGINT and SIGTERM are noted for the stack's next safe point; a further one makes `stop` kill.
 
-    def hurry(number: int, frame: FrameType | None) -> None:
-        stack.in_haste = True
+    The handler raises nothing: an exception out of a handler is lost where it meets a weak reference's callback or
+    a destructor, and one in the middle of a `with lock` leaves the lock held.
+    """
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for signal_number in numbers:
-            signal.signal(signal_number, hurry)
-        raise KeyboardInterrupt
+    def note(number: int, frame: FrameType | None) -> None:
+        stack.in_haste = stack.interrupted
+        stack.interrupted = True
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infonce.docstrings import DocstringSet, SetSizes, Source, documented, installed_sources, read_docstrings
-from infonce.errors import ConfigError, DatasetError
+from infonce.errors import ConfigError, DatasetError, Stopped
 from infonce.split import text_key
 
 SMALL = SetSizes(pairs=20, queries=5, documents=10)
@@ -148,3 +148,10 @@ def test_the_installed_packages_give_the_demo_its_set_in_seconds() -> None:
     assert time.process_time() - started < 20  # 7 where nothing else runs
     assert_nothing_is_shared(found)
     assert (len(found.train), len(found.eval_set.queries), len(found.eval_set.corpus)) == (3_000, 500, 3_000)
+
+
+def test_a_wish_to_stop_is_heard_before_the_next_module(tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    with pytest.raises(Stopped):
+        read_docstrings([tree(tmp_path / "a")], SMALL, stop=lambda: next(asked))
+    assert next(asked, None) is None

@@ -73,9 +73,12 @@ class Served:
         return until(said, "the line that says where it listens")
 
     def end(self, number: int) -> int:
-        """The exit code after the signal; fails if that takes longer than 20 s."""
+        """The exit code after the signal; fails, with all that it said, if that takes longer than 20 s."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it still runs after 20 s; it said:\n{self.output.read_text()}") from None
 
     def assert_gone(self) -> None:
         """Fails, naming them, if processes are left after a moment."""
