@@ -8,23 +8,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infonce.checkpoint import Checkpoints
     from infonce.compare import Comparison, Verdict
     from infonce.config import Attention, EncoderConfig, HardNegatives, Pooling, Precision, Prompts, Side, TrainConfig
+    from infonce.distributed import Processes
     from infonce.encoder import Encoder
-    from infonce.errors import InfonceError
+    from infonce.errors import InfonceError, LossInputError
     from infonce.evaluation import Evaluation, evaluate
+    from infonce.gradcache import GradCache
     from infonce.hub import FoundModel, Hub, HubMode
     from infonce.index import Hits, VectorIndex
-    from infonce.losses import info_nce
+    from infonce.loss_config import LossConfig, Negatives
+    from infonce.losses import info_nce, info_nce_of_each, multi_positive_info_nce, nt_xent
+    from infonce.modules import InfoNCE, SymmetricInfoNCE
     from infonce.pairs import Pair
     from infonce.precision import Choice
     from infonce.qrels import EvalSet
+    from infonce.temperature import LearnedTemperature
     from infonce.tokens import TokenizedTexts
     from infonce.train import Progress, StepRecord, TrainResult
     from infonce.vectors import TextEncoder
 
 _HOMES = {
     "Attention": "config",
+    "Checkpoints": "checkpoint",
     "Choice": "precision",
     "Comparison": "compare",
     "Encoder": "encoder",
@@ -32,18 +39,26 @@ _HOMES = {
     "EvalSet": "qrels",
     "Evaluation": "evaluation",
     "FoundModel": "hub",
+    "GradCache": "gradcache",
     "HardNegatives": "config",
     "Hits": "index",
     "Hub": "hub",
     "HubMode": "hub",
+    "InfoNCE": "modules",
     "InfonceError": "errors",
+    "LearnedTemperature": "temperature",
+    "LossConfig": "loss_config",
+    "LossInputError": "errors",
+    "Negatives": "loss_config",
     "Pair": "pairs",
     "Pooling": "config",
     "Precision": "config",
+    "Processes": "distributed",
     "Progress": "train",
     "Prompts": "config",
     "Side": "config",
     "StepRecord": "train",
+    "SymmetricInfoNCE": "modules",
     "TextEncoder": "vectors",
     "TokenizedTexts": "tokens",
     "TrainConfig": "config",
@@ -52,10 +67,14 @@ _HOMES = {
     "Verdict": "compare",
     "evaluate": "evaluation",
     "info_nce": "losses",
+    "info_nce_of_each": "losses",
+    "multi_positive_info_nce": "losses",
+    "nt_xent": "losses",
 }
 
 __all__ = [
     "Attention",
+    "Checkpoints",
     "Choice",
     "Comparison",
     "Encoder",
@@ -63,18 +82,26 @@ __all__ = [
     "EvalSet",
     "Evaluation",
     "FoundModel",
+    "GradCache",
     "HardNegatives",
     "Hits",
     "Hub",
     "HubMode",
+    "InfoNCE",
     "InfonceError",
+    "LearnedTemperature",
+    "LossConfig",
+    "LossInputError",
+    "Negatives",
     "Pair",
     "Pooling",
     "Precision",
+    "Processes",
     "Progress",
     "Prompts",
     "Side",
     "StepRecord",
+    "SymmetricInfoNCE",
     "TextEncoder",
     "TokenizedTexts",
     "TrainConfig",
@@ -83,6 +110,9 @@ __all__ = [
     "Verdict",
     "evaluate",
     "info_nce",
+    "info_nce_of_each",
+    "multi_positive_info_nce",
+    "nt_xent",
 ]
 
 

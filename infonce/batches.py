@@ -5,7 +5,7 @@ The order is stateless: the pairs of batch *t* are a function of (seed, epoch, t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
 
@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.config import Prompts
+from infonce.loss_config import LossConfig, Negatives
 from infonce.pairs import Pair
 
 Ids = NDArray[np.int64]
+
+_DEFAULT_LOSS = LossConfig()
+_NO_VIEWS: Ids = np.empty((0, 0), dtype=np.int64)
 
 
 def num_batches(num_pairs: int, batch_size: int) -> int:
@@ -43,15 +47,20 @@ class Batch:
     """The pairs of one step, as positions in the list of its distinct rows.
 
     Shape:
-        rows (U,): rows of `PairTable.rows` to encode, each once · anchors (B,), positives (B,), negatives (M,):
-        positions in `rows` · also_positive (B, B + M): candidates that must not count as negatives of an anchor.
+        rows (U,): rows of `PairTable.rows` to encode, each once in a view · anchors (B,), positives (B,), negatives
+        (M,), or (B, M) when paired: positions in `rows` · views (V, B): the same, where the loss is one of views ·
+        anchor_texts (B,), candidate_texts (C,): text numbers · also_positive (2, K): row and column of every
+        candidate that must not count as a negative, sorted; of (B, B + M), or of (V·B, V·B) for views.
     """
 
     rows: Ids
     anchors: Ids
     positives: Ids
     negatives: Ids
-    also_positive: NDArray[np.bool_]
+    views: Ids
+    anchor_texts: Ids
+    candidate_texts: Ids
+    also_positive: Ids
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,39 +109,113 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.anchors)
 
-    def batch(self, pairs: Ids) -> Batch:
-        """The step over `pairs`: each distinct row once; a negative that is a positive of the batch is one already."""
+    def batch(self, pairs: Ids, *, loss: LossConfig = _DEFAULT_LOSS) -> Batch:
+        """The step over `pairs`, with the candidates that the loss asks for."""
         anchors, positives = self.anchors[pairs], self.positives[pairs]
-        given = np.concatenate([self._negatives_of(pair) for pair in pairs])
-        negatives = np.setdiff1d(given, positives)  # as a second column it would weigh twice in every softmax
-        rows, inverse = np.unique(np.concatenate([anchors, positives, negatives]), return_inverse=True)
-        size = len(pairs)
-        return Batch(
-            rows=rows,
-            anchors=inverse[:size],
-            positives=inverse[size : 2 * size],
-            negatives=inverse[2 * size :],
-            also_positive=self._also_positive(anchors, np.concatenate([positives, negatives])),
-        )
+        if loss.num_views is not None:
+            return self._views(anchors, positives, num_views=loss.num_views)
+        if loss.negatives is Negatives.PAIRED:
+            return self._paired(pairs)
+        negatives = np.concatenate([self._negatives_of(pair) for pair in pairs])
+        if loss.negatives is Negatives.SHARED:  # one that is a positive of the batch is a candidate already
+            negatives = np.setdiff1d(negatives, positives)  # and would weigh twice in every softmax
+        return self._numbered(anchors, positives, negatives=np.unique(negatives))
+
+    def known(self, anchors: Ids, candidates: Ids) -> Ids:
+        """Which candidates are a known positive of an anchor anywhere in the data, or the anchor itself.
+
+        Shape:
+            anchors (A,), candidates (C,): text numbers; returns (2, K): anchor and candidate, sorted.
+        """
+        order = np.argsort(candidates, kind="stable")
+        first = np.searchsorted(self.relation[0], anchors)
+        counts = np.searchsorted(self.relation[0], anchors, "right") - first
+        asked = np.concatenate([np.arange(len(anchors)), np.repeat(np.arange(len(anchors)), counts)])
+        right = np.concatenate([anchors, self.relation[1, _ranges(first, counts)]])
+        low = np.searchsorted(candidates, right, sorter=order)
+        counts = np.searchsorted(candidates, right, "right", sorter=order) - low
+        columns = order[_ranges(low, counts)]
+        keys = np.unique(np.repeat(asked, counts) * len(candidates) + columns)
+        return np.stack(np.divmod(keys, max(1, len(candidates))))
 
     def _negatives_of(self, pair: int) -> Ids:
         return self.negatives[self.negative_offsets[pair] : self.negative_offsets[pair + 1]]
 
-    def _also_positive(self, anchors: Ids, candidates: Ids) -> NDArray[np.bool_]:
-        """Which candidates are a known positive of an anchor, or the anchor itself, anywhere in the data; (B, C).
+    def _numbered(self, anchors: Ids, positives: Ids, *, negatives: Ids) -> Batch:
+        """The batch of these rows, all negatives open to all anchors."""
+        size = len(anchors)
+        candidates = np.concatenate([positives, negatives])
+        rows, places = np.unique(np.concatenate([anchors, candidates]), return_inverse=True)
+        known = self.known(self.row_texts[anchors], self.row_texts[candidates])
+        return Batch(
+            rows=rows,
+            anchors=places[:size],
+            positives=places[size : 2 * size],
+            negatives=places[2 * size :],
+            views=_NO_VIEWS,
+            anchor_texts=self.row_texts[anchors],
+            candidate_texts=self.row_texts[candidates],
+            also_positive=known[:, known[0] != known[1]],  # the label of a row stands at its own number
+        )
 
-        The pair's own positive is left unmarked: it is the label.
+    def _paired(self, pairs: Ids) -> Batch:
+        """The batch in which each anchor has its own negatives; what fills up shorter rows is masked."""
+        counts = np.diff(self.negative_offsets)[pairs]
+        filled = np.arange(counts.max(initial=0)) < counts[:, None]  # (B, M)
+        own = np.broadcast_to(self.positives[pairs][:, None], filled.shape).copy()
+        own[filled] = np.concatenate([self._negatives_of(pair) for pair in pairs])
+        batch = self._numbered(self.anchors[pairs], self.positives[pairs], negatives=np.unique(own[filled]))
+        asked = np.broadcast_to(batch.anchor_texts[:, None], own.shape)
+        row, column = np.nonzero(~filled | self._is_known(asked, self.row_texts[own]))
+        known = batch.also_positive[:, batch.also_positive[1] < len(pairs)]  # among the positives
+        both = np.concatenate([known, [row, column + len(pairs)]], axis=1)
+        return replace(
+            batch,
+            negatives=np.searchsorted(batch.rows, own),
+            also_positive=both[:, np.lexsort((both[1], both[0]))],
+        )
+
+    def _is_known(self, anchors: Ids, candidates: Ids) -> NDArray[np.bool_]:
+        """For each of these text numbers side by side, whether the one answers the other; any shape."""
+        num_texts = int(self.row_texts.max()) + 1
+        related = self.relation[0] * num_texts + self.relation[1]  # sorted, as the relation is
+        asked = anchors * num_texts + candidates
+        found = related[np.minimum(np.searchsorted(related, asked), len(related) - 1)]
+        known: NDArray[np.bool_] = (found == asked) | (anchors == candidates)
+        return known
+
+    def _views(self, anchors: Ids, positives: Ids, *, num_views: int) -> Batch:
+        """The batch as views of things: anchor, positive, anchor again, …, each encoded on its own.
+
+        Two things are no negatives of each other if a text of the one is a text of the other, or answers it.
         """
-        asked, offered = self.row_texts[anchors], self.row_texts[candidates]
-        order = np.argsort(offered, kind="stable")
-        mask = np.zeros((len(anchors), len(candidates)), dtype=np.bool_)
-        for index, anchor in enumerate(asked):
-            first, last = np.searchsorted(self.relation[0], [anchor, anchor + 1])
-            right = np.append(self.relation[1, first:last], anchor)
-            low = np.searchsorted(offered, right, "left", sorter=order)
-            high = np.searchsorted(offered, right, "right", sorter=order)
-            for start, end in zip(low, high, strict=True):
-                mask[index, order[start:end]] = True
-        own = np.arange(len(anchors))
-        mask[own, own] = False
-        return mask
+        rows: list[Ids] = []
+        views: list[Ids] = []
+        for view in range(num_views):
+            distinct, places = np.unique(positives if view % 2 else anchors, return_inverse=True)
+            views.append(places + sum(len(part) for part in rows))
+            rows.append(distinct)
+        asked, offered = self.row_texts[anchors], self.row_texts[positives]
+        texts = np.concatenate([asked, offered])
+        related = self.known(texts, texts) % len(anchors)
+        things = np.unique(np.concatenate([related, related[::-1]], axis=1), axis=1)  # (2, K)
+        things = things[:, things[0] != things[1]]
+        shifts = np.indices((num_views, num_views)).reshape(2, -1) * len(anchors)  # (2, V·V)
+        known = (things[:, None, :] + shifts[:, :, None]).reshape(2, -1)
+        return Batch(
+            rows=np.concatenate(rows),
+            anchors=views[0],
+            positives=views[1],
+            negatives=np.empty(0, dtype=np.int64),
+            views=np.stack(views),
+            anchor_texts=asked,
+            candidate_texts=offered,
+            also_positive=known[:, np.lexsort((known[1], known[0]))],
+        )
+
+
+def _ranges(starts: Ids, counts: Ids) -> Ids:
+    """`counts[i]` numbers from `starts[i]` on, one range after another."""
+    before = np.cumsum(counts) - counts
+    places: Ids = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    return places

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.config import check_whole
 from infonce.errors import ConfigError
+from infonce.limits import check_whole
 
 NUM_RESAMPLES: Final = 10_000
 CONFIDENCE: Final = 0.95

@@ -6,11 +6,13 @@ autos that depend on the number of pairs; `precision` and `attention` are measur
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
 from infonce.errors import ConfigError
+from infonce.limits import check_range, check_whole, known_keys, member
+from infonce.loss_config import LossConfig, Negatives
 
 Auto = Literal["auto"]
 AUTO: Final = "auto"
@@ -55,28 +57,6 @@ class HardNegatives(StrEnum):
 
     ALL = "all"
     NONE = "none"
-
-
-def check_range(param: str, value: object, *, low: float, high: float, remedy: str = "") -> None:
-    """Raise `ConfigError` unless `low <= value <= high`; NaN never passes."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        hint = f"; {remedy}" if remedy else ""
-        raise ConfigError(f"{param} is {value!r}; it must be between {low} and {high}{hint}", param=param)
-
-
-def check_whole(param: str, value: object, *, low: int, high: int, remedy: str = "") -> None:
-    """Raise `ConfigError` unless `value` is a whole number with `low <= value <= high`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{param} is {value!r}; it must be a whole number", param=param)
-    check_range(param, value, low=low, high=high, remedy=remedy)
-
-
-def known_keys(kind: type, values: Mapping[str, Any], *, where: str = "") -> None:
-    """Raise `ConfigError` if `values` has a key that the dataclass `kind` does not know."""
-    known = sorted(field.name for field in fields(kind))
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{where}{key} is not a setting; known are {', '.join(known)}", param=f"{where}{key}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,11 +114,11 @@ class TrainConfig:
     warmup_ratio: float = 0.1  # of all steps, linear; then linear decay to 0
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
-    temperature: float = 0.05  # scale 20, sentence-transformers' default for this loss
-    symmetric: bool = True
+    loss: LossConfig = field(default_factory=LossConfig)
     precision: Precision = Precision.AUTO
     attention: Attention = Attention.AUTO
     max_chunk_tokens: int | Auto = AUTO
+    max_graph_gb: float | Auto = AUTO  # what the graphs of a batch may take; chunks beyond it are encoded twice
     dropout: float | Auto = AUTO
     deterministic: bool = True
     hard_negatives: HardNegatives = HardNegatives.ALL
@@ -155,7 +135,7 @@ class TrainConfig:
         check_range("warmup_ratio", self.warmup_ratio, low=0.0, high=1.0)
         check_range("weight_decay", self.weight_decay, low=0.0, high=1.0)
         check_range("max_grad_norm", self.max_grad_norm, low=1e-6, high=1e6)
-        check_range("temperature", self.temperature, low=0.005, high=10.0, remedy="0.02 to 0.1 is usual")
+        self._check_with_loss()
 
     def _check_sizes(self) -> None:
         if self.n_epochs != AUTO:
@@ -166,14 +146,31 @@ class TrainConfig:
             )
         if self.max_chunk_tokens != AUTO:
             check_whole("max_chunk_tokens", self.max_chunk_tokens, low=16, high=10_000_000)
+        if self.max_graph_gb != AUTO:
+            check_range("max_graph_gb", self.max_graph_gb, low=0.0, high=100_000.0)
         check_whole("max_negatives", self.max_negatives, low=0, high=1_000)
         check_whole("seed", self.seed, low=0, high=2**53)
+
+    def _check_with_loss(self) -> None:
+        """Raise `ConfigError` where the loss needs what another setting takes away."""
+        negatives, num_views = self.loss.negatives, self.loss.num_views
+        if negatives is not Negatives.SHARED:
+            needed = f"and negatives is {negatives.value!r}, where they are all the candidates there are"
+            if self.hard_negatives is HardNegatives.NONE:
+                message = f"hard_negatives is 'none' {needed}; set it to 'all' or negatives to 'shared'"
+                raise ConfigError(message, param="hard_negatives")
+            if self.max_negatives == 0:
+                message = f"max_negatives is 0 {needed}; raise it or set negatives to 'shared'"
+                raise ConfigError(message, param="max_negatives")
+        if num_views is not None and num_views > 2 and self.dropout == 0.0:
+            message = f"dropout is 0.0, which auto is too, and num_views is {num_views}, where only dropout tells views"
+            raise ConfigError(f"{message} of one text apart; set dropout to 0.1 or num_views to 2", param="dropout")
 
     def resolve(self, num_pairs: int) -> Self:
         """This config with every `auto` that the number of pairs decides replaced by a number.
 
         Raises:
-            ConfigError: there are fewer than two pairs, or fewer than one batch.
+            ConfigError: there are fewer than two pairs, or fewer than one batch, or no dropout to tell views apart.
         """
         if num_pairs < 2:
             message = f"there are {num_pairs} training pairs; at least 2 are needed, some hundreds to learn from"
@@ -196,7 +193,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
-        return asdict(self)
+        return {**asdict(self), "loss": self.loss.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -206,7 +203,10 @@ class TrainConfig:
             ConfigError: an unknown key, or a value outside its limits.
         """
         known_keys(cls, values)
-        return cls(**_with_members(values))
+        typed = _with_members(values)
+        if "loss" in values:
+            typed["loss"] = LossConfig.from_dict(values["loss"])
+        return cls(**typed)
 
 
 _ENUMS: dict[str, type[StrEnum]] = {
@@ -219,16 +219,8 @@ _ENUMS: dict[str, type[StrEnum]] = {
 
 def _with_members(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _member(_ENUMS[name], name, value=value) if name in _ENUMS else value for name, value in values.items()
+        name: member(_ENUMS[name], name, value=value) if name in _ENUMS else value for name, value in values.items()
     }
-
-
-def _member(kind: type[StrEnum], param: str, *, value: object) -> StrEnum:
-    try:
-        return kind(str(value))
-    except ValueError:
-        allowed = ", ".join(member.value for member in kind)
-        raise ConfigError(f"{param} is {value!r}; it must be one of {allowed}", param=param) from None
 
 
 def _auto_epochs(num_pairs: int) -> int:

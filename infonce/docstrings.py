@@ -16,8 +16,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
-from infonce.config import check_whole
 from infonce.errors import DatasetError, Issue, Stopped
+from infonce.limits import check_whole
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 

@@ -1,7 +1,8 @@
 """Every error that the library raises on purpose.
 
 InfonceError
-├── ConfigError            a setting is outside its limits
+├── ConfigError            a setting is outside its limits (a ValueError too)
+├── LossInputError         tensors that do not belong together were given to a loss (a ValueError too)
 ├── DatasetError           a file of pairs or judgements is broken; carries line-numbered issues
 ├── ModelError
 │   ├── UnknownModel       no folder is known by that name
@@ -10,7 +11,8 @@ InfonceError
 │   ├── IndexMismatch      index, query and encoder do not belong together
 │   └── IndexCorrupt       the files are not those that were written
 ├── TrainingError
-│   └── NonFiniteLoss      the loss left the numbers
+│   ├── NonFiniteLoss      the loss left the numbers
+│   └── CheckpointMismatch a checkpoint belongs to another run
 └── Stopped                the caller asked to stop; nothing is wrong
 """
 
@@ -25,12 +27,16 @@ class InfonceError(Exception):
     """The root of the library's errors; `str(error)` is one sentence for the user."""
 
 
-class ConfigError(InfonceError):
+class ConfigError(InfonceError, ValueError):
     """A setting is outside its limits; `param` is its dotted name."""
 
     def __init__(self, message: str, *, param: str) -> None:
         super().__init__(message)
         self.param = param
+
+
+class LossInputError(InfonceError, ValueError):
+    """Tensors that do not belong together were given to a loss; `str(error)` has their shapes and the expected ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +95,10 @@ class NonFiniteLoss(TrainingError):
     def __init__(self, message: str, *, step: int) -> None:
         super().__init__(message)
         self.step = step
+
+
+class CheckpointMismatch(TrainingError):
+    """A checkpoint was written by a run over other data, or with another config or model."""
 
 
 class Stopped(InfonceError):

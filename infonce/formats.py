@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from infonce.config import check_whole
 from infonce.jsonl import IssueLog, Lines, Row, TextLines, json_type, rows
+from infonce.limits import check_whole
 from infonce.pairs import Pair
 
 _ANCHOR_NAMES: Final = ("anchor", "query")

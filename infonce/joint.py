@@ -1,19 +1,23 @@
-"""The loss of one joint batch and its gradient, with the encoder run in chunks."""
+"""One step's gradient: the distinct texts of a batch through the encoder, in chunks, into the loss and back."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from infonce.batches import Batch
-from infonce.config import TrainConfig
+from infonce.batches import Batch, Ids, PairTable
+from infonce.config import Attention, Precision, TrainConfig
+from infonce.distributed import Processes
 from infonce.encoder import Encoder
-from infonce.errors import Stopped
-from infonce.losses import info_nce
+from infonce.errors import ConfigError
+from infonce.gradcache import GradCache
+from infonce.graph_budget import GraphBudget
+from infonce.loss_config import LossConfig, Negatives
+from infonce.momentum import KeyQueue, PastBatches, SlowEncoder
+from infonce.objective import Objective
 from infonce.precision import autocast
+from infonce.temperature import LearnedTemperature
 from infonce.tokens import TokenizedTexts, chunks
 
 
@@ -24,55 +28,89 @@ class JointBatch:
     encoder: Encoder
     tokens: TokenizedTexts
     config: TrainConfig
+    objective: Objective
+    budget: GraphBudget
     stop: Callable[[], bool]
+    processes: Processes = field(default_factory=Processes)
+
+    @classmethod
+    def build(
+        cls,
+        encoder: Encoder,
+        table: PairTable,
+        *,
+        tokens: TokenizedTexts,
+        config: TrainConfig,
+        stop: Callable[[], bool],
+    ) -> Self:
+        """The parts that a run with this config needs; the encoder is in its training mode and attention by now."""
+        return cls(
+            encoder=encoder,
+            tokens=tokens,
+            config=config,
+            objective=_objective(config.loss, table, encoder=encoder),
+            budget=GraphBudget.measure(encoder, tokens, config=config),
+            stop=stop,
+            processes=Processes.current(),
+        )
 
     def backward(self, batch: Batch) -> float:
-        """The batch's loss, with its gradient added to the weights.
-
-        The loss sees the vectors as leaves, and their gradient goes back chunk by chunk: the same numbers as one
-        backward pass, but memory falls as it goes and a wish to stop is heard within a chunk.
+        """The batch's loss, with its gradient added to the weights and to a learnt temperature.
 
         Raises:
             Stopped: `stop()` was true at a chunk's edge; the weights' gradients are of no use.
         """
-        parts = self._embed(batch)
-        order = np.concatenate([rows for rows, _ in parts])
-        joined = torch.cat([vectors for _, vectors in parts]).detach()
-        vectors = joined[_on(joined, np.argsort(order))].requires_grad_()  # (U, D)
-        loss = self._loss(vectors, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert vectors.grad is not None
-        for rows, part in reversed(parts):
-            self._heed_stop()
-            part.backward(vectors.grad[_on(part, rows)])  # type: ignore[no-untyped-call]
+        parts = list(chunks(self.tokens.lengths[batch.rows], int(self.config.max_chunk_tokens)))
+        keys = self._keys(batch, parts)
+        cache = GradCache(
+            embed=lambda rows: self._embed(batch.rows[rows]),
+            device=self.encoder.device,
+            num_kept=lambda own: self.budget.num_kept([self.tokens.lengths[batch.rows[rows]] for rows in own]),
+            stop=self.stop,
+            processes=self.processes,
+        )
+        loss, vectors = cache.backward(parts, lambda vectors: self.objective.loss(vectors, batch, keys=keys))
+        self.processes.sum_gradients(self.encoder.backbone.parameters())
+        self.objective.remember(vectors if keys is None else keys, batch)
         return loss.item()
 
-    def _embed(self, batch: Batch) -> list[tuple[NDArray[np.int64], Tensor]]:
-        """Which of the batch's rows each chunk holds, and their vectors with the graph behind them."""
-        parts = []
-        for rows in chunks(self.tokens.lengths[batch.rows], int(self.config.max_chunk_tokens)):
-            self._heed_stop()
-            with autocast(self.encoder.device, self.config.precision):
-                parts.append((rows, self.encoder.embed(self.tokens, batch.rows[rows])))
-        return parts
+    def _embed(self, rows: Ids) -> Tensor:
+        with autocast(self.encoder.device, self.config.precision):
+            return self.encoder.embed(self.tokens, rows)
 
-    def _loss(self, vectors: Tensor, batch: Batch) -> Tensor:
-        anchors, positives, negatives = (
-            vectors[_on(vectors, rows)] for rows in (batch.anchors, batch.positives, batch.negatives)
-        )
-        return info_nce(
-            anchors,
-            positives,
-            negatives=negatives,
-            temperature=self.config.temperature,
-            symmetric=self.config.symmetric,
-            also_positive=torch.from_numpy(batch.also_positive).to(vectors.device),
-        )
-
-    def _heed_stop(self) -> None:
-        if self.stop():
-            raise Stopped("stopped at a chunk's edge; the unfinished step was dropped")
+    def _keys(self, batch: Batch, parts: Sequence[Ids]) -> Tensor | None:
+        """What the slow encoder makes of the batch's rows, if there is one; (U, D)."""
+        past = self.objective.past
+        if past is None or past.slow is None:
+            return None
+        slow, own = past.slow, self.processes.share(parts)
+        made = [slow.embed(self.tokens, batch.rows[rows], precision=self.config.precision) for rows in own]
+        return self.processes.joined(parts, made, device=self.encoder.device)
 
 
-def _on(tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(rows).to(tensor.device)
+def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -> None:
+    """Raise `ConfigError` where config, data and model do not fit."""
+    loss, num_negatives = config.loss, len(table.negatives)
+    if loss.negatives is not Negatives.SHARED and not num_negatives:
+        message = f"negatives is {loss.negatives.value!r} and the pairs bring none to use; use 'shared'"
+        raise ConfigError(message, param="negatives")
+    if loss.num_views is not None and num_negatives:
+        message = f"num_views is {loss.num_views} and the pairs bring {num_negatives} hard negatives, which views"
+        raise ConfigError(f"{message} have no use for; set hard_negatives to 'none'", param="hard_negatives")
+    if max(loss.matryoshka_dims or [0]) > encoder.dimensions:
+        message = f"matryoshka_dims is {list(loss.matryoshka_dims or [])} and the model has {encoder.dimensions}"
+        raise ConfigError(f"{message} dimensions; list shorter ones", param="matryoshka_dims")
+    if Processes.current().count > 1 and (config.precision is Precision.AUTO or config.attention is Attention.AUTO):
+        message = "precision and attention must be given where several processes train: each would measure its own"
+        raise ConfigError(message, param="precision")
+
+
+def _objective(loss: LossConfig, table: PairTable, *, encoder: Encoder) -> Objective:
+    temperature, past = None, None
+    if loss.learn_temperature:
+        temperature = LearnedTemperature(loss.temperature).to(encoder.device)
+    if loss.queue_size:
+        queue = KeyQueue(loss.queue_size, dimensions=encoder.dimensions, device=encoder.device)
+        slow = None if loss.momentum is None else SlowEncoder(encoder, momentum=loss.momentum)
+        past = PastBatches(queue=queue, slow=slow)
+    return Objective(config=loss, table=table, temperature=temperature, past=past)

@@ -12,7 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
-from infonce.config import check_whole
+from infonce.limits import check_whole
 
 Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]

@@ -1,7 +1,9 @@
 """What matrix products are computed in, and with which attention."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import torch
 
@@ -15,6 +17,16 @@ class Choice:
     precision: Precision
     attention: Attention
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the inverse of `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from JSON values."""
+        precision, attention = Precision(values["precision"]), Attention(values["attention"])
+        return cls(precision=precision, attention=attention, seconds=dict(values["seconds"]))
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -8,8 +8,8 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from infonce.config import check_whole
 from infonce.errors import ConfigError
+from infonce.limits import check_whole
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 

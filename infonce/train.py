@@ -4,12 +4,14 @@ A step encodes each distinct text of its batch once, in length-sorted chunks; ta
 sends the loss's gradient back chunk by chunk. Between any two chunks it asks whether to stop.
 """
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.utils.deterministic as determinism
@@ -18,15 +20,19 @@ from torch import nn
 from infonce.backbone import set_dropout
 from infonce.batches import PairTable, batch_rows, num_batches
 from infonce.calibrate import measure
+from infonce.checkpoint import Checkpoints, Keeper, RunState, check_same_run, newest
 from infonce.config import AUTO, HardNegatives, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import NonFiniteLoss
-from infonce.joint import JointBatch
-from infonce.optimizer import build_optimizer, learning_rate
+from infonce.graph_budget import affordable_gb
+from infonce.joint import JointBatch, check_together
+from infonce.optimizer import build_optimizer, share_of_peak
 from infonce.pairs import Pair
 from infonce.precision import Choice
+from infonce.tokens import TokenizedTexts
 
 _SPEED_WINDOW_SECONDS = 20.0
+_MEASURED = ("precision", "attention", "max_chunk_tokens", "max_graph_gb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +45,8 @@ class StepRecord:
     loss: float
     learning_rate: float
     grad_norm: float
+    temperature: float
+    num_tokens: int
     pairs_per_second: float
     eta_seconds: float
 
@@ -51,6 +59,9 @@ class Progress(Protocol):
 
     def measured(self, choice: Choice) -> None:
         """Take note of what this machine computes fastest."""
+
+    def resumed(self, step: int) -> None:
+        """Take note that the run goes on after that many steps, which an earlier one has made."""
 
     def stop_requested(self) -> bool:
         """Whether the run should end; asked at every chunk."""
@@ -68,53 +79,75 @@ class TrainResult:
     seconds: float
 
 
-def train(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress) -> TrainResult:
-    """Fine-tune `encoder` in place on `pairs`.
+def train(
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    *,
+    config: TrainConfig,
+    progress: Progress,
+    checkpoints: Checkpoints | None = None,
+) -> TrainResult:
+    """Fine-tune `encoder` in place on `pairs`, going on from the newest checkpoint if there is one.
 
-    The weights are a function of encoder, pairs, config and machine: order and dropout are seeded by step.
+    The weights are a function of encoder, pairs, config and machine: order and dropout are seeded by step, and a run
+    that was broken off and goes on ends with the same bits.
 
     Raises:
-        ConfigError: too few pairs for the config.
+        ConfigError: config, pairs and model do not fit together.
+        CheckpointMismatch: the checkpoints belong to another run.
         NonFiniteLoss: the loss or its gradient left the numbers; the weights are those of the last good step.
-        Stopped: `progress.stop_requested()`; the unfinished step was dropped.
+        Stopped: `progress.stop_requested()`; the unfinished step was dropped, the last finished one was saved.
     """
     start = time.perf_counter()
+    identity = _identity(encoder, pairs, config=config)
     config = config.resolve(len(pairs))
     max_negatives = config.max_negatives if config.hard_negatives is HardNegatives.ALL else 0
     table = PairTable.build(pairs, prompts=encoder.layout.prompts, max_negatives=max_negatives)
+    check_together(config, table, encoder=encoder)
     tokens = encoder.tokenize(table.rows)
-    if config.max_chunk_tokens == AUTO:
-        config = replace(config, max_chunk_tokens=encoder.chunk_tokens)
     set_dropout(encoder.backbone, float(config.dropout))
-    choice = measure(encoder, tokens, config=config)
+    saved = None if checkpoints is None else newest(checkpoints)
+    if saved is not None:
+        check_same_run(saved, facts=identity)
+        config, choice = TrainConfig.from_dict(saved.facts["config"]), Choice.from_dict(saved.facts["choice"])
+    else:
+        config, choice = _measured(encoder, tokens, config=config)
     progress.measured(choice)
     encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
-    config = replace(config, precision=choice.precision, attention=choice.attention)
 
-    joint = JointBatch(encoder=encoder, tokens=tokens, config=config, stop=progress.stop_requested)
-    optimizer = build_optimizer(encoder.backbone, config)
+    joint = JointBatch.build(encoder, table, tokens=tokens, config=config, stop=progress.stop_requested)
+    objective = joint.objective
+    optimizer = build_optimizer(encoder.backbone, config, temperature=objective.temperature)
+    state = RunState(backbone=encoder.backbone, optimizer=optimizer, objective=objective)
+    curve: list[StepRecord] = []
+    if saved is not None:
+        state.load(saved.tensors)
+        curve = [StepRecord(**record) for record in saved.curve]
+        progress.resumed(saved.step)
+    facts = {**identity, "config": config.to_dict(), "choice": choice.to_dict()}
+    keeper = Keeper(checkpoints, state, curve=curve, facts=facts)
+
     per_epoch = num_batches(len(pairs), int(config.batch_size))
     total_steps = config.num_steps(len(pairs))
     speed = _Speed()
-    curve: list[StepRecord] = []
-    trained_tokens = 0
-    with _deterministic(config.deterministic):
-        for step in range(total_steps):
+    with _deterministic(config.deterministic), keeper.saving_on_stop():
+        for step in range(len(curve), total_steps):
             epoch, number = divmod(step, per_epoch)
             chosen = batch_rows(len(pairs), int(config.batch_size), seed=config.seed, epoch=epoch, batch=number)
-            batch = table.batch(chosen)
+            batch = table.batch(chosen, loss=config.loss)
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout replays whatever came before
-            rate = learning_rate(step, total_steps, config=config)
+            share = share_of_peak(step, total_steps, warmup_ratio=config.warmup_ratio)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = share * group["peak"]
+            rate = float(optimizer.param_groups[0]["lr"])
             loss = joint.backward(batch)
             norm = float(nn.utils.clip_grad_norm_(encoder.backbone.parameters(), config.max_grad_norm))
             if not math.isfinite(loss + norm):
-                raise NonFiniteLoss(_non_finite(step, rate, temperature=config.temperature), step=step)
+                raise NonFiniteLoss(_non_finite(step, rate, temperature=objective.temperature_now), step=step)
             optimizer.step()
             optimizer.zero_grad()
+            objective.after_step()
 
-            trained_tokens += int(tokens.lengths[batch.rows].sum())
             speed.add(len(chosen))
             record = StepRecord(
                 step=step + 1,
@@ -123,20 +156,42 @@ def train(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progr
                 loss=loss,
                 learning_rate=rate,
                 grad_norm=norm,
+                temperature=objective.temperature_now,
+                num_tokens=int(tokens.lengths[batch.rows].sum()),
                 pairs_per_second=speed.per_second,
                 eta_seconds=(total_steps - step - 1) * len(pairs) / per_epoch / speed.per_second,
             )
             curve.append(record)
             progress.step(record)
+            keeper.save_if_due()
     encoder.backbone.eval()
     return TrainResult(
         config=config,
         choice=choice,
         curve=tuple(curve),
         num_pairs=len(pairs),
-        trained_tokens=trained_tokens,
+        trained_tokens=sum(record.num_tokens for record in curve),
         seconds=time.perf_counter() - start,
     )
+
+
+def _measured(encoder: Encoder, tokens: TokenizedTexts, *, config: TrainConfig) -> tuple[TrainConfig, Choice]:
+    """The config without any `auto`, and what decided it."""
+    if config.max_chunk_tokens == AUTO:
+        config = replace(config, max_chunk_tokens=encoder.chunk_tokens)
+    if config.max_graph_gb == AUTO:
+        config = replace(config, max_graph_gb=affordable_gb(encoder.device))
+    choice = measure(encoder, tokens, config=config)
+    return replace(config, precision=choice.precision, attention=choice.attention), choice
+
+
+def _identity(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig) -> dict[str, Any]:
+    """What two attempts at one run have in common; what the machine decides is taken from the checkpoint."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(json.dumps([pair.anchor, pair.positive, *pair.negatives]).encode())
+    given = {name: value for name, value in config.to_dict().items() if name not in _MEASURED}
+    return {"encoder": encoder.fingerprint(), "pairs": digest.hexdigest(), "given config": given}
 
 
 @contextmanager
@@ -155,7 +210,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 def _non_finite(step: int, rate: float, *, temperature: float) -> str:
     return (
         f"the loss is not a finite number at step {step + 1}; the learning rate was {rate:.2g} and the temperature "
-        f"{temperature}: lower the learning rate (2e-5 to 1e-4 is usual)"
+        f"{temperature:.3g}: lower the learning rate (2e-5 to 1e-4 is usual)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo`.
+"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo | plot | bench`.
 
 A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
 """
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from infonce.cli import bench_app, plot_app
 from infonce.errors import InfonceError
 from service.errors import ServiceError
 from service.store.errors import StoreError
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+app.add_typer(plot_app, name="plot")
+app.add_typer(bench_app, name="bench")
 
 Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
 

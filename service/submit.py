@@ -1,11 +1,14 @@
 """The one write path for work: checked here, written as a row, committed; the sweep rings, never the request."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
-from infonce.config import AUTO, EncoderConfig, Prompts, TrainConfig, check_range
+from infonce.config import AUTO, EncoderConfig, HardNegatives, Prompts, TrainConfig
 from infonce.errors import ConfigError, UnknownModel
 from infonce.hub import FoundModel
+from infonce.limits import check_range
+from infonce.loss_config import LossConfig, Negatives
 from service.errors import ServiceError
 from service.model_lookup import ModelLookup
 from service.schemas.jobs import Contrastive, JobCreate
@@ -42,13 +45,26 @@ _SAME_NAMES = (
     "batch_size",
     "learning_rate",
     "warmup_ratio",
-    "temperature",
-    "symmetric",
     "precision",
     "max_chunk_tokens",
     "dropout",
     "deterministic",
 )
+
+_OF_THE_LOSS = (
+    "temperature",
+    "learn_temperature",
+    "symmetric",
+    "negatives",
+    "matryoshka_dims",
+    "num_views",
+    "queue_size",
+    "momentum",
+)
+"""The tile size is not asked for: it is a matter of the machine's memory and stays automatic."""
+
+_OTHER_NAMES = {"hard_negatives": "hard_negatives.use", "max_negatives": "hard_negatives.max_per_query"}
+"""What messages of the library name otherwise than the body does."""
 
 
 def submit_training(
@@ -63,18 +79,19 @@ def submit_training(
     """
     try:
         model = _find_model(lookup, project, name=asked.model)
-        encoder = _encoder_config(
-            asked.method.contrastive, positions=None if model is None else lookup.layout(model).max_positions
-        )
+        encoder, loss = _encoder_config(asked.method.contrastive), _loss_config(asked.method.contrastive)
+        if model is not None:
+            _check_fits_model(lookup, model, encoder=encoder, loss=loss)
         with database.write() as tx:
-            config = _train_config(asked, _num_training_pairs(tx, project, asked=asked))
+            training = _training_file(tx, project, asked=asked)
+            config = _train_config(asked, loss, num_pairs=_num_training_pairs(training, asked=asked))
+            _check_fits_file(config, training)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
             jobs.insert(tx, record)
     except ConfigError as error:
         place = _PLACES.get(error.param, _HYPERPARAMETERS + error.param)
-        message = str(error).removeprefix(error.param)
-        renamed = message if message == str(error) else place.rsplit(".", 1)[-1] + message
-        raise ConfigError(renamed, param=place) from None
+        names = rf"\b({'|'.join(_OTHER_NAMES)})\b"
+        raise ConfigError(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
     return record
 
 
@@ -88,26 +105,35 @@ def _find_model(lookup: ModelLookup, project: str, *, name: str) -> FoundModel |
         raise
 
 
-def _encoder_config(method: Contrastive, *, positions: int | None) -> EncoderConfig:
-    """The settings of the encoder; `positions` are those of the base model, if it is here already."""
-    length = method.hyperparameters.max_seq_length
+def _encoder_config(method: Contrastive) -> EncoderConfig:
     prompts = method.prompts
-    config = EncoderConfig(
+    return EncoderConfig(
         pooling=method.pooling,
-        max_seq_length=length,
+        max_seq_length=method.hyperparameters.max_seq_length,
         prompts=None if prompts is None else Prompts(query=prompts.query, document=prompts.document),
     )
-    if length is not None and positions is not None and length > positions:
+
+
+def _loss_config(method: Contrastive) -> LossConfig:
+    return LossConfig.from_dict({name: getattr(method.hyperparameters, name) for name in _OF_THE_LOSS})
+
+
+def _check_fits_model(lookup: ModelLookup, model: FoundModel, *, encoder: EncoderConfig, loss: LossConfig) -> None:
+    """Raise `ConfigError` if more is asked of the base model than it has."""
+    length, positions = encoder.max_seq_length, lookup.layout(model).max_positions
+    if length is not None and length > positions:
         message = f"max_seq_length is {length} and the model has {positions} positions; lower it"
         raise ConfigError(message, param="max_seq_length")
-    return config
+    if loss.matryoshka_dims is None:
+        return
+    longest, dimensions = max(loss.matryoshka_dims), lookup.dimensions(model)
+    if longest > dimensions:
+        message = f"matryoshka_dims has {longest} and the model's vectors have {dimensions} dimensions"
+        raise ConfigError(f"{message}; leave out what is longer", param="matryoshka_dims")
 
 
-def _num_training_pairs(tx: Tx, project: str, *, asked: JobCreate) -> int:
-    """About how many pairs are trained on, after every file proved to exist and to be of the right purpose.
-
-    The split keeps connected pairs together, so it may hold out a few more or fewer.
-    """
+def _training_file(tx: Tx, project: str, *, asked: JobCreate) -> FileRecord:
+    """The file of training pairs, after every file proved to exist and to be of the right purpose."""
     evaluation = asked.method.contrastive.evaluation
     training = _file(tx, project, id=asked.training_file, purpose=FilePurpose.FINE_TUNE, param="training_file")
     if evaluation.file is not None:
@@ -118,9 +144,30 @@ def _num_training_pairs(tx: Tx, project: str, *, asked: JobCreate) -> int:
             message = f"held_out is {evaluation.held_out} and a validation_file is given, which replaces it; keep one"
             raise ConfigError(message, param="evaluation.held_out")
         _file(tx, project, id=asked.validation_file, purpose=FilePurpose.FINE_TUNE, param="validation_file")
-        return training.counts["pairs"]
-    num_pairs = training.counts["pairs"]
-    return num_pairs - (max(1, round(evaluation.held_out * num_pairs)) if evaluation.held_out > 0 else 0)
+    return training
+
+
+def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
+    """About how many pairs are trained on; the split keeps connected ones together, so it may differ by a few."""
+    num_pairs, share = training.counts["pairs"], asked.method.contrastive.evaluation.held_out
+    if asked.validation_file is not None or share == 0:
+        return num_pairs
+    return num_pairs - max(1, round(share * num_pairs))
+
+
+def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
+    """Raise `ConfigError` if the loss needs hard negatives that the file lacks, or has no place for those it brings.
+
+    A file that was stored without that count is judged when the job reads it.
+    """
+    count, loss = training.counts.get("negatives"), config.loss
+    if loss.negatives is not Negatives.SHARED and count == 0:
+        message = f"negatives is {loss.negatives.value!r} and {training.id} has no hard negatives"
+        raise ConfigError(f"{message}; bring a file that has, or set negatives to 'shared'", param="negatives")
+    used = config.hard_negatives is HardNegatives.ALL and config.max_negatives > 0
+    if loss.num_views is not None and used and count:
+        message = f"num_views is {loss.num_views} and {training.id} has {count} hard negatives, which views do not use"
+        raise ConfigError(f"{message}; set hard_negatives to 'none' or leave num_views out", param="num_views")
 
 
 def _file(tx: Tx, project: str, *, id: str, purpose: FilePurpose, param: str) -> FileRecord:
@@ -134,7 +181,7 @@ def _file(tx: Tx, project: str, *, id: str, purpose: FilePurpose, param: str) ->
     return record
 
 
-def _train_config(asked: JobCreate, num_pairs: int) -> TrainConfig:
+def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int) -> TrainConfig:
     method, top = asked.method.contrastive, asked.hyperparameters
     settings: dict[str, Any] = {name: getattr(method.hyperparameters, name) for name in _SAME_NAMES}
     for name in ("n_epochs", "batch_size"):
@@ -146,7 +193,7 @@ def _train_config(asked: JobCreate, num_pairs: int) -> TrainConfig:
     if asked.seed is not None:
         settings["seed"] = asked.seed
     negatives = method.hard_negatives
-    config = TrainConfig(**settings, hard_negatives=negatives.use, max_negatives=negatives.max_per_query)
+    config = TrainConfig(**settings, loss=loss, hard_negatives=negatives.use, max_negatives=negatives.max_per_query)
     config = config.resolve(num_pairs)
     if multiplier != AUTO:
         assert config.learning_rate != AUTO, "resolve leaves no automatic rate"

@@ -17,7 +17,7 @@ from service.store.database import Tx
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.records import JobError, JobRecord, JobStatus
 from worker.failures import describe, without_paths
-from worker.orders import clean, write_order
+from worker.orders import clean, forget, write_order
 from worker.process import ChildProcess, Message, child_environment
 from worker.progress import MessageType
 from worker.publish import Publication, publish
@@ -174,6 +174,8 @@ class Attempt:
         job = self._job
         if committed:
             log.info("job %s: attempt %d ended: %s", job.id, job.attempt, type(outcome).__name__)
+            if isinstance(outcome, Publication | Failed):
+                forget(self._shop, job)
         elif not self._is_own_success():
             log.warning("job %s: attempt %d is fenced and wrote nothing", job.id, job.attempt)
             if isinstance(outcome, Publication):

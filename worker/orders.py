@@ -16,6 +16,7 @@ from worker.workshop import Workshop
 _FILES = ("training_file", "validation_file", "evaluation_file")
 _STAGING = "staging"
 _DOCUMENTS = "documents.jsonl"
+_CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,7 @@ def write_order(shop: Workshop, job: JobRecord) -> Order:
     staging.mkdir(parents=True)
     if job.kind is JobKind.TRAIN:
         collection, inputs = None, _train_inputs(shop, job)
+        inputs |= _checkpoints(shop, job)
     else:
         collection, inputs = _index_inputs(shop, job, path=folder / _DOCUMENTS)
     body = {
@@ -68,6 +70,12 @@ def _train_inputs(shop: Workshop, job: JobRecord) -> dict[str, Any]:
         "encoder": spec["encoder"],
         "evaluation": spec["evaluation"],
     }
+
+
+def _checkpoints(shop: Workshop, job: JobRecord) -> dict[str, Any]:
+    """Where this attempt saves, and where earlier ones may have: a zombie among them never writes into ours."""
+    own, *earlier = (shop.artifacts.run_path(job.id, number) / _CHECKPOINTS for number in range(job.attempt, 0, -1))
+    return {"checkpoints": str(own), "inherited": [str(folder) for folder in earlier if folder.is_dir()]}
 
 
 def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, str] | None:
@@ -120,3 +128,9 @@ def clean(shop: Workshop, job: JobRecord) -> None:
     folder = shop.artifacts.run_path(job.id, job.attempt)
     shop.artifacts.discard(folder / _STAGING)
     shop.artifacts.discard(folder / _DOCUMENTS)
+
+
+def forget(shop: Workshop, job: JobRecord) -> None:
+    """No checkpoint of any attempt is left: the job has a result, or will never have one."""
+    for attempt in range(1, job.attempt + 1):
+        shop.artifacts.discard(shop.artifacts.run_path(job.id, attempt) / _CHECKPOINTS)

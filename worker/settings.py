@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from infonce.config import check_whole
+from infonce.limits import check_whole
 from service.store.settings import READY_FILE, StoreSettings
 
 DRAIN_FILE = "INFONCE_DRAIN_FILE"

@@ -1,6 +1,7 @@
 """What a caller may ask of a fine-tuning job: keys and defaults, types only.
 
-Ranges stand in `infonce.config`, which checks them once for library and service alike.
+Ranges and combinations stand in `infonce.config` and `infonce.loss_config`, which check them once for library and
+service alike.
 """
 
 from typing import Annotated, Literal
@@ -8,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from infonce.config import HardNegatives, Pooling, Precision
+from infonce.loss_config import Negatives
 from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
 
 
@@ -19,18 +21,20 @@ class Hyperparameters(Request):
     learning_rate: AutoNumber = "auto"
     warmup_ratio: float = 0.1
     temperature: float = 0.05
-    learn_temperature: Annotated[Literal[False], only("false")] = False
+    learn_temperature: bool = False
     symmetric: bool = True
     max_seq_length: Whole | None = None
     """Null is 256, or what the model reads where that is less."""
     precision: Precision = Precision.AUTO
-    matryoshka_dims: Off = None
+    matryoshka_dims: Annotated[list[Whole], Field(max_length=64)] | None = None
+    """Bounded so that a refusal, which repeats the list, stays a sentence."""
     lora: Off = None
     max_chunk_tokens: AutoWhole = "auto"
     early_stopping: Off = None
-    negatives: Annotated[Literal["shared"], only('"shared"')] = "shared"
-    queue_size: Annotated[Literal[0], only("0")] = 0
-    momentum: Off = None
+    negatives: Negatives = Negatives.SHARED
+    num_views: Whole | None = None
+    queue_size: Whole = 0
+    momentum: float | None = None
     dropout: AutoNumber = "auto"
     deterministic: bool = True
 

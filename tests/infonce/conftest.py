@@ -19,12 +19,16 @@ class Watcher:
     steps: list[StepRecord] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
     asked: int = 0
+    resumed_after: int | None = None
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
 
     def measured(self, choice: Choice) -> None:
         self.choices.append(choice)
+
+    def resumed(self, step: int) -> None:
+        self.resumed_after = step
 
     def stop_requested(self) -> bool:
         self.asked += 1

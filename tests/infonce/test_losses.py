@@ -1,91 +1,127 @@
-"""InfoNCE equals a double loop, in value and gradient, and its masks do what they say."""
+"""Every InfoNCE over a batch equals a double loop in float64, in value and gradient, temperature included."""
 
-import math
+from dataclasses import dataclass
 
 import pytest
 import torch
-import torch.nn.functional as F
-from info_nce import InfoNCE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from infonce.losses import info_nce
+from infonce.loss_config import LossConfig, Negatives
+from infonce.losses import info_nce, info_nce_of_each
+from tests.infonce import obvious
+from tests.infonce.obvious import units, value_and_gradients
+
+EXAMPLES = settings(deadline=None, derandomize=True, max_examples=300)
+CLOSE = {"rtol": 1e-8, "atol": 1e-9}
 
 
-def units(count: int, seed: int, dimensions: int = 8) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(count, dimensions, generator=generator), dim=-1)
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One batch and the form of its loss."""
+
+    inputs: list[Tensor]
+    """Anchors, positives, temperature, and negatives if there are any."""
+    config: LossConfig
+    masked: Tensor
+    given: Tensor | None
+    """The mask as the loss gets it: none, dense or sparse."""
+
+    def ours(self, *inputs: Tensor) -> Tensor:
+        anchors, positives, tau, *hard = inputs
+        given = {"negatives": hard[0] if hard else None, "also_positive": self.given, "temperature": tau}
+        return info_nce(anchors, positives, config=self.config, **given)
+
+    def our_each(self, *inputs: Tensor) -> Tensor:
+        anchors, positives, tau, *hard = inputs
+        given = {"negatives": hard[0] if hard else None, "also_positive": self.given, "temperature": tau}
+        return info_nce_of_each(anchors, positives, mode=self.config.negatives, **given)
+
+    def slow(self, *inputs: Tensor) -> Tensor:
+        anchors, positives, tau, *hard = inputs
+        means = []
+        cuts = [obvious.prefixes(part, self.config.matryoshka_dims) for part in (anchors, positives, *hard)]
+        for queries, documents, *others in zip(*cuts, strict=True):
+            there = self.slow_each(queries, documents, tau, *others).mean()
+            back = obvious.each_back(queries, documents, masked=self.masked, temperature=tau).mean()
+            means.append((there + back) / 2 if self.config.symmetric else there)
+        return torch.stack(means).mean()
+
+    def slow_each(self, *inputs: Tensor) -> Tensor:
+        anchors, positives, tau, *hard = inputs
+        given = {"negatives": hard[0] if hard else None, "masked": self.masked, "temperature": tau}
+        return obvious.each(anchors, positives, mode=self.config.negatives, **given)
 
 
-def slow(anchors: Tensor, positives: Tensor, negatives: Tensor, masked: Tensor, temperature: float) -> Tensor:
-    """The symmetric loss, written as the definition says, one similarity at a time."""
-    size = len(anchors)
-    candidates = [*positives, *negatives]
-    total = torch.zeros(())
-    for i in range(size):
-        allowed = [c for c in range(len(candidates)) if c == i or not masked[i, c]]
-        total = total - _log_share(anchors[i], [candidates[c] for c in allowed], allowed.index(i), temperature)
-        allowed = [j for j in range(size) if j == i or not masked[j, i]]
-        total = total - _log_share(positives[i], [anchors[j] for j in allowed], allowed.index(i), temperature)
-    return total / (2 * size)
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    size, dimensions, seed = draw(st.integers(1, 5)), draw(st.integers(2, 6)), draw(st.integers(0, 10_000))
+    config = LossConfig(
+        symmetric=draw(st.booleans()),
+        negatives=draw(st.sampled_from(Negatives)),
+        matryoshka_dims=draw(st.none() | st.sets(st.integers(1, dimensions), min_size=1, max_size=2).map(tuple)),
+        tile_size=draw(st.sampled_from(["auto", 0, 2, 3])),
+    )
+    inputs = [units(size, dimensions, seed=seed), units(size, dimensions, seed=seed + 1)]
+    inputs.append(torch.tensor(draw(st.floats(0.02, 2.0)), dtype=torch.float64))
+    num_negatives = draw(st.none() | st.integers(0, 4))
+    if num_negatives is not None:
+        own = [size] if config.negatives is Negatives.PAIRED else []
+        inputs.append(units(*own, num_negatives, dimensions, seed=seed + 2))
+    share = draw(st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+    masked = obvious.mask(size, size + (num_negatives or 0), seed=seed, share=share)
+    kinds = [masked, masked.to_sparse()] if share else [masked, masked.to_sparse(), None]
+    return Case(inputs=inputs, config=config, masked=masked, given=draw(st.sampled_from(kinds)))
 
 
-def _log_share(text: Tensor, others: list[Tensor], label: int, temperature: float) -> Tensor:
-    scores = torch.stack([torch.dot(text, other) for other in others]) / temperature
-    return scores[label] - torch.logsumexp(scores, 0)
+@EXAMPLES
+@given(cases())
+def test_info_nce_equals_a_double_loop(case: Case) -> None:
+    found, expected = (value_and_gradients(loss, *case.inputs) for loss in (case.ours, case.slow))
+    torch.testing.assert_close(found, expected, **CLOSE)
 
 
-@pytest.mark.parametrize("num_negatives", [0, 5])
-@pytest.mark.parametrize("temperature", [0.02, 0.5])
-def test_equals_a_double_loop_in_value_and_gradient(num_negatives: int, temperature: float) -> None:
-    masked = torch.rand(6, 6 + num_negatives, generator=torch.Generator().manual_seed(3)) < 0.3
-    gradients = []
-    values = []
-    for loss in (info_nce, slow):
-        parts = [part.requires_grad_() for part in (units(6, 0), units(6, 1), units(num_negatives, 2))]
-        if loss is info_nce:
-            value = info_nce(*parts[:2], negatives=parts[2], temperature=temperature, also_positive=masked)
-        else:
-            value = slow(*parts, masked, temperature)
-        value.backward()
-        values.append(value.detach())
-        gradients.append(torch.cat([part.grad for part in parts if part.grad is not None]))
-    torch.testing.assert_close(values[0], values[1])
-    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
+@EXAMPLES
+@given(cases())
+def test_the_loss_of_each_anchor_equals_a_double_loop(case: Case) -> None:
+    found, expected = (value_and_gradients(loss, *case.inputs) for loss in (case.our_each, case.slow_each))
+    torch.testing.assert_close(found, expected, **CLOSE)
 
 
-def test_one_direction_equals_info_nce_pytorch() -> None:
-    anchors, positives = units(7, 0), units(7, 1)
-    theirs = InfoNCE(temperature=0.1)(anchors, positives)
-    torch.testing.assert_close(info_nce(anchors, positives, temperature=0.1, symmetric=False), theirs)
+@pytest.mark.parametrize("mode", Negatives)
+@pytest.mark.parametrize("temperature", [0.02, 0.05, 0.5])
+def test_float32_is_close_to_the_double_loop_in_float64(mode: Negatives, temperature: float) -> None:
+    masked, own = obvious.mask(6, 9, seed=5), [6] if mode is Negatives.PAIRED else []
+    inputs = [units(6, 16, seed=7), units(6, 16, seed=8), torch.tensor(temperature), units(*own, 3, 16, seed=9)]
+    case = Case(inputs=inputs, config=LossConfig(negatives=mode), masked=masked, given=masked)
+    found = value_and_gradients(case.ours, *(part.float() for part in inputs))
+    expected = [part.float() for part in value_and_gradients(case.slow, *(part.double() for part in inputs))]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("copies", [2, 4, 8])
-def test_equal_positives_put_a_floor_under_the_loss_that_the_mask_removes(copies: int) -> None:
-    vectors = torch.eye(8)[[0] * copies + list(range(1, 9 - copies))]
-    same = vectors @ vectors.T > 0.5
-    floor = copies / 8 * math.log(copies)
-    assert info_nce(vectors, vectors, temperature=0.01).item() == pytest.approx(floor, abs=1e-6)
-    assert info_nce(vectors, vectors, temperature=0.01, also_positive=same).item() == pytest.approx(0, abs=1e-6)
+def test_a_temperature_of_the_config_equals_one_that_is_given() -> None:
+    anchors, positives = units(4, 8, seed=0), units(4, 8, seed=1)
+    by_config = info_nce(anchors, positives, config=LossConfig(temperature=0.2))
+    torch.testing.assert_close(by_config, info_nce(anchors, positives, temperature=0.2), rtol=0, atol=0)
 
 
-def test_a_mask_over_everything_leaves_the_label_and_no_nan() -> None:
-    anchors = units(4, 0).requires_grad_()
-    loss = info_nce(anchors, units(4, 1), also_positive=torch.ones(4, 4, dtype=torch.bool))
-    loss.backward()
-    assert loss.item() == 0
-    assert anchors.grad is not None and torch.isfinite(anchors.grad).all()
+def test_without_negatives_every_mode_takes_the_positives_of_the_batch() -> None:
+    anchors, positives = units(4, 8, seed=0), units(4, 8, seed=1)
+    losses = [info_nce(anchors, positives, config=LossConfig(negatives=mode)) for mode in Negatives]
+    assert losses[0] == losses[1] == losses[2]
 
 
-def test_hard_negatives_do_not_reach_the_direction_from_document_to_query() -> None:
-    anchors, positives, negatives = units(5, 0), units(5, 1), units(3, 2)
-    there = info_nce(anchors, positives, negatives=negatives, symmetric=False)
-    back = info_nce(positives, anchors, symmetric=False)
-    torch.testing.assert_close(info_nce(anchors, positives, negatives=negatives), (there + back) / 2)
+def test_the_order_of_the_pairs_does_not_matter() -> None:
+    anchors, positives, order = units(5, 8, seed=0), units(5, 8, seed=1), torch.tensor([3, 1, 4, 0, 2])
+    masked = obvious.mask(5, 5, seed=2)
+    straight = info_nce(anchors, positives, also_positive=masked)
+    shuffled = info_nce(anchors[order], positives[order], also_positive=masked[order][:, order])
+    torch.testing.assert_close(straight, shuffled)
 
 
-def test_logits_stay_in_float32_under_autocast() -> None:
-    anchors, positives = units(16, 0, 64), units(16, 1, 64)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = info_nce(anchors, positives, temperature=0.01)
-    assert inside.dtype is torch.float32
-    torch.testing.assert_close(inside, info_nce(anchors, positives, temperature=0.01), rtol=0, atol=0)
+def test_vectors_of_two_types_are_compared_in_the_wider_one() -> None:
+    anchors, positives = units(4, 8, seed=0), units(4, 8, seed=1).float()
+    loss = info_nce(anchors, positives)
+    assert loss.dtype is torch.float64
+    torch.testing.assert_close(loss, info_nce(anchors, positives.double()), rtol=0, atol=0)

@@ -11,7 +11,7 @@ from infonce.config import Attention, Precision, Prompts, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, NonFiniteLoss, Stopped
 from infonce.losses import info_nce
-from infonce.optimizer import learning_rate
+from infonce.optimizer import share_of_peak
 from infonce.pairs import Pair
 from infonce.train import train
 from tests.factories import tiny_encoder, toy_pairs
@@ -61,12 +61,13 @@ def _plain_step(encoder: Encoder, pairs: list[Pair], config: TrainConfig) -> Non
     def embed(positions: np.ndarray) -> torch.Tensor:
         return torch.cat([encoder.embed(tokens, batch.rows[[position]]) for position in positions])
 
+    dense = torch.zeros(len(pairs), len(pairs) + len(batch.negatives), dtype=torch.bool)
+    dense[tuple(batch.also_positive)] = True
     loss = info_nce(
         embed(batch.anchors),
         embed(batch.positives),
         negatives=embed(batch.negatives),
-        temperature=config.temperature,
-        also_positive=torch.from_numpy(batch.also_positive),
+        also_positive=dense,
     )
     loss.backward()
     optimizer = torch.optim.AdamW(encoder.backbone.parameters(), lr=1e-2, weight_decay=0)
@@ -105,12 +106,11 @@ def test_too_few_pairs_are_refused_with_numbers(encoder: Encoder, watcher: Watch
 
 
 def test_the_rate_climbs_linearly_and_falls_to_nearly_nothing() -> None:
-    config = TrainConfig(learning_rate=1.0e-2, warmup_ratio=0.2)
-    rates = [learning_rate(step, 100, config=config) for step in range(100)]
-    assert np.argmax(rates) == 20
-    assert rates[20] == pytest.approx(1e-2)
-    assert rates[-1] == pytest.approx(1e-2 / 80)
-    assert all(rate > 0 for rate in rates)
+    shares = [share_of_peak(step, 100, warmup_ratio=0.2) for step in range(100)]
+    assert np.argmax(shares) == 20
+    assert shares[20] == 1
+    assert shares[-1] == pytest.approx(1 / 80)
+    assert all(share > 0 for share in shares)
 
 
 def test_auto_measures_and_reports_what_decided(encoder: Encoder, watcher: Watcher) -> None:

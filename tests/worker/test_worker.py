@@ -26,5 +26,9 @@ def test_worker_that_is_shut_down_gives_its_job_back_and_the_next_one_takes_it(t
         until(lambda: healthy(client, id).attempt == 2, "a second attempt")
         released = [event for event in client.events(id) if event.data["type"] == "released"]
         assert [(event.message, event.data["losses"]) for event in released] == [("the worker is shutting down", 0)]
+        resumed = until(
+            lambda: [e for e in client.events(id) if e.data["type"] == "resumed"], "the training", seconds=60
+        )
+        assert resumed[0].data["step"] >= 1
         client.cancel(id)
         until(lambda: client.job(id).status == "cancelled", "the end of a cancelled job", seconds=15)

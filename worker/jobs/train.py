@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from infonce.calibrate import fastest_precision
+from infonce.checkpoint import Checkpoints
 from infonce.compare import compare
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
 from infonce.encoder import Encoder
@@ -27,7 +28,7 @@ METRIC: Final = "ndcg@10"
 EVAL_FILE: Final = "eval file"
 HELD_OUT: Final = "held out"
 
-_MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens")
+_MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens", "max_graph_gb")
 
 
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
@@ -48,7 +49,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.TRAINING)
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
-    trained = train(encoder, pairs, config=config, progress=Watcher(progress))
+    kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
+    trained = train(encoder, pairs, config=config, progress=Watcher(progress), checkpoints=kept)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
     progress.phase(Phase.EXPORTING)
@@ -148,6 +150,11 @@ class Watcher:
         self._progress.resolved(chosen)
         message = f"This machine is fastest with {choice.precision.value} and {choice.attention.value} attention."
         self._progress.event("info", "measured", message=message, data={**chosen, "seconds": choice.seconds})
+
+    def resumed(self, step: int) -> None:
+        """The parent knows from where an earlier attempt's work goes on."""
+        message = f"An earlier attempt had made {step} steps and saved them; the training goes on from there."
+        self._progress.event("info", "resumed", message=message, data={"step": step})
 
     def stop_requested(self) -> bool:
         """Whether the job has to stop."""

@@ -44,6 +44,8 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "config": config.to_dict(),
         "encoder": EncoderConfig(max_seq_length=32).to_dict(),
         "evaluation": {"held_out": 0.2, "ks": [1, 5]},
+        "checkpoints": str(tmp_path / "checkpoints"),
+        "inherited": [],
     }
 
 
@@ -118,6 +120,35 @@ def test_wish_to_stop_is_heard_in_every_phase(order: dict[str, Any], phase: str)
         run(order, Recorder(stop_in=phase))
 
 
+class Interrupting(Recorder):
+    """Asks to stop after the second step."""
+
+    def stop_requested(self) -> bool:
+        return len(self.steps) == 2
+
+
+def test_next_attempt_goes_on_where_a_stopped_one_was(
+    order: dict[str, Any], recorder: Recorder, tmp_path: Path
+) -> None:
+    order["config"] |= {"precision": "float32", "attention": "sdpa"}  # measured anew by a run that has no checkpoint
+    expected = run({**order, "checkpoints": str(tmp_path / "undisturbed")}, Recorder())["fingerprint"]
+    with pytest.raises(Stopped):
+        run(order, Interrupting())
+    second = {**order, "checkpoints": str(tmp_path / "second"), "inherited": [order["checkpoints"]]}
+    assert run(second, recorder)["fingerprint"] == expected
+    assert "resumed" in recorder.events
+    assert [values["step"] for values in recorder.steps] == [3, 4]
+
+
+def test_every_form_of_the_loss_comes_from_the_order(order: dict[str, Any], recorder: Recorder) -> None:
+    order["config"]["loss"] |= {"queue_size": 16, "momentum": 0.9, "learn_temperature": True, "matryoshka_dims": [8]}
+    run(order, recorder)
+    report = json.loads((Path(order["staging"]) / "report.json").read_text())
+    assert report["config"]["loss"]["momentum"] == 0.9
+    temperatures = [record["temperature"] for record in report["curve"]]
+    assert len(set(temperatures)) == len(temperatures) and 0.05 not in temperatures
+
+
 def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], tmp_path: Path) -> None:
     order["training_file"] = write_pairs(tmp_path / "few.jsonl", toy_pairs(2))
     with pytest.raises(ConfigError, match="held_out"):
@@ -126,6 +157,7 @@ def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], 
 
 def test_long_curve_is_thinned_and_keeps_its_end() -> None:
     numbers = {"epoch": 0.0, "loss": 1.0, "learning_rate": 0.1, "grad_norm": 1.0, "pairs_per_second": 1.0}
+    numbers |= {"temperature": 0.05, "num_tokens": 1}
     curve = [StepRecord(step=n + 1, total_steps=9_999, eta_seconds=0.0, **numbers) for n in range(9_999)]
     kept = thinned(curve)
     assert len(kept) <= MAX_CURVE_POINTS and kept[-1].step == 9_999

@@ -1,0 +1,122 @@
+"""What the loss costs in tiles and as a whole matrix: seconds and memory, forward and backward, on this processor.
+
+Reads the peak from /proc and so runs on Linux only.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Final, ParamSpec, TypeVar
+
+import torch
+import torch.nn.functional as F
+
+from infonce.loss_config import LossConfig
+from infonce.losses import info_nce
+from infonce.tiled import DEFAULT_SIDE
+
+BATCHES: Final = tuple(2**power for power in range(10, 17))
+TABLE_HEADER: Final = "  batch    tiled s    tiled MB    dense s    dense MB    tiled / dense time"
+_FLOATS_PER_LOGIT = 4  # of dense: what the symmetric form was measured to need at 8,192 and 16,384
+_LEAST_SECONDS = 2.0  # of timing a batch: a small one takes many turns
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """Medians of one batch size; the dense form's are absent where it would not fit."""
+
+    batch: int
+    tiled_seconds: float
+    tiled_bytes: int
+    dense_seconds: float | None
+    dense_bytes: int | None
+
+    def line(self) -> str:
+        """The row under `TABLE_HEADER`; a MB is 10⁶ bytes."""
+        tiled = f"{self.batch:7,}  {self.tiled_seconds:9.3f}  {self.tiled_bytes / 1e6:10.1f}"
+        if self.dense_seconds is None or self.dense_bytes is None:
+            return f"{tiled}  {'-':>9}  {'-':>10}  {'-':>20}"
+        ratio = self.tiled_seconds / self.dense_seconds
+        return f"{tiled}  {self.dense_seconds:9.3f}  {self.dense_bytes / 1e6:10.1f}  {ratio:20.2f}"
+
+
+def measure(
+    batches: Sequence[int] = BATCHES, *, dimensions: int = 384, rounds: int = 3, memory_limit_gb: float = 16.0
+) -> Iterator[Row]:
+    """Each batch size's row as soon as it is known.
+
+    The symmetric loss of random unit vectors in float32 at a temperature of 0.05. Memory is what the peak grows by in
+    a process of its own: the gradients are counted, the vectors are not. For the seconds the two forms take turns,
+    `rounds` times or more, so that whatever else runs on the machine slows both.
+    """
+    for batch in batches:
+        fits = dense_bytes(batch, dimensions) <= memory_limit_gb * 1e9
+        forms = (DEFAULT_SIDE, 0) if fits else (DEFAULT_SIDE,)
+        added = [_in_fresh_process(added_bytes, batch, dimensions, tile_size) for tile_size in forms]
+        seconds = _in_fresh_process(median_seconds, batch, dimensions, forms, rounds)
+        yield Row(
+            batch=batch,
+            tiled_seconds=seconds[0],
+            tiled_bytes=added[0],
+            dense_seconds=seconds[1] if fits else None,
+            dense_bytes=added[1] if fits else None,
+        )
+
+
+def dense_bytes(batch: int, dimensions: int) -> int:
+    """What the dense form will add to the peak, in float32: its matrices and the two gradients."""
+    return 4 * (_FLOATS_PER_LOGIT * batch**2 + 2 * batch * dimensions)
+
+
+def added_bytes(batch: int, dimensions: int, tile_size: int, /) -> int:
+    """What the first step, forward and backward, adds to the peak of this process."""
+    step = _Step(batch, dimensions)
+    _Step(64, dimensions).seconds(tile_size=tile_size and 64)  # threads and libraries are up
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak starts again at what is resident now
+    before = _peak_bytes()
+    step.seconds(tile_size=tile_size)
+    return _peak_bytes() - before
+
+
+def median_seconds(batch: int, dimensions: int, forms: Sequence[int], rounds: int, /) -> list[float]:
+    """The median time of a step for each tile size, taken in turns after one that does not count."""
+    step = _Step(batch, dimensions)
+    times: list[list[float]] = []
+    began = perf_counter()
+    while len(times) <= rounds or perf_counter() - began < _LEAST_SECONDS:
+        times.append([step.seconds(tile_size=form) for form in forms])
+    return [median(column) for column in zip(*times[1:], strict=True)]
+
+
+def _in_fresh_process(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(function, *arguments, **named).result()
+
+
+class _Step:
+    """A batch of random unit vectors, the same each time."""
+
+    def __init__(self, batch: int, dimensions: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        vectors = F.normalize(torch.randn(2, batch, dimensions, generator=generator), dim=-1)
+        self._anchors, self._positives = (part.requires_grad_() for part in vectors)
+
+    def seconds(self, *, tile_size: int) -> float:
+        """How long forward and backward take."""
+        self._anchors.grad = self._positives.grad = None
+        config = LossConfig(temperature=0.05, tile_size=tile_size)
+        began = perf_counter()
+        info_nce(self._anchors, self._positives, config=config).backward()  # type: ignore[no-untyped-call]
+        return perf_counter() - began
+
+
+def _peak_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

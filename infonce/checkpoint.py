@@ -1,0 +1,187 @@
+"""Everything that a run needs to go on after step n, in a folder that is written whole or not at all.
+
+Weights, optimizer, learnt temperature, queue and slow encoder lie in one safetensors file, the rest in a manifest
+with its SHA-256. Random numbers need no place: every step seeds its own.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from infonce.distributed import Processes
+from infonce.errors import CheckpointMismatch, Stopped
+from infonce.objective import Objective
+
+NUM_KEPT: Final = 2
+"""The newest one and, should that be damaged, the one before."""
+
+_TENSORS = "state.safetensors"
+_MANIFEST = "manifest.json"
+_FOLDERS = "step-*"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunState:
+    """The parts of a run that a step changes."""
+
+    backbone: nn.Module
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by a name, copied."""
+        found = {f"weights/{name}": tensor for name, tensor in self.backbone.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
+        found |= {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
+        return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """The run is where it was when these tensors were taken."""
+        self.backbone.load_state_dict(_below(tensors, "weights/"))
+        optimizer = self.optimizer.state_dict()
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(tensors, "optimizer/").items():
+            number, key = name.split("/", 1)
+            states.setdefault(int(number), {})[key] = tensor
+        self.optimizer.load_state_dict({**optimizer, "state": states})
+        self.objective.load_state_dict(_below(tensors, "objective/"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """A checkpoint that was read and verified."""
+
+    step: int
+    facts: Mapping[str, Any]
+    """What the run wrote down beside the tensors."""
+    curve: Sequence[Mapping[str, Any]]
+    """The records of the steps."""
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own."""
+
+    folder: Path
+    inherited: Sequence[Path] = ()
+    """Folders of earlier attempts at the same run, which are read and never written."""
+    every_seconds: float = 120.0
+    """Between two of them; the work of so long may be lost."""
+
+
+def save(
+    checkpoints: Checkpoints, state: RunState, *, curve: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+) -> None:
+    """The state after the steps of the curve is on disk, and older ones than the last two are gone.
+
+    Raises:
+        OSError: there is no room; the checkpoints that were there are untouched.
+    """
+    checkpoints.folder.mkdir(parents=True, exist_ok=True)
+    unfinished = checkpoints.folder / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    save_file(state.tensors(), unfinished / _TENSORS)
+    manifest = {"format": _FORMAT, "sha256": _sha256(unfinished / _TENSORS), "facts": facts, "curve": curve}
+    (unfinished / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    for path in (unfinished / _TENSORS, unfinished / _MANIFEST, unfinished):
+        _sync(path)
+    target = checkpoints.folder / f"step-{len(curve):09d}"
+    shutil.rmtree(target, ignore_errors=True)  # a damaged one of the same step
+    unfinished.rename(target)
+    _sync(checkpoints.folder)
+    for old in sorted(checkpoints.folder.glob(_FOLDERS))[:-NUM_KEPT]:
+        shutil.rmtree(old)
+
+
+def newest(checkpoints: Checkpoints) -> Saved | None:
+    """The newest checkpoint that is whole; None if there is none."""
+    found = [path for folder in (checkpoints.folder, *checkpoints.inherited) for path in folder.glob(_FOLDERS)]
+    newest_first = sorted(found, key=lambda path: path.name, reverse=True)
+    return next((saved for path in newest_first if (saved := _read(path)) is not None), None)
+
+
+class Keeper:
+    """Saves the state of a run by time, and when it is stopped; nothing where there is no place for it."""
+
+    def __init__(
+        self, checkpoints: Checkpoints | None, state: RunState, *, curve: Sequence[Any], facts: Mapping[str, Any]
+    ) -> None:
+        """`curve` is the run's own list of its records, dataclasses that become JSON."""
+        self._checkpoints = checkpoints if Processes.current().rank == 0 else None
+        self._state = state
+        self._curve = curve
+        self._facts = facts
+        self._saved_steps = len(curve)
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self) -> None:
+        """The step that has just been finished is on disk, if the last save is long enough ago."""
+        if self._checkpoints is not None and time.monotonic() - self._saved_at >= self._checkpoints.every_seconds:
+            self._save(self._checkpoints)
+
+    @contextmanager
+    def saving_on_stop(self) -> Iterator[None]:
+        """Inside, `Stopped` passes once the last finished step is on disk."""
+        try:
+            yield
+        except Stopped:
+            if self._checkpoints is not None and len(self._curve) > self._saved_steps:
+                self._save(self._checkpoints)
+            raise
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        save(checkpoints, self._state, curve=[asdict(record) for record in self._curve], facts=self._facts)
+        self._saved_steps, self._saved_at = len(self._curve), time.monotonic()
+
+
+def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
+    """Raise `CheckpointMismatch` unless the checkpoint was written by a run that these facts are true of."""
+    for name, value in facts.items():
+        if saved.facts.get(name) != value:
+            message = f"the checkpoint of step {saved.step} belongs to another run: its {name} differs"
+            raise CheckpointMismatch(f"{message}; give this run a folder of its own")
+
+
+def _read(folder: Path) -> Saved | None:
+    """What lies there, or None where something is missing, damaged or of another format."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        if manifest["format"] != _FORMAT or _sha256(folder / _TENSORS) != manifest["sha256"]:
+            return None
+        facts, curve = manifest["facts"], manifest["curve"]
+        return Saved(step=len(curve), facts=facts, curve=curve, tensors=load_file(folder / _TENSORS))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

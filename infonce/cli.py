@@ -1,0 +1,138 @@
+"""The commands that need no server: `infonce plot` draws, `infonce bench` measures.
+
+A user's mistake ends with one sentence on stderr and exit code 1. Torch and matplotlib are loaded by the command that
+needs them, so that `infonce --help` takes no second.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from infonce.errors import InfonceError
+
+FAILED = 1
+
+plot_app = typer.Typer(help="Draw pictures of the loss.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON; draw only if --output is given.")]
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """What the user did wrong is said in one sentence on stderr, with exit code 1."""
+    try:
+        yield
+    except InfonceError as error:
+        print(f"infonce: {error}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from None
+
+
+@plot_app.command("loss-surface")
+def plot_loss_surface(
+    temperature: Annotated[float, typer.Option(help="What similarities are divided by; 0.005 to 10.")] = 0.1,
+    output: Annotated[Path | None, typer.Option(help="The PNG; loss-surface.png if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**53, help="Of the samples.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the loss of samples whose means come nearer: positives by α, negatives by β."""
+    path = _picture_path(output, default="loss-surface.png", as_json=as_json)
+    with sentences(), _busy("Computing the loss surface"):
+        from infonce.plots import check_picture_path, draw_loss_surface, loss_surface
+
+        if path is not None:
+            check_picture_path(path)
+        surface = loss_surface(temperature=temperature, seed=seed)
+        if path is not None:
+            draw_loss_surface(surface, path)
+    _report(surface.to_dict(), path, as_json=as_json)
+
+
+@plot_app.command("temperature")
+def plot_temperature(
+    output: Annotated[Path | None, typer.Option(help="The PNG; temperature.png if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw which negatives the gradient reaches at which temperature."""
+    path = _picture_path(output, default="temperature.png", as_json=as_json)
+    with sentences(), _busy("Computing gradients"):
+        from infonce.plots import check_picture_path, draw_temperature_effect, temperature_effect
+
+        if path is not None:
+            check_picture_path(path)
+        effect = temperature_effect()
+        if path is not None:
+            draw_temperature_effect(effect, path)
+    _report(effect.to_dict(), path, as_json=as_json)
+
+
+@bench_app.command("loss")
+def bench_loss(
+    batch: Annotated[
+        list[int] | None, typer.Option(min=2, max=131_072, help="A batch size, may be repeated; 1,024 to 65,536.")
+    ] = None,
+    dimensions: Annotated[int, typer.Option(min=1, max=65_536, help="Of the vectors.")] = 384,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Of how many the median is taken.")] = 3,
+    memory_limit_gb: Annotated[float, typer.Option(help="A dense loss that would need more is left out.")] = 8.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each batch size.")] = False,
+) -> None:
+    """Measure time and memory of the loss in tiles and as a whole matrix, forward and backward."""
+    with sentences(), _busy("Measuring") as say:
+        if sys.platform != "linux":
+            raise InfonceError("memory is read from /proc, which only Linux has; run it there")
+        from infonce.bench.loss_memory import BATCHES, measure
+
+        batches, rows = batch or BATCHES, []
+        for row in measure(batches, dimensions=dimensions, rounds=rounds, memory_limit_gb=memory_limit_gb):
+            rows.append(asdict(row))
+            say(f"Measured {len(rows)} of {len(batches)} batch sizes")
+            if as_json:
+                print(json.dumps(rows[-1]), flush=True)
+    if not as_json:
+        Console().print(_loss_table(rows))
+
+
+def _loss_table(rows: Sequence[Mapping[str, float | None]]) -> Table:
+    """A line for each batch size; a MB is 10⁶ bytes."""
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("batch", "tiled s", "tiled MB", "dense s", "dense MB", "tiled / dense time"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        tiled, dense = row["tiled_seconds"], row["dense_seconds"]
+        ratio = tiled / dense if tiled and dense else None
+        megabytes = [None if (size := row[name]) is None else size / 1e6 for name in ("tiled_bytes", "dense_bytes")]
+        times = [_cell(tiled, ".3f"), _cell(megabytes[0], ",.1f"), _cell(dense, ".3f"), _cell(megabytes[1], ",.1f")]
+        table.add_row(_cell(row["batch"], ","), *times, _cell(ratio, ".2f"))
+    return table
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "—" if value is None else format(value, form)
+
+
+@contextmanager
+def _busy(what: str) -> Iterator[Callable[[str], None]]:
+    """A terminal shows on stderr what is going on, loading torch included; the yielded function says it anew."""
+    with Console(stderr=True).status(f"{what} …") as status:
+        yield lambda text: status.update(f"{text} …")
+
+
+def _picture_path(output: Path | None, *, default: str, as_json: bool) -> Path | None:
+    """Where to draw: nowhere if only numbers were asked for."""
+    return output if output is not None or as_json else Path(default)
+
+
+def _report(numbers: Mapping[str, Any], path: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**numbers, "output": None if path is None else str(path)}))
+    else:
+        print(f"{path} is drawn.")

@@ -1,0 +1,120 @@
+"""A run that is broken off after any step and goes on ends with the bits of one that was not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infonce.checkpoint import Checkpoints, newest
+from infonce.config import Attention, Precision, TrainConfig
+from infonce.encoder import Encoder
+from infonce.errors import CheckpointMismatch, Stopped
+from infonce.train import TrainResult, train
+from tests.factories import tiny_encoder, toy_pairs
+from tests.infonce.conftest import Watcher
+from tests.infonce.forms import FORMS
+
+BASE = TrainConfig(
+    n_epochs=2, batch_size=8, learning_rate=1e-3, dropout=0.1, precision=Precision.FLOAT32, attention=Attention.FUSED
+)
+NUM_STEPS = 6
+
+
+def run(
+    folder: Path, config: TrainConfig, *, checkpoints: Checkpoints | None = None, stop_after: int = 10**6
+) -> Encoder:
+    """The encoder after a run over toy pairs, which is asked to stop at that question."""
+    negatives = 0 if config.loss.num_views else 2
+    encoder = tiny_encoder(folder)
+    watcher = Watcher(stop_after=stop_after)
+    train(encoder, toy_pairs(24, negatives=negatives), config=config, progress=watcher, checkpoints=checkpoints)
+    return encoder
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_run_that_is_stopped_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    config = replace(BASE, loss=FORMS[name])
+    expected = run(tmp_path / "whole", config).fingerprint()
+    checkpoints = Checkpoints(folder=tmp_path / "kept")
+    with pytest.raises(Stopped):
+        run(tmp_path / "first", config, checkpoints=checkpoints, stop_after=7)  # within the fourth step
+    saved = newest(checkpoints)
+    assert saved is not None and saved.step == 3
+    assert run(tmp_path / "second", config, checkpoints=checkpoints).fingerprint() == expected
+
+
+def test_a_run_that_is_killed_goes_on_from_any_step(tmp_path: Path) -> None:
+    expected = run(tmp_path / "whole", BASE).fingerprint()
+    every = Checkpoints(folder=tmp_path / "every", every_seconds=0.0)
+
+    class Killed(Exception):
+        pass
+
+    class Killer(Watcher):
+        def step(self, record) -> None:
+            if record.step == dies_at:
+                raise Killed
+
+    for dies_at in range(2, NUM_STEPS + 1):  # each attempt makes one step more than the one before
+        with pytest.raises(Killed):
+            pairs = toy_pairs(24, negatives=2)
+            train(tiny_encoder(tmp_path / str(dies_at)), pairs, config=BASE, progress=Killer(), checkpoints=every)
+        saved = newest(every)
+        assert saved is not None and saved.step == dies_at - 1
+    assert run(tmp_path / "last", BASE, checkpoints=every).fingerprint() == expected
+
+
+def finished(folder: Path, checkpoints: Checkpoints, watcher: Watcher, config: TrainConfig = BASE) -> TrainResult:
+    pairs = toy_pairs(24, negatives=2)
+    return train(tiny_encoder(folder), pairs, config=config, progress=watcher, checkpoints=checkpoints)
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
+    finished(tmp_path / "a", checkpoints, Watcher())
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["step-000000005", "step-000000006"]
+    with (checkpoints.folder / "step-000000006" / "state.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    watcher = Watcher()
+    result = finished(tmp_path / "b", checkpoints, watcher)
+    assert watcher.resumed_after == 5
+    assert [record.step for record in watcher.steps] == [6]
+    assert [record.step for record in result.curve] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"format": 2}', "no json"])
+def test_a_checkpoint_without_a_sound_manifest_counts_as_none(damage: str, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
+    finished(tmp_path / "a", checkpoints, Watcher())
+    for folder in checkpoints.folder.iterdir():
+        (folder / "manifest.json").write_text(damage)
+    assert newest(checkpoints) is None
+
+
+def test_the_newest_of_earlier_attempts_is_read_and_left_as_it_is(tmp_path: Path) -> None:
+    earlier = Checkpoints(folder=tmp_path / "1", every_seconds=0.0)
+    finished(tmp_path / "a", earlier, Watcher())
+    before = {path: path.read_bytes() for path in earlier.folder.rglob("*") if path.is_file()}
+    watcher = Watcher()
+    finished(tmp_path / "b", Checkpoints(folder=tmp_path / "2", inherited=[earlier.folder]), watcher)
+    assert watcher.resumed_after == NUM_STEPS
+    assert {path: path.read_bytes() for path in earlier.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
+    finished(tmp_path / "a", checkpoints, Watcher())
+    with pytest.raises(CheckpointMismatch, match="its given config differs"):
+        finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, learning_rate=2e-3))
+    with pytest.raises(CheckpointMismatch, match="its pairs differs"):
+        train(tiny_encoder(tmp_path / "c"), toy_pairs(24), config=BASE, progress=Watcher(), checkpoints=checkpoints)
+
+
+def test_what_was_measured_is_taken_from_the_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
+    finished(tmp_path / "a", checkpoints, Watcher())
+    result = finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, attention=Attention.PLAIN))
+    assert result.config.attention is Attention.FUSED
+    assert json.dumps(result.config.to_dict())
