@@ -4,13 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from infonce.config import EncoderConfig
 from infonce.distributed import Processes
+from infonce.encoder import Encoder
+from infonce.tokens import chunks
 from tests.factories import tiny_model
 from tests.infonce.forms import FORMS
-from tests.infonce.joint_steps import descend
+from tests.infonce.joint_steps import BATCH, descend, joint_batch
 
 COUNT = 2
 
@@ -43,6 +47,23 @@ def test_two_processes_equal_one(name: str, outcomes: list[dict[str, list[torch.
 def test_both_processes_hold_the_same_bits(name: str, outcomes: list[dict[str, list[torch.Tensor]]]) -> None:
     first, second = (outcome[name] for outcome in outcomes)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_pitfalls_duplicates_across_processes_and_labels_offset_by_rank(
+    outcomes: list[dict[str, list[torch.Tensor]]], tmp_path: Path
+) -> None:
+    encoder = Encoder.load(tiny_model(tmp_path / "m"), EncoderConfig(max_seq_length=32))
+    joint, table = joint_batch(encoder, FORMS["symmetric"], max_graph_gb=1.0)
+    batch = table.batch(np.arange(BATCH))
+    assert batch.also_positive.size, "pairs of the first batch share an anchor, whose texts two processes may encode"
+    parts = list(chunks(joint.tokens.lengths[batch.rows], joint.config.max_chunk_tokens))
+    owners = {int(row): rank for rank in range(COUNT) for rows in parts[rank::COUNT] for row in rows}
+    pairs = zip(batch.anchors, batch.positives, strict=True)
+    assert any(owners[int(anchor)] != owners[int(positive)] for anchor, positive in pairs)
+    with torch.no_grad():
+        vectors = torch.cat([encoder.embed(joint.tokens, batch.rows[[row]]) for row in range(len(batch.rows))])
+    expected = joint.objective.loss(vectors, batch).item()  # one process, one text at a time
+    assert [outcome["symmetric"][0][0].item() for outcome in outcomes] == pytest.approx([expected] * COUNT, abs=1e-5)
 
 
 def test_every_part_belongs_to_one_process() -> None:

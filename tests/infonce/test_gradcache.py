@@ -95,7 +95,9 @@ def test_it_equals_one_backward_pass_through_everything(
 
 
 @pytest.mark.parametrize("num_kept", [0, 2])
-def test_which_graphs_are_kept_changes_no_bit(num_kept: int, tmp_path: Path) -> None:
+def test_pitfall_generator_state_not_captured_which_graphs_are_kept_changes_no_bit(
+    num_kept: int, tmp_path: Path
+) -> None:
     steps = [Step(tmp_path / name, dropout, bf16=False) for name in "ab"]
     for step, kept in zip(steps, (4, num_kept), strict=True):
         torch.manual_seed(11)
@@ -126,6 +128,33 @@ def test_without_graphs_each_chunk_is_encoded_twice_and_only_one_graph_lives_at_
     GradCache(embed=embed, device=DEVICE, num_kept=lambda own: 1).backward(chunks, lambda vectors: vectors.sum())
     assert calls == [(0, False), (1, False), (2, True), (1, True), (0, True)]
     assert torch.equal(weight.grad, torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_pitfall_cached_gradient_scaled_by_chunk_count_or_batch(size: int) -> None:
+    inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    weight = nn.Parameter(torch.eye(4))
+    info_nce(inputs[:3] @ weight, inputs[3:] @ weight).backward()
+    expected, weight.grad = weight.grad, None
+    cache = GradCache(embed=lambda rows: inputs[torch.from_numpy(rows)] @ weight, device=DEVICE, num_kept=lambda own: 0)
+    chunks = [np.arange(start, min(start + size, 6)) for start in range(0, 6, size)]
+    cache.backward(chunks, lambda vectors: info_nce(vectors[:3], vectors[3:]))
+    torch.testing.assert_close(weight.grad, expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_pitfall_temperature_ignored_or_its_gradient_multiplied_by_the_number_of_chunks(size: int) -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
+    weight = nn.Parameter(vectors)
+    gradients = []
+    for cached in (False, True):
+        learnt = LearnedTemperature(0.3)
+        chunks = [np.arange(start, min(start + size, 6)) for start in range(0, 6, size)] if cached else [np.arange(6)]
+        cache = GradCache(embed=lambda rows: weight[torch.from_numpy(rows)], device=DEVICE, num_kept=lambda own: 0)
+        value, _ = cache.backward(chunks, lambda all, learnt=learnt: info_nce(all[:3], all[3:], temperature=learnt()))
+        assert value.item() == pytest.approx(info_nce(vectors[:3], vectors[3:], temperature=0.3).item())
+        gradients.append(learnt.logit_scale.grad.item())
+    assert gradients[1] == pytest.approx(gradients[0], rel=1e-6) and gradients[0] != 0
 
 
 def test_a_gradient_that_is_there_already_is_added_to() -> None:
