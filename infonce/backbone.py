@@ -46,19 +46,22 @@ def load_backbone(folder: Path) -> nn.Module:
     return module.eval()
 
 
-def set_dropout(backbone: nn.Module, rate: float) -> None:
-    """Give every hidden layer that dropout and attention none, and the mode in which it applies.
+def set_dropout(backbone: nn.Module, rate: float) -> int:
+    """Give every hidden layer that dropout and attention none, and the mode in which it applies; how many layers.
 
     Attention dropout sends PyTorch's fused kernel to its slowest path and needs several times the memory.
     """
+    num_layers = 0
     for module in backbone.modules():
         of_attention = type(module).__name__.endswith("SelfAttention")
         for child in module.children():
             if isinstance(child, nn.Dropout):
                 child.p = 0.0 if of_attention else rate
+                num_layers += not of_attention
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0  # type: ignore[assignment]
     backbone.train(rate > 0)
+    return num_layers
 
 
 def _refuse_incomplete(folder: Path, info: dict[str, Any]) -> None:

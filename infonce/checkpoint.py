@@ -7,9 +7,10 @@ with its SHA-256. Random numbers need no place: every step seeds its own.
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from infonce.distributed import Processes
 from infonce.errors import CheckpointMismatch, Stopped
 from infonce.objective import Objective
 
@@ -29,7 +29,8 @@ NUM_KEPT: Final = 2
 
 _TENSORS = "state.safetensors"
 _MANIFEST = "manifest.json"
-_FOLDERS = "step-*"
+_FOLDERS = "step-" + 9 * "[0-9]"
+_OS_ERROR = re.compile(r"os error (\d+)")
 _FORMAT = 1
 
 
@@ -95,18 +96,18 @@ def save(
     checkpoints.folder.mkdir(parents=True, exist_ok=True)
     unfinished = checkpoints.folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    save_file(state.tensors(), unfinished / _TENSORS)
-    manifest = {"format": _FORMAT, "sha256": _sha256(unfinished / _TENSORS), "facts": facts, "curve": curve}
-    (unfinished / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    for path in (unfinished / _TENSORS, unfinished / _MANIFEST, unfinished):
-        _sync(path)
     target = checkpoints.folder / f"step-{len(curve):09d}"
-    shutil.rmtree(target, ignore_errors=True)  # a damaged one of the same step
-    unfinished.rename(target)
+    try:
+        _write(unfinished, state.tensors(), notes={"facts": facts, "curve": curve})
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one of the same step
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # a part of it would keep a full disk full
     _sync(checkpoints.folder)
-    for old in sorted(checkpoints.folder.glob(_FOLDERS))[:-NUM_KEPT]:
-        shutil.rmtree(old)
+    names = sorted(path.name for path in checkpoints.folder.glob(_FOLDERS))
+    kept = [name for name in names if name <= target.name][-NUM_KEPT:]  # a later one was damaged, or not gone on from
+    for name in set(names) - set(kept):
+        shutil.rmtree(checkpoints.folder / name)
 
 
 def newest(checkpoints: Checkpoints) -> Saved | None:
@@ -117,27 +118,38 @@ def newest(checkpoints: Checkpoints) -> Saved | None:
 
 
 class Keeper:
-    """Saves the state of a run by time, and when it is stopped; nothing where there is no place for it."""
+    """Saves the state of a run by time, and when it is stopped; nothing where there is no place for it.
+
+    A checkpoint that cannot be written is said to `unsaved` and tried again later: the run needs it only if it is
+    broken off.
+    """
 
     def __init__(
-        self, checkpoints: Checkpoints | None, state: RunState, *, curve: Sequence[Any], facts: Mapping[str, Any]
+        self,
+        checkpoints: Checkpoints | None,
+        state: RunState,
+        *,
+        curve: Sequence[Any],
+        facts: Mapping[str, Any],
+        unsaved: Callable[[str], None],
     ) -> None:
         """`curve` is the run's own list of its records, dataclasses that become JSON."""
-        self._checkpoints = checkpoints if Processes.current().rank == 0 else None
+        self._checkpoints = checkpoints
         self._state = state
         self._curve = curve
         self._facts = facts
+        self._unsaved = unsaved
         self._saved_steps = len(curve)
-        self._saved_at = time.monotonic()
+        self._tried_at = time.monotonic()
 
     def save_if_due(self) -> None:
         """The step that has just been finished is on disk, if the last save is long enough ago."""
-        if self._checkpoints is not None and time.monotonic() - self._saved_at >= self._checkpoints.every_seconds:
+        if self._checkpoints is not None and time.monotonic() - self._tried_at >= self._checkpoints.every_seconds:
             self._save(self._checkpoints)
 
     @contextmanager
     def saving_on_stop(self) -> Iterator[None]:
-        """Inside, `Stopped` passes once the last finished step is on disk."""
+        """Inside, `Stopped` passes once the last finished step is on disk, if there is room."""
         try:
             yield
         except Stopped:
@@ -146,8 +158,12 @@ class Keeper:
             raise
 
     def _save(self, checkpoints: Checkpoints) -> None:
-        save(checkpoints, self._state, curve=[asdict(record) for record in self._curve], facts=self._facts)
-        self._saved_steps, self._saved_at = len(self._curve), time.monotonic()
+        self._tried_at = time.monotonic()
+        try:
+            save(checkpoints, self._state, curve=[asdict(record) for record in self._curve], facts=self._facts)
+            self._saved_steps = len(self._curve)
+        except OSError as error:
+            self._unsaved(error.strerror or str(error))
 
 
 def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
@@ -156,6 +172,22 @@ def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
         if saved.facts.get(name) != value:
             message = f"the checkpoint of step {saved.step} belongs to another run: its {name} differs"
             raise CheckpointMismatch(f"{message}; give this run a folder of its own")
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:
+    """Tensors and manifest are in the new folder, and on disk."""
+    folder.mkdir()
+    try:
+        save_file(tensors, folder / _TENSORS)
+    except SafetensorError as error:  # it wraps what the file system says
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    manifest = {"format": _FORMAT, "sha256": _sha256(folder / _TENSORS), **notes}
+    (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    for path in (folder / _TENSORS, folder / _MANIFEST, folder):
+        _sync(path)
 
 
 def _read(folder: Path) -> Saved | None:

@@ -101,11 +101,40 @@ def bench_loss(
         Console().print(_loss_table(rows))
 
 
+@bench_app.command("gradcache")
+def bench_gradcache(
+    batch: Annotated[int, typer.Option(min=2, max=1 << 16, help="Pairs in the batch.")] = 256,
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Replayed where a chunk is encoded twice.")] = 0.1,
+    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="The median of so many counts.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
+) -> None:
+    """Measure a step of MiniLM with all, some and no graphs kept, against the undivided step."""
+    with sentences(), _busy("Measuring a step") as say:
+        from infonce.bench.gradcache import Setting, measure
+
+        rows = list(measure(Setting(batch_size=batch, dropout=dropout), rounds=rounds, on_round=say))
+    if as_json:
+        for row in rows:
+            print(json.dumps(asdict(row)))
+        return
+    table = _numbers("graphs", "seconds", "× plain", "peak GB", "× plain")
+    for row in rows:
+        ratios = f"{row.time_ratio:.2f}", f"{row.peak_gb:.2f}", f"{row.peak_ratio:.2f}"
+        table.add_row(row.form, f"{row.seconds:.2f}", *ratios)
+    Console().print(table)
+
+
+def _numbers(*names: str) -> Table:
+    """An empty table of numbers under these names."""
+    table = Table(box=SIMPLE_HEAD)
+    for name in names:
+        table.add_column(name, justify="right")
+    return table
+
+
 def _loss_table(rows: Sequence[Mapping[str, float | None]]) -> Table:
     """A line for each batch size; a MB is 10⁶ bytes."""
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("batch", "tiled s", "tiled MB", "dense s", "dense MB", "tiled / dense time"):
-        table.add_column(name, justify="right")
+    table = _numbers("batch", "tiled s", "tiled MB", "dense s", "dense MB", "tiled / dense time")
     for row in rows:
         tiled, dense = row["tiled_seconds"], row["dense_seconds"]
         ratio = tiled / dense if tiled and dense else None

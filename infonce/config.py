@@ -19,6 +19,12 @@ AUTO: Final = "auto"
 DEFAULT_MAX_SEQ_LENGTH: Final = 256
 """What a training job reads of a text unless told, or fewer where the model has fewer."""
 
+MAX_VIEWS: Final = 16_384
+"""Of a batch: their loss holds a matrix of the square of it, 1 GB in float32 here, and its gradient as well."""
+
+MAX_UNPAIRED_LOGITS: Final = 2**28
+"""Of a batch: every anchor against every pair's hard negatives, held at once, 1 GB in float32 here."""
+
 
 class Precision(StrEnum):
     """What the matrix products are computed in."""
@@ -165,6 +171,22 @@ class TrainConfig:
         if num_views is not None and num_views > 2 and self.dropout == 0.0:
             message = f"dropout is 0.0, which auto is too, and num_views is {num_views}, where only dropout tells views"
             raise ConfigError(f"{message} of one text apart; set dropout to 0.1 or num_views to 2", param="dropout")
+        if self.batch_size != AUTO:
+            self._check_matrix(self.batch_size)
+
+    def _check_matrix(self, size: int) -> None:
+        """Raise `ConfigError` where a loss that holds its whole matrix would hold more than a machine has."""
+        num_views = self.loss.num_views
+        if num_views is not None and num_views * size > MAX_VIEWS:
+            message = f"batch_size is {size} and num_views is {num_views}, which makes {num_views * size} views"
+            remedy = f"at most {MAX_VIEWS} fit a batch; lower batch_size to {MAX_VIEWS // num_views}"
+            raise ConfigError(f"{message}; {remedy}", param="batch_size")
+        num_logits = size * size * self.max_negatives
+        if self.loss.negatives is Negatives.UNPAIRED and num_logits > MAX_UNPAIRED_LOGITS:
+            message = f"batch_size is {size}, max_negatives is {self.max_negatives} and negatives is 'unpaired', which"
+            limit = f"makes {num_logits} logits; at most {MAX_UNPAIRED_LOGITS} fit a batch"
+            remedy = f"lower batch_size to {math.isqrt(MAX_UNPAIRED_LOGITS // self.max_negatives)}"
+            raise ConfigError(f"{message} {limit}; {remedy} or set negatives to 'shared'", param="batch_size")
 
     def resolve(self, num_pairs: int) -> Self:
         """This config with every `auto` that the number of pairs decides replaced by a number.
@@ -205,7 +227,10 @@ class TrainConfig:
         known_keys(cls, values)
         typed = _with_members(values)
         if "loss" in values:
-            typed["loss"] = LossConfig.from_dict(values["loss"])
+            loss = values["loss"]
+            if not isinstance(loss, Mapping):
+                raise ConfigError(f"loss is {loss!r}; it must be an object of settings, {{}} for none", param="loss")
+            typed["loss"] = LossConfig.from_dict(loss)
         return cls(**typed)
 
 

@@ -41,6 +41,22 @@ class Processes:
         if self.count > 1:
             dist.all_reduce(tensor)
 
+    def any(self, flag: bool, *, device: torch.device) -> bool:
+        """Whether the flag is set in any process; all of them ask."""
+        return bool(self.largest(int(flag), device=device))
+
+    def agree(self, number: int, *, device: torch.device) -> bool:
+        """Whether all processes have the same number; all of them ask."""
+        return not self.any(self.largest(number, device=device) != number, device=device)
+
+    def largest(self, number: int, *, device: torch.device) -> int:
+        """The largest number of all processes; all of them ask."""
+        if self.count == 1:
+            return number
+        found = torch.tensor(number, device=device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return int(found.item())
+
     def joined(self, chunks: Sequence[NDArray[np.int64]], parts: Sequence[Tensor], *, device: torch.device) -> Tensor:
         """The vectors of all chunks in the order of their rows, without a graph, in all processes.
 
@@ -48,11 +64,9 @@ class Processes:
             chunks: together each of the numbers 0 … U - 1 once; parts: the vectors (n, D) of the chunks that are this
             process's share. Returns (U, D).
         """
-        width = torch.tensor(parts[0].shape[1] if parts else 0, device=device)
-        if self.count > 1:  # a small batch may leave a process without a chunk
-            dist.all_reduce(width, op=dist.ReduceOp.MAX)
+        width = self.largest(parts[0].shape[1] if parts else 0, device=device)  # a small batch may leave us no chunk
         dtype = parts[0].dtype if parts else torch.float32
-        vectors = torch.zeros(sum(map(len, chunks)), int(width), device=device, dtype=dtype)
+        vectors = torch.zeros(sum(map(len, chunks)), width, device=device, dtype=dtype)
         for rows, part in zip(self.share(chunks), parts, strict=True):
             vectors[torch.from_numpy(rows).to(device)] = part.detach()
         self.sum(vectors)  # a row is zero in every process but its own

@@ -18,7 +18,7 @@ from infonce.tokens import TokenizedTexts, chunks
 FREE_SHARE: Final = 0.5
 """Of the memory that is free at the start; the rest is for the optimizer, the loss, and whoever else is there."""
 
-_LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
+_CGROUP: Final = Path("/sys/fs/cgroup")  # of a container, version 2
 _UNKNOWN_BYTES: Final = 4 << 30  # where the system does not tell
 
 
@@ -66,9 +66,10 @@ def _free_bytes() -> int:
     if (path := Path("/proc/meminfo")).is_file():
         fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    limit, used = _LIMIT_FILES
-    if limit.is_file() and (most := limit.read_text().strip()) != "max":
-        free = min(free, max(0, int(most) - int(used.read_text())))
+    if (limit := _CGROUP / "memory.max").is_file() and (most := limit.read_text().strip()) != "max":
+        used = int((_CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        free = min(free, max(0, int(most) - used + int(stat["inactive_file"])))  # file pages that would give way
     return free
 
 

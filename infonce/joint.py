@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+import numpy as np
 from torch import Tensor
 
 from infonce.batches import Batch, Ids, PairTable
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.distributed import Processes
 from infonce.encoder import Encoder
-from infonce.errors import ConfigError
+from infonce.errors import ConfigError, Stopped
 from infonce.gradcache import GradCache
 from infonce.graph_budget import GraphBudget
 from infonce.loss_config import LossConfig, Negatives
@@ -58,21 +59,28 @@ class JointBatch:
         """The batch's loss, with its gradient added to the weights and to a learnt temperature.
 
         Raises:
-            Stopped: `stop()` was true at a chunk's edge; the weights' gradients are of no use.
+            Stopped: `stop()` was true at a chunk's edge, or, where several processes train, before the step in any of
+                them; the weights' gradients are of no use.
         """
+        if self.processes.count > 1 and self.processes.any(self.stop(), device=self.encoder.device):
+            raise Stopped("stopped before a step")
         parts = list(chunks(self.tokens.lengths[batch.rows], int(self.config.max_chunk_tokens)))
         keys = self._keys(batch, parts)
         cache = GradCache(
             embed=lambda rows: self._embed(batch.rows[rows]),
             device=self.encoder.device,
             num_kept=lambda own: self.budget.num_kept([self.tokens.lengths[batch.rows[rows]] for rows in own]),
-            stop=self.stop,
+            stop=self._stop_within,
             processes=self.processes,
         )
         loss, vectors = cache.backward(parts, lambda vectors: self.objective.loss(vectors, batch, keys=keys))
         self.processes.sum_gradients(self.encoder.backbone.parameters())
         self.objective.remember(vectors if keys is None else keys, batch)
         return loss.item()
+
+    def _stop_within(self) -> bool:
+        """Whether to stop in the middle of a step: never where others would wait for this process's share."""
+        return self.processes.count == 1 and self.stop()
 
     def _embed(self, rows: Ids) -> Tensor:
         with autocast(self.encoder.device, self.config.precision):
@@ -84,7 +92,11 @@ class JointBatch:
         if past is None or past.slow is None:
             return None
         slow, own = past.slow, self.processes.share(parts)
-        made = [slow.embed(self.tokens, batch.rows[rows], precision=self.config.precision) for rows in own]
+        made = []
+        for rows in own:
+            if self._stop_within():
+                raise Stopped("stopped while the slow encoder worked; the unfinished step was dropped")
+            made.append(slow.embed(self.tokens, batch.rows[rows], precision=self.config.precision))
         return self.processes.joined(parts, made, device=self.encoder.device)
 
 
@@ -94,6 +106,10 @@ def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -
     if loss.negatives is not Negatives.SHARED and not num_negatives:
         message = f"negatives is {loss.negatives.value!r} and the pairs bring none to use; use 'shared'"
         raise ConfigError(message, param="negatives")
+    without = int((np.diff(table.negative_offsets) == 0).sum())
+    if loss.negatives is Negatives.PAIRED and not loss.symmetric and without:
+        message = f"negatives is 'paired' in one direction and {without} of {len(table)} pairs bring none: they would"
+        raise ConfigError(f"{message} teach nothing; leave them out, or set symmetric to true", param="negatives")
     if loss.num_views is not None and num_negatives:
         message = f"num_views is {loss.num_views} and the pairs bring {num_negatives} hard negatives, which views"
         raise ConfigError(f"{message} have no use for; set hard_negatives to 'none'", param="hard_negatives")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from infonce.errors import LossInputError
 from infonce.loss_config import LossConfig, Negatives
-from infonce.shapes import check_batch, check_candidates, check_mask, check_temperature, check_views
+from infonce.shapes import check_batch, check_candidates, check_config, check_mask, check_temperature, check_views
 from infonce.tiled import tile_side, tiled_info_nce
 
 _DEFAULT = LossConfig()
@@ -34,8 +34,9 @@ def info_nce(
     Which candidates it has `config.negatives` says; without negatives they are the batch's positives in every mode.
     The symmetric form (CLIP, Radford et al. 2021) averages in the other direction, where each positive must pick its
     anchor out of the batch's anchors; hard negatives take no part there, for they answer nobody. With
-    `matryoshka_dims` the loss is the mean over renormalised prefixes and the whole (MRL, Kusupati et al. 2022). The
-    loss itself: van den Oord et al. 2018, equation 4. `temperature` stands in for the config's where it is learnt.
+    `matryoshka_dims` the loss is Σ weight · loss / Σ weight over renormalised prefixes and the whole (MRL, Kusupati et
+    al. 2022), each weighing 1 or its `matryoshka_weights`. The loss itself: van den Oord et al. 2018, equation 4.
+    `temperature` stands in for the config's where it is learnt.
 
     Shape:
         anchors (B, D), positives (B, D), negatives (M, D), or (B, M, D) when paired, all of unit length;
@@ -43,12 +44,13 @@ def info_nce(
         they leave the partition, in both directions. The label itself is never masked, so no row runs empty.
         Returns a scalar.
     Raises:
-        LossInputError: shapes or types do not belong together.
+        LossInputError: shapes or types do not belong together; the temperature is no finite number above 0, or is to
+            be learnt and not given; one of `matryoshka_dims` is longer than the vectors; `num_views`, `queue_size` or
+            `momentum` is set, of which one batch of pairs knows nothing.
     """
+    check_config(config)
     check_batch(anchors, positives, negatives=negatives, also_positive=also_positive, config=config)
     tau = _temperature(temperature, config)
-    if config.num_views is not None:
-        raise LossInputError(f"config.num_views is {config.num_views}, which asks for a loss over views: call nt_xent")
     compute = partial(_info_nce, also_positive=also_positive, temperature=tau, config=config)
     vectors = (anchors, positives) if negatives is None else (anchors, positives, negatives)
     with torch.autocast(anchors.device.type, enabled=False):
@@ -84,26 +86,31 @@ def nt_xent(
     *,
     also_positive: Tensor | None = None,
     temperature: float | Tensor | None = None,
-    config: LossConfig = _DEFAULT,
+    config: LossConfig | None = None,
 ) -> Tensor:
     """NT-Xent (SimCLR, Chen et al. 2020, equation 1) over any number of views of the same things.
 
     Every view must pick each other view of its thing out of that one and all views of all other things; its
-    similarity to itself takes no part. Views of one thing are never each other's negatives.
+    similarity to itself takes no part. Views of one thing are never each other's negatives. Holds the whole matrix of
+    (V·B)² logits. Prefixes are weighed as in `info_nce`.
 
     Shape:
         views (V, B, D) of unit length; also_positive (V·B, V·B) bool over `views.flatten(0, 1)` marks further
         positives that leave the partition. Returns a scalar, the mean over all V·B views and their V - 1 positives.
     Raises:
-        LossInputError: shapes or types do not belong together.
+        LossInputError: shapes or types do not belong together; the temperature is no finite number above 0, or is to
+            be learnt and not given; one of `matryoshka_dims` is longer than the vectors; the config's `num_views` is
+            not V.
     """
     check_views(views)
     num_views, size, _ = views.shape
     total = num_views * size
     if also_positive is not None:
         check_mask("also_positive", also_positive, shape=(total, total))
-    if config.num_views not in (None, num_views):
-        raise LossInputError(f"views is {tuple(views.shape)}; expected {config.num_views} views, config.num_views")
+    if config is not None and config.num_views != num_views:
+        expected = f"config.num_views is {config.num_views}; expected their number, {num_views}"
+        raise LossInputError(f"views is {tuple(views.shape)} and {expected}")
+    config = config or _DEFAULT
     same = torch.eye(size, dtype=torch.bool, device=views.device).repeat(num_views, num_views)  # (V·B, V·B)
     itself = torch.eye(total, dtype=torch.bool, device=views.device)
     apart = same if also_positive is None else same | also_positive.to_dense()
@@ -172,7 +179,7 @@ def _info_nce(
     if not config.symmetric:
         return there
     among = None if also_positive is None else also_positive.narrow_copy(1, 0, len(anchors)).t()
-    config = replace(config, symmetric=False)
+    config = replace(config, symmetric=False, negatives=Negatives.SHARED)  # the form in which tiles may be asked for
     return (there + _in_batch(positives, anchors, also_positive=among, temperature=temperature, config=config)) / 2
 
 
@@ -257,7 +264,7 @@ def _multi_positive(
 
 
 def _over_prefixes(compute: Callable[..., Tensor], vectors: Sequence[Tensor], *, config: LossConfig) -> Tensor:
-    """The mean of `compute` over every prefix that the config names and the whole vectors."""
+    """The weighted mean of `compute` over every prefix that the config names and the whole vectors."""
     wide = _wide(*vectors)
     if config.matryoshka_dims is None:
         return compute(*wide)
@@ -267,13 +274,17 @@ def _over_prefixes(compute: Callable[..., Tensor], vectors: Sequence[Tensor], *,
             f"matryoshka_dims is {list(config.matryoshka_dims)} and the vectors have shape {tuple(wide[0].shape)}; "
             f"expected lengths of at most {whole}"
         )
-    shorter = [dim for dim in config.matryoshka_dims if dim < whole]
-    losses = [compute(*(F.normalize(part[..., :dim], dim=-1) for part in wide)) for dim in shorter]
-    return torch.stack([compute(*wide), *losses]).mean()
+    weights = config.weights_of_prefixes(whole)
+    cuts = ([F.normalize(part[..., :dim], dim=-1) if dim < whole else part for part in wide] for dim in weights)
+    losses = [weight * compute(*cut) for weight, cut in zip(weights.values(), cuts, strict=True)]
+    return torch.stack(losses).sum() / sum(weights.values())
 
 
 def _temperature(given: float | Tensor | None, config: LossConfig) -> float | Tensor:
     if given is None:
+        if config.learn_temperature:
+            remedy = "pass the tensor of a LearnedTemperature as temperature"
+            raise LossInputError(f"config.learn_temperature is true and no temperature is given: {remedy}")
         return config.temperature
     check_temperature(given)
     return given.reshape(()) if isinstance(given, Tensor) else given

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from infonce.limits import member
 from infonce.loss_config import LossConfig, Negatives
 from infonce.losses import info_nce, info_nce_of_each
+from infonce.shapes import check_temperature
 from infonce.temperature import LearnedTemperature
 
 
@@ -37,7 +38,12 @@ class InfoNCE(nn.Module):
     def __init__(
         self, temperature: float | Tensor = 0.1, reduction: str = "mean", negative_mode: str = "unpaired"
     ) -> None:
-        """Raises `ConfigError` if `reduction` is none of none, sum, mean or `negative_mode` none of `Negatives`."""
+        """Refuse a `reduction` that is none of none, sum, mean, a mode that is none of `Negatives`, a bad temperature.
+
+        Raises:
+            ConfigError: no such reduction or mode.
+            LossInputError: the temperature is no finite number above 0.
+        """
         super().__init__()
         self.temperature = temperature
         self.reduction = reduction
@@ -79,6 +85,7 @@ class InfoNCE(nn.Module):
 
     def _forms(self) -> tuple[_Reduction, Negatives]:
         """What the attributes name; they may be set anew between calls, as in info-nce-pytorch."""
+        check_temperature(self.temperature)
         reduction = member(_Reduction, "reduction", value=self.reduction)
         return reduction, member(Negatives, "negative_mode", value=self.negative_mode)
 
@@ -106,12 +113,14 @@ class SymmetricInfoNCE(nn.Module):
         *,
         negatives: Negatives | str = Negatives.SHARED,
         matryoshka_dims: Sequence[int] | None = None,
+        matryoshka_weights: Sequence[float] | None = None,
         tile_size: int | Literal["auto"] = "auto",
     ) -> None:
         """Raises `ConfigError` where `LossConfig` does, which tells what each argument is."""
         super().__init__()
         given = {"temperature": temperature, "learn_temperature": learn_temperature, "negatives": negatives}
-        self.config = LossConfig.from_dict({**given, "matryoshka_dims": matryoshka_dims, "tile_size": tile_size})
+        prefixes = {"matryoshka_dims": matryoshka_dims, "matryoshka_weights": matryoshka_weights}
+        self.config = LossConfig.from_dict({**given, **prefixes, "tile_size": tile_size})
         self.learned = LearnedTemperature(temperature) if learn_temperature else None
 
     @property

@@ -34,8 +34,8 @@ class Objective:
             mask = _sparse(batch.also_positive, (batch.views.size, batch.views.size), like=vectors)
             return nt_xent(views, also_positive=mask, temperature=self._temperature(), config=self.config)
         if keys is None:
-            return self._info_nce(vectors, vectors, batch=batch, config=self.config)
-        one_way = replace(self.config, symmetric=False)
+            return self._info_nce(vectors, vectors, batch=batch, config=self.config.of_a_batch())
+        one_way = replace(self.config.of_a_batch(), symmetric=False)
         there = self._info_nce(vectors, keys, batch=batch, config=one_way)
         if not self.config.symmetric:
             return there
@@ -115,7 +115,7 @@ def _sparse(places: Ids, shape: tuple[int, int], *, like: Tensor) -> Tensor | No
         return None
     indices = torch.from_numpy(np.ascontiguousarray(places)).to(like.device)
     true = torch.ones(indices.shape[1], dtype=torch.bool, device=like.device)
-    return torch.sparse_coo_tensor(indices, true, shape, check_invariants=False, is_coalesced=True)
+    return torch.sparse_coo_tensor(indices, true, shape, check_invariants=False)
 
 
 def _on(tensor: Tensor, rows: Ids) -> Tensor:

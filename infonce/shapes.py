@@ -1,6 +1,7 @@
 """What the losses accept: every refusal says which tensor has which shape, and which one was expected."""
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ def check_batch(
 ) -> None:
     """Raise `LossInputError` unless they are one batch, as `info_nce` describes it."""
     both = f"anchors is {_shape(anchors)} and positives is {_shape(positives)}; expected"
-    _check_floating("anchors", anchors, expected="(B, D)")
-    _check_floating("positives", positives, expected="(B, D)")
+    _check_floating("anchors", anchors, shapes=f"; {both}", expected="(B, D)")
+    _check_floating("positives", positives, shapes=f"; {both}", expected="(B, D)")
     if anchors.ndim != 2 or anchors.shape != positives.shape:
         raise LossInputError(f"{both} the same (B, D) for both: a positive for each anchor")
     if anchors.numel() == 0:
@@ -36,8 +37,8 @@ def check_batch(
 def check_candidates(anchors: Tensor, candidates: Tensor) -> None:
     """Raise `LossInputError` unless anchors (B, D) and candidates (C, D) are floating and none of B, C, D is 0."""
     both = f"anchors is {_shape(anchors)} and candidates is {_shape(candidates)}; expected"
-    _check_floating("anchors", anchors, expected="(B, D)")
-    _check_floating("candidates", candidates, expected="(C, D)")
+    _check_floating("anchors", anchors, shapes=f"; {both}", expected="(B, D)")
+    _check_floating("candidates", candidates, shapes=f"; {both}", expected="(C, D)")
     if anchors.ndim != 2 or candidates.ndim != 2 or anchors.shape[1] != candidates.shape[1]:
         raise LossInputError(f"{both} (B, D) and (C, D)")
     if anchors.numel() == 0 or candidates.numel() == 0:
@@ -46,13 +47,16 @@ def check_candidates(anchors: Tensor, candidates: Tensor) -> None:
 
 def check_mask(name: str, mask: Tensor, *, shape: tuple[int, int]) -> None:
     """Raise `LossInputError` unless `mask` is boolean, dense or sparse COO, and of that shape."""
+    if mask.layout not in (torch.strided, torch.sparse_coo):
+        layouts = f"{torch.strided} (dense) or {torch.sparse_coo}"
+        raise LossInputError(f"{name} has layout {mask.layout} and shape {_shape(mask)}; expected {layouts} {shape}")
     if mask.dtype is not torch.bool:
         raise LossInputError(f"{name} has dtype {mask.dtype} and shape {_shape(mask)}; expected torch.bool {shape}")
     if tuple(mask.shape) != shape:
         raise _mismatch(name, mask, expected=f"{shape}: a row for each anchor, a column for each candidate")
 
 
-def check_temperature(temperature: float | Tensor) -> None:
+def check_temperature(temperature: object) -> None:
     """Raise `LossInputError` unless it is one positive, finite number.
 
     A learnt one on an accelerator is not read back: `LearnedTemperature` keeps it in its bounds.
@@ -64,9 +68,21 @@ def check_temperature(temperature: float | Tensor) -> None:
         if temperature.device.type != "cpu":
             return
         temperature = temperature.detach()  # torch warns of a number made from what needs a gradient
+    elif not isinstance(temperature, Real):
+        raise LossInputError(f"temperature is {temperature!r}; expected a number or a tensor of one")
     value = float(temperature)
     if not (value > 0 and math.isfinite(value)):
         raise LossInputError(f"temperature is {value}; expected a finite number above 0, 0.02 to 0.1 is usual")
+
+
+def check_config(config: LossConfig) -> None:
+    """Raise `LossInputError` if a loss over one batch of pairs could not do what the config asks for."""
+    if config.num_views is not None:
+        raise LossInputError(f"config.num_views is {config.num_views}, which asks for a loss over views: call nt_xent")
+    for name, unset in (("momentum", None), ("queue_size", 0)):
+        if (value := getattr(config, name)) != unset:
+            message = f"config.{name} is {value}, which a training run keeps: give it to TrainConfig(loss=...)"
+            raise LossInputError(f"{message}, or pass config.of_a_batch()")
 
 
 def check_views(views: Tensor) -> None:
@@ -88,11 +104,10 @@ def _check_negatives(negatives: Tensor, anchors: Tensor, *, mode: Negatives) -> 
         raise _mismatch("negatives", negatives, expected=expected)
 
 
-def _check_floating(name: str, tensor: Tensor, *, expected: str) -> None:
+def _check_floating(name: str, tensor: Tensor, *, expected: str, shapes: str = "") -> None:
     if not tensor.is_floating_point():
-        raise LossInputError(
-            f"{name} has dtype {tensor.dtype} and shape {_shape(tensor)}; expected floating {expected}"
-        )
+        shapes = shapes or f" and shape {_shape(tensor)}; expected"
+        raise LossInputError(f"{name} has dtype {tensor.dtype}{shapes} floating {expected}")
 
 
 def _mismatch(name: str, tensor: Tensor, *, expected: str) -> LossInputError:

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from infonce.loss_config import MIN_LEARNED_TEMPERATURE
+from infonce.limits import check_range
+from infonce.loss_config import MAX_TEMPERATURE, MIN_LEARNED_TEMPERATURE
 
 
 class LearnedTemperature(nn.Module):
@@ -15,6 +16,8 @@ class LearnedTemperature(nn.Module):
     """
 
     def __init__(self, temperature: float) -> None:
+        """It starts at `temperature`; raises `ConfigError` unless that is a number between 0.01 and 10."""
+        check_range("temperature", temperature, low=MIN_LEARNED_TEMPERATURE, high=MAX_TEMPERATURE)
         super().__init__()
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 

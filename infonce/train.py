@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -20,10 +20,10 @@ from torch import nn
 from infonce.backbone import set_dropout
 from infonce.batches import PairTable, batch_rows, num_batches
 from infonce.calibrate import measure
-from infonce.checkpoint import Checkpoints, Keeper, RunState, check_same_run, newest
+from infonce.checkpoint import Checkpoints, Keeper, RunState, Saved, check_same_run, newest
 from infonce.config import AUTO, HardNegatives, TrainConfig
 from infonce.encoder import Encoder
-from infonce.errors import NonFiniteLoss
+from infonce.errors import CheckpointMismatch, ConfigError, NonFiniteLoss
 from infonce.graph_budget import affordable_gb
 from infonce.joint import JointBatch, check_together
 from infonce.optimizer import build_optimizer, share_of_peak
@@ -32,7 +32,6 @@ from infonce.precision import Choice
 from infonce.tokens import TokenizedTexts
 
 _SPEED_WINDOW_SECONDS = 20.0
-_MEASURED = ("precision", "attention", "max_chunk_tokens", "max_graph_gb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +61,9 @@ class Progress(Protocol):
 
     def resumed(self, step: int) -> None:
         """Take note that the run goes on after that many steps, which an earlier one has made."""
+
+    def unsaved(self, reason: str) -> None:
+        """Take note that a checkpoint could not be written; the run goes on and tries again."""
 
     def stop_requested(self) -> bool:
         """Whether the run should end; asked at every chunk."""
@@ -99,24 +101,24 @@ def train(
         Stopped: `progress.stop_requested()`; the unfinished step was dropped, the last finished one was saved.
     """
     start = time.perf_counter()
-    identity = _identity(encoder, pairs, config=config)
+    identity = {} if checkpoints is None else _identity(encoder, pairs, config=config)
+    saved = None if checkpoints is None else newest(checkpoints)
+    if saved is not None:
+        check_same_run(saved, facts=identity)
     config = config.resolve(len(pairs))
     max_negatives = config.max_negatives if config.hard_negatives is HardNegatives.ALL else 0
     table = PairTable.build(pairs, prompts=encoder.layout.prompts, max_negatives=max_negatives)
     check_together(config, table, encoder=encoder)
     tokens = encoder.tokenize(table.rows)
-    set_dropout(encoder.backbone, float(config.dropout))
-    saved = None if checkpoints is None else newest(checkpoints)
-    if saved is not None:
-        check_same_run(saved, facts=identity)
-        config, choice = TrainConfig.from_dict(saved.facts["config"]), Choice.from_dict(saved.facts["choice"])
-    else:
-        config, choice = _measured(encoder, tokens, config=config)
+    rate = float(config.dropout)
+    if set_dropout(encoder.backbone, rate) == 0 < rate:
+        raise ConfigError(f"dropout is {rate} and this model has no layer for it; set it to 0", param="dropout")
+    config, choice = _decided(encoder, tokens, config=config, saved=saved)
     progress.measured(choice)
     encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
 
     joint = JointBatch.build(encoder, table, tokens=tokens, config=config, stop=progress.stop_requested)
-    objective = joint.objective
+    objective, processes = joint.objective, joint.processes
     optimizer = build_optimizer(encoder.backbone, config, temperature=objective.temperature)
     state = RunState(backbone=encoder.backbone, optimizer=optimizer, objective=objective)
     curve: list[StepRecord] = []
@@ -124,8 +126,12 @@ def train(
         state.load(saved.tensors)
         curve = [StepRecord(**record) for record in saved.curve]
         progress.resumed(saved.step)
+        saved = None  # its tensors would stay in memory as long as this function runs
+    if not processes.agree(len(curve), device=encoder.device):
+        raise CheckpointMismatch("the processes see checkpoints of different steps; give them one shared folder")
     facts = {**identity, "config": config.to_dict(), "choice": choice.to_dict()}
-    keeper = Keeper(checkpoints, state, curve=curve, facts=facts)
+    place = checkpoints if processes.rank == 0 else None
+    keeper = Keeper(place, state, curve=curve, facts=facts, unsaved=progress.unsaved)
 
     per_epoch = num_batches(len(pairs), int(config.batch_size))
     total_steps = config.num_steps(len(pairs))
@@ -135,7 +141,7 @@ def train(
             epoch, number = divmod(step, per_epoch)
             chosen = batch_rows(len(pairs), int(config.batch_size), seed=config.seed, epoch=epoch, batch=number)
             batch = table.batch(chosen, loss=config.loss)
-            torch.manual_seed(config.seed * 1_000_003 + step)  # dropout replays whatever came before
+            torch.manual_seed(step_seed(config.seed, step, rank=processes.rank))  # replays whatever came before
             share = share_of_peak(step, total_steps, warmup_ratio=config.warmup_ratio)
             for group in optimizer.param_groups:
                 group["lr"] = share * group["peak"]
@@ -175,23 +181,37 @@ def train(
     )
 
 
-def _measured(encoder: Encoder, tokens: TokenizedTexts, *, config: TrainConfig) -> tuple[TrainConfig, Choice]:
-    """The config without any `auto`, and what decided it."""
-    if config.max_chunk_tokens == AUTO:
-        config = replace(config, max_chunk_tokens=encoder.chunk_tokens)
+def step_seed(seed: int, step: int, *, rank: int) -> int:
+    """What the generators of a step start from; another one in each process, or their dropouts would be equal."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=8).digest()) >> 1
+
+
+def _decided(
+    encoder: Encoder, tokens: TokenizedTexts, *, config: TrainConfig, saved: Saved | None
+) -> tuple[TrainConfig, Choice]:
+    """The config without any `auto`, and what decided it: measured once, by the attempt that began the run.
+
+    The memory for graphs is what this machine has now; it changes no bit.
+    """
     if config.max_graph_gb == AUTO:
         config = replace(config, max_graph_gb=affordable_gb(encoder.device))
+    if saved is not None:
+        earlier = TrainConfig.from_dict(saved.facts["config"])
+        return replace(earlier, max_graph_gb=config.max_graph_gb), Choice.from_dict(saved.facts["choice"])
+    if config.max_chunk_tokens == AUTO:
+        config = replace(config, max_chunk_tokens=encoder.chunk_tokens)
     choice = measure(encoder, tokens, config=config)
     return replace(config, precision=choice.precision, attention=choice.attention), choice
 
 
 def _identity(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig) -> dict[str, Any]:
-    """What two attempts at one run have in common; what the machine decides is taken from the checkpoint."""
+    """What two attempts at one run have in common; the memory that graphs may take changes no bit."""
     digest = hashlib.sha256()
     for pair in pairs:
         digest.update(json.dumps([pair.anchor, pair.positive, *pair.negatives]).encode())
-    given = {name: value for name, value in config.to_dict().items() if name not in _MEASURED}
-    return {"encoder": encoder.fingerprint(), "pairs": digest.hexdigest(), "given config": given}
+    given = {name: value for name, value in config.to_dict().items() if name != "max_graph_gb"}
+    records = [field.name for field in fields(StepRecord)]
+    return {"encoder": encoder.fingerprint(), "pairs": digest.hexdigest(), "config as given": given, "records": records}
 
 
 @contextmanager

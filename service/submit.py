@@ -57,6 +57,7 @@ _OF_THE_LOSS = (
     "symmetric",
     "negatives",
     "matryoshka_dims",
+    "matryoshka_weights",
     "num_views",
     "queue_size",
     "momentum",

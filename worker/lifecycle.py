@@ -174,7 +174,7 @@ class Attempt:
         job = self._job
         if committed:
             log.info("job %s: attempt %d ended: %s", job.id, job.attempt, type(outcome).__name__)
-            if isinstance(outcome, Publication | Failed):
+            if self._now().status in (JobStatus.SUCCEEDED, JobStatus.FAILED):  # a cancelled one keeps its last state
                 forget(self._shop, job)
         elif not self._is_own_success():
             log.warning("job %s: attempt %d is fenced and wrote nothing", job.id, job.attempt)
@@ -210,9 +210,12 @@ class Attempt:
 
     def _is_own_success(self) -> bool:
         """Whether an earlier try was committed after all and only its answer was lost."""
-        with self._shop.database.read() as tx:
-            job = jobs.get(tx, self._job.project, id=self._job.id)
+        job = self._now()
         return job.status is JobStatus.SUCCEEDED and job.attempt == self._job.attempt
+
+    def _now(self) -> JobRecord:
+        with self._shop.database.read() as tx:
+            return jobs.get(tx, self._job.project, id=self._job.id)
 
 
 def _meaning(error: BaseException) -> Outcome:

@@ -17,6 +17,7 @@ _FILES = ("training_file", "validation_file", "evaluation_file")
 _STAGING = "staging"
 _DOCUMENTS = "documents.jsonl"
 _CHECKPOINTS = "checkpoints"
+_MAX_INHERITED = 2  # attempts that saved something; should the newer one's be damaged there is the other's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +76,10 @@ def _train_inputs(shop: Workshop, job: JobRecord) -> dict[str, Any]:
 def _checkpoints(shop: Workshop, job: JobRecord) -> dict[str, Any]:
     """Where this attempt saves, and where earlier ones may have: a zombie among them never writes into ours."""
     own, *earlier = (shop.artifacts.run_path(job.id, number) / _CHECKPOINTS for number in range(job.attempt, 0, -1))
-    return {"checkpoints": str(own), "inherited": [str(folder) for folder in earlier if folder.is_dir()]}
+    saved = [folder for folder in earlier if folder.is_dir()]
+    for folder in saved[_MAX_INHERITED:]:
+        shop.artifacts.discard(folder)
+    return {"checkpoints": str(own), "inherited": [str(folder) for folder in saved[:_MAX_INHERITED]]}
 
 
 def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, str] | None:

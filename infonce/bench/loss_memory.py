@@ -20,7 +20,6 @@ from infonce.losses import info_nce
 from infonce.tiled import DEFAULT_SIDE
 
 BATCHES: Final = tuple(2**power for power in range(10, 17))
-TABLE_HEADER: Final = "  batch    tiled s    tiled MB    dense s    dense MB    tiled / dense time"
 _FLOATS_PER_LOGIT = 4  # of dense: what the symmetric form was measured to need at 8,192 and 16,384
 _LEAST_SECONDS = 2.0  # of timing a batch: a small one takes many turns
 
@@ -38,14 +37,6 @@ class Row:
     dense_seconds: float | None
     dense_bytes: int | None
 
-    def line(self) -> str:
-        """The row under `TABLE_HEADER`; a MB is 10⁶ bytes."""
-        tiled = f"{self.batch:7,}  {self.tiled_seconds:9.3f}  {self.tiled_bytes / 1e6:10.1f}"
-        if self.dense_seconds is None or self.dense_bytes is None:
-            return f"{tiled}  {'-':>9}  {'-':>10}  {'-':>20}"
-        ratio = self.tiled_seconds / self.dense_seconds
-        return f"{tiled}  {self.dense_seconds:9.3f}  {self.dense_bytes / 1e6:10.1f}  {ratio:20.2f}"
-
 
 def measure(
     batches: Sequence[int] = BATCHES, *, dimensions: int = 384, rounds: int = 3, memory_limit_gb: float = 16.0
@@ -59,8 +50,8 @@ def measure(
     for batch in batches:
         fits = dense_bytes(batch, dimensions) <= memory_limit_gb * 1e9
         forms = (DEFAULT_SIDE, 0) if fits else (DEFAULT_SIDE,)
-        added = [_in_fresh_process(added_bytes, batch, dimensions, tile_size) for tile_size in forms]
-        seconds = _in_fresh_process(median_seconds, batch, dimensions, forms, rounds)
+        added = [_in_fresh_process(added_bytes, batch, dimensions, tile_size=form) for form in forms]
+        seconds = _in_fresh_process(median_seconds, batch, dimensions, forms=forms, rounds=rounds)
         yield Row(
             batch=batch,
             tiled_seconds=seconds[0],
@@ -75,7 +66,7 @@ def dense_bytes(batch: int, dimensions: int) -> int:
     return 4 * (_FLOATS_PER_LOGIT * batch**2 + 2 * batch * dimensions)
 
 
-def added_bytes(batch: int, dimensions: int, tile_size: int, /) -> int:
+def added_bytes(batch: int, dimensions: int, *, tile_size: int) -> int:
     """What the first step, forward and backward, adds to the peak of this process."""
     step = _Step(batch, dimensions)
     _Step(64, dimensions).seconds(tile_size=tile_size and 64)  # threads and libraries are up
@@ -85,7 +76,7 @@ def added_bytes(batch: int, dimensions: int, tile_size: int, /) -> int:
     return _peak_bytes() - before
 
 
-def median_seconds(batch: int, dimensions: int, forms: Sequence[int], rounds: int, /) -> list[float]:
+def median_seconds(batch: int, dimensions: int, *, forms: Sequence[int], rounds: int) -> list[float]:
     """The median time of a step for each tile size, taken in turns after one that does not count."""
     step = _Step(batch, dimensions)
     times: list[list[float]] = []

@@ -107,8 +107,7 @@ class FineTuningJob(Answer):
     def of(cls, record: JobRecord, queue_position: int | None) -> Self:
         """The record as an answer; every `auto` that was decided is shown as what it became."""
         spec, result = record.spec, record.result
-        loss = spec["config"].get("loss", {})  # jobs of before it was nested have its settings beside the others
-        settings = {**loss, **spec["config"], **spec["encoder"], **record.resolved}
+        settings = {**spec["config"]["loss"], **spec["config"], **spec["encoder"], **record.resolved}
         top = {name: settings[name] for name in ("n_epochs", "batch_size")}
         return cls.model_validate(
             _common(record, queue_position)

@@ -28,6 +28,8 @@ class Hyperparameters(Request):
     precision: Precision = Precision.AUTO
     matryoshka_dims: Annotated[list[Whole], Field(max_length=64)] | None = None
     """Bounded so that a refusal, which repeats the list, stays a sentence."""
+    matryoshka_weights: Annotated[list[float], Field(max_length=64)] | None = None
+    """One for each of the dims, null for 1 each; the whole vectors weigh 1."""
     lora: Off = None
     max_chunk_tokens: AutoWhole = "auto"
     early_stopping: Off = None

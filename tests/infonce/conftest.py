@@ -19,6 +19,7 @@ class Watcher:
     steps: list[StepRecord] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
     asked: int = 0
+    reasons: list[str] = field(default_factory=list)
     resumed_after: int | None = None
 
     def step(self, record: StepRecord) -> None:
@@ -29,6 +30,9 @@ class Watcher:
 
     def resumed(self, step: int) -> None:
         self.resumed_after = step
+
+    def unsaved(self, reason: str) -> None:
+        self.reasons.append(reason)
 
     def stop_requested(self) -> bool:
         self.asked += 1

@@ -61,6 +61,18 @@ def prefixes(vectors: Tensor, dims: Sequence[int] | None) -> list[Tensor]:
     return [vectors, *(part / part.norm(dim=-1, keepdim=True) for part in cut)]
 
 
+def weighted_mean(
+    losses: Sequence[Tensor], *, dims: Sequence[int] | None, weights: Sequence[float] | None, whole: int
+) -> Tensor:
+    """The mean of the losses of `prefixes`, of which the whole weighs 1 unless its length is listed."""
+    given = {} if dims is None else dict(zip(dims, weights or [1.0] * len(dims), strict=True))
+    of_each = [given.get(whole, 1.0), *(weight for dim, weight in given.items() if dim < whole)]
+    total = torch.zeros_like(losses[0])
+    for weight, loss in zip(of_each, losses, strict=True):
+        total = total + weight * loss
+    return total / sum(of_each)
+
+
 def nt_xent(views: Tensor, *, masked: Tensor, temperature: Tensor) -> Tensor:
     """The mean over views of the mean over the other views of the same thing."""
     num_views, size, _ = views.shape

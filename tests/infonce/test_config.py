@@ -15,7 +15,7 @@ from infonce.loss_config import LossConfig, Negatives
     [
         LossConfig(),
         LossConfig(temperature=0.02, learn_temperature=True, symmetric=False, negatives=Negatives.PAIRED),
-        LossConfig(matryoshka_dims=(256, 64), num_views=2, tile_size=512),
+        LossConfig(matryoshka_dims=(256, 64), matryoshka_weights=(0.5, 2.0), num_views=2),
         LossConfig(queue_size=4_096, momentum=0.999),
     ],
 )
@@ -29,27 +29,11 @@ def test_a_key_that_the_loss_does_not_know_is_named() -> None:
         TrainConfig.from_dict({"loss": {"temprature": 0.1}})
 
 
-@pytest.mark.parametrize(
-    ("settings", "param", "said"),
-    [
-        ({"temperature": 0}, "temperature", "is 0; it must be between 0.005 and 10.0; 0.02 to 0.1 is usual"),
-        ({"temperature": 0.005, "learn_temperature": True}, "temperature", "is 0.005; it must be between 0.01"),
-        ({"momentum": 1.5, "queue_size": 8}, "momentum", "is 1.5; it must be between 0.0 and 0.99999"),
-        ({"momentum": 0.9}, "momentum", "is 0.9 and cannot be used with queue_size 0"),
-        ({"queue_size": 8, "negatives": Negatives.PAIRED}, "queue_size", "is 8 and cannot be used with negatives"),
-        ({"queue_size": 1.5}, "queue_size", "is 1.5; it must be a whole number"),
-        ({"num_views": 1}, "num_views", "is 1; it must be between 2 and 16"),
-        ({"num_views": 2, "symmetric": False}, "num_views", "is 2 and cannot be used with symmetric false"),
-        ({"num_views": 2, "queue_size": 8}, "num_views", "a queue; views have none"),
-        ({"matryoshka_dims": ()}, "matryoshka_dims", r"is \[\]; it must list different lengths"),
-        ({"matryoshka_dims": (64, 64)}, "matryoshka_dims", r"is \[64, 64\]; it must list different lengths"),
-        ({"matryoshka_dims": (64, 0)}, "matryoshka_dims", "is 0; it must be between 1 and"),
-    ],
-)
-def test_a_loss_that_cannot_be_is_refused_when_built(settings: dict[str, Any], param: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{param} .*{said}") as caught:
-        LossConfig(**settings)
-    assert caught.value.param == param
+@pytest.mark.parametrize("loss", [None, LossConfig(), [], "shared"], ids=str)
+def test_a_loss_that_is_no_object_of_settings_is_refused(loss: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^loss is .* it must be an object of settings") as caught:
+        TrainConfig.from_dict({"loss": loss})
+    assert caught.value.param == "loss"
 
 
 @pytest.mark.parametrize("negatives", [Negatives.PAIRED, Negatives.UNPAIRED])
@@ -72,3 +56,25 @@ def test_further_views_need_dropout() -> None:
 
 def test_two_views_are_two_texts_and_need_no_dropout() -> None:
     assert TrainConfig(loss=LossConfig(num_views=2)).resolve(100).dropout == 0.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "batch_size", "words"),
+    [
+        ({"num_views": 2}, 8_192, r"num_views is 2, .* 16386 views; at most 16384 .* lower batch_size to 8192"),
+        ({"num_views": 16}, 1_024, r"num_views is 16, .* 16400 views; at most 16384 .* lower batch_size to 1024"),
+        ({"negatives": "unpaired"}, 8_192, "max_negatives is 4 .* at most 268435456 .* lower batch_size to 8192 or"),
+    ],
+    ids=str,
+)
+def test_a_matrix_beyond_reason_is_refused_at_the_door(loss: dict[str, Any], batch_size: int, words: str) -> None:
+    settings = {"loss": loss, "max_negatives": 4, "dropout": 0.1}
+    assert TrainConfig.from_dict({**settings, "batch_size": batch_size}).batch_size == batch_size
+    with pytest.raises(ConfigError, match=f"^batch_size is {batch_size + 1}.* {words}") as caught:
+        TrainConfig.from_dict({**settings, "batch_size": batch_size + 1})
+    assert caught.value.param == "batch_size"
+
+
+@pytest.mark.parametrize("loss", [LossConfig(num_views=16), LossConfig(negatives=Negatives.UNPAIRED)])
+def test_an_automatic_batch_is_never_too_large_for_its_loss(loss: LossConfig) -> None:
+    assert TrainConfig(loss=loss, max_negatives=1_000, dropout=0.1).resolve(1_000_000).batch_size == 64

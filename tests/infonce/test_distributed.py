@@ -12,6 +12,7 @@ from infonce.config import EncoderConfig
 from infonce.distributed import Processes
 from infonce.encoder import Encoder
 from infonce.tokens import chunks
+from infonce.train import step_seed
 from tests.factories import tiny_model
 from tests.infonce.forms import FORMS
 from tests.infonce.joint_steps import BATCH, descend, joint_batch
@@ -41,6 +42,21 @@ def test_two_processes_equal_one(name: str, outcomes: list[dict[str, list[torch.
         torch.testing.assert_close(outcome[name][0], alone[0], rtol=0, atol=1e-5)
         for found, expected in zip(outcome[name][1:], alone[1:], strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_process_without_a_chunk_of_its_own_takes_the_same_steps(
+    outcomes: list[dict[str, list[torch.Tensor]]], tmp_path: Path
+) -> None:
+    alone = descend(tiny_model(tmp_path / "alone"), FORMS["symmetric"], max_chunk_tokens=10_000)
+    for outcome in outcomes:
+        for found, expected in zip(outcome["one chunk"], alone, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_processes_draw_different_dropout() -> None:
+    seeds = {step_seed(42, step, rank=rank) for step in range(50) for rank in range(4)}
+    assert len(seeds) == 200 and max(seeds) < 2**63
+    assert step_seed(2**53, 10**6, rank=0) < 2**63
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -38,8 +38,8 @@ def refused(loss: Callable[..., Tensor], *inputs: Any, **settings: Any) -> str:
         (ANCHORS, POSITIVES[:, :7], ["anchors is (4, 8)", "positives is (4, 7)", "(B, D)"]),
         (ANCHORS[:0], POSITIVES[:0], ["anchors is (0, 8)", "positives is (0, 8)", "empty"]),
         (ANCHORS[:, :0], POSITIVES[:, :0], ["anchors is (4, 0)", "positives is (4, 0)", "at least 1"]),
-        (ANCHORS.long(), POSITIVES, ["anchors has dtype torch.int64", "(4, 8)", "floating (B, D)"]),
-        (ANCHORS, POSITIVES > 0, ["positives has dtype torch.bool", "(4, 8)", "floating (B, D)"]),
+        (ANCHORS.long(), POSITIVES[:3], ["anchors has dtype torch.int64; anchors is (4, 8) and positives is (3, 8)"]),
+        (ANCHORS, POSITIVES > 0, ["positives has dtype torch.bool; anchors is (4, 8)", "expected floating (B, D)"]),
     ],
 )
 def test_pairs_that_are_none_are_refused(
@@ -91,6 +91,7 @@ def test_a_mask_of_another_shape_or_type_is_refused(mask: Tensor, words: list[st
         (torch.tensor(-1.0), ["is -1.0", "above 0"]),
         (torch.full((4,), 0.1), ["(4,) of torch.float32", "shape ()"]),
         (torch.tensor(1), ["() of torch.int64", "one floating number"]),
+        ("0.1", ["is '0.1'", "expected a number"]),
     ],
 )
 @pytest.mark.parametrize("form", ["pairs", "each", "views", "several"])
@@ -117,8 +118,32 @@ def test_prefixes_longer_than_the_vectors_are_refused() -> None:
     assert message == "matryoshka_dims is [16, 4] and the vectors have shape (4, 8); expected lengths of at most 8"
 
 
-def test_a_loss_over_views_is_not_computed_over_pairs() -> None:
-    assert "num_views is 2" in refused(info_nce, ANCHORS, POSITIVES, config=LossConfig(num_views=2))
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (LossConfig(num_views=2), ["config.num_views is 2", "call nt_xent"]),
+        (LossConfig(queue_size=8), ["config.queue_size is 8", "TrainConfig(loss=...)", "config.of_a_batch()"]),
+        (LossConfig(queue_size=8, momentum=0.9), ["config.momentum is 0.9", "TrainConfig(loss=...)"]),
+        (LossConfig(learn_temperature=True), ["config.learn_temperature is true", "tensor of a LearnedTemperature"]),
+    ],
+)
+def test_no_setting_is_ignored_that_one_batch_of_pairs_cannot_serve(config: LossConfig, words: list[str]) -> None:
+    message = refused(info_nce, ANCHORS, POSITIVES, config=config)
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")  # torch calls its row and column layouts unfinished, once
+@pytest.mark.parametrize("layout", [torch.sparse_csr, torch.sparse_csc])
+@pytest.mark.parametrize("form", ["pairs", "views", "several"])
+def test_a_mask_in_another_layout_is_refused_by_its_name(layout: torch.layout, form: str) -> None:
+    mask = zeros(*([8, 8] if form == "views" else [4, 4])).to_sparse(layout=layout)
+    calls: dict[str, Callable[..., Tensor]] = {
+        "pairs": lambda: info_nce(ANCHORS, POSITIVES, also_positive=mask),
+        "views": lambda: nt_xent(ANCHORS[None].repeat(2, 1, 1), also_positive=mask),
+        "several": lambda: multi_positive_info_nce(ANCHORS, POSITIVES, is_positive=mask),
+    }
+    message = refused(calls[form])
+    assert f"has layout {layout}" in message and "torch.sparse_coo" in message
 
 
 @pytest.mark.parametrize(
@@ -136,8 +161,14 @@ def test_views_that_are_none_are_refused(views: Tensor, words: list[str]) -> Non
 
 
 def test_another_number_of_views_than_configured_is_refused() -> None:
-    message = refused(nt_xent, ANCHORS[None].repeat(3, 1, 1), config=LossConfig(num_views=2))
-    assert "views is (3, 4, 8)" in message and "2 views" in message
+    for config, found in ((LossConfig(num_views=2), 2), (LossConfig(temperature=0.1), None)):
+        message = refused(nt_xent, ANCHORS[None].repeat(3, 1, 1), config=config)
+        assert message == f"views is (3, 4, 8) and config.num_views is {found}; expected their number, 3"
+
+
+def test_views_need_the_temperature_that_is_to_be_learnt() -> None:
+    config = LossConfig(num_views=2, learn_temperature=True)
+    assert "learn_temperature is true" in refused(nt_xent, ANCHORS[None].repeat(2, 1, 1), config=config)
 
 
 def test_a_mask_over_views_has_a_row_for_each_view_of_each_thing() -> None:

@@ -1,9 +1,11 @@
 """Every InfoNCE over a batch equals a double loop in float64, in value and gradient, temperature included."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -46,7 +48,8 @@ class Case:
             there = self.slow_each(queries, documents, tau, *others).mean()
             back = obvious.each_back(queries, documents, masked=self.masked, temperature=tau).mean()
             means.append((there + back) / 2 if self.config.symmetric else there)
-        return torch.stack(means).mean()
+        dims, weights = self.config.matryoshka_dims, self.config.matryoshka_weights
+        return obvious.weighted_mean(means, dims=dims, weights=weights, whole=anchors.shape[1])
 
     def slow_each(self, *inputs: Tensor) -> Tensor:
         anchors, positives, tau, *hard = inputs
@@ -55,14 +58,25 @@ class Case:
 
 
 @st.composite
+def configs(draw: st.DrawFn, dimensions: int) -> LossConfig:
+    dims = draw(st.none() | st.sets(st.integers(1, dimensions), min_size=1, max_size=2).map(tuple))
+    num_dims = len(dims or ())
+    weights = st.lists(st.floats(0.1, 5.0), min_size=num_dims, max_size=num_dims).map(tuple)
+    symmetric, negatives = draw(st.booleans()), draw(st.sampled_from(Negatives))
+    has_matrix = symmetric or negatives is Negatives.SHARED
+    return LossConfig(
+        symmetric=symmetric,
+        negatives=negatives,
+        matryoshka_dims=dims,
+        matryoshka_weights=draw(st.none() | weights) if dims else None,
+        tile_size=draw(st.sampled_from(["auto", 0, 2, 3])) if has_matrix else "auto",
+    )
+
+
+@st.composite
 def cases(draw: st.DrawFn) -> Case:
     size, dimensions, seed = draw(st.integers(1, 5)), draw(st.integers(2, 6)), draw(st.integers(0, 10_000))
-    config = LossConfig(
-        symmetric=draw(st.booleans()),
-        negatives=draw(st.sampled_from(Negatives)),
-        matryoshka_dims=draw(st.none() | st.sets(st.integers(1, dimensions), min_size=1, max_size=2).map(tuple)),
-        tile_size=draw(st.sampled_from(["auto", 0, 2, 3])),
-    )
+    config = draw(configs(dimensions))
     inputs = [units(size, dimensions, seed=seed), units(size, dimensions, seed=seed + 1)]
     inputs.append(torch.tensor(draw(st.floats(0.02, 2.0)), dtype=torch.float64))
     num_negatives = draw(st.none() | st.integers(0, 4))
@@ -104,6 +118,32 @@ def test_a_temperature_of_the_config_equals_one_that_is_given() -> None:
     anchors, positives = units(4, 8, seed=0), units(4, 8, seed=1)
     by_config = info_nce(anchors, positives, config=LossConfig(temperature=0.2))
     torch.testing.assert_close(by_config, info_nce(anchors, positives, temperature=0.2), rtol=0, atol=0)
+
+
+def test_a_weight_scales_the_gradient_of_its_prefix() -> None:
+    inputs = [units(4, 6, seed=0), units(4, 6, seed=1)]
+
+    def alone(anchors: Tensor, positives: Tensor, *, dim: int) -> Tensor:
+        cut = [F.normalize(part[:, :dim], dim=1) for part in (anchors, positives)]
+        masked, tau = torch.zeros(4, 4, dtype=torch.bool), torch.tensor(0.05, dtype=torch.float64)
+        there = obvious.each(*cut, negatives=None, masked=masked, temperature=tau, mode="shared")
+        return (there.mean() + obvious.each_back(*cut, masked=masked, temperature=tau).mean()) / 2
+
+    def ours(anchors: Tensor, positives: Tensor) -> Tensor:
+        config = LossConfig(matryoshka_dims=(2, 3), matryoshka_weights=(0.5, 2.0))
+        return info_nce(F.normalize(anchors, dim=1), F.normalize(positives, dim=1), config=config)
+
+    found = value_and_gradients(ours, *inputs)
+    singles = [value_and_gradients(partial(alone, dim=dim), *inputs) for dim in (6, 2, 3)]
+    expected = [(whole + 0.5 * two + 2.0 * three) / 3.5 for whole, two, three in zip(*singles, strict=True)]
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
+def test_a_listed_whole_takes_its_own_weight_and_is_counted_once() -> None:
+    anchors, positives = units(4, 6, seed=0), units(4, 6, seed=1)
+    alone = [info_nce(F.normalize(anchors[:, :dim]), F.normalize(positives[:, :dim])) for dim in (3, 6)]
+    config = LossConfig(matryoshka_dims=(3, 6), matryoshka_weights=(1.0, 4.0))
+    torch.testing.assert_close(info_nce(anchors, positives, config=config), (alone[0] + 4 * alone[1]) / 5)
 
 
 def test_without_negatives_every_mode_takes_the_positives_of_the_batch() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import info_nce
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from infonce import InfoNCE, SymmetricInfoNCE, losses
 from infonce.errors import ConfigError, LossInputError
+from infonce.temperature import LearnedTemperature
 from tests.infonce.obvious import mask, value_and_gradients
 
 REDUCTIONS = ["none", "sum", "mean"]
@@ -118,6 +120,16 @@ def test_an_unknown_form_is_refused_when_it_is_set(settings: dict[str, str]) -> 
         loss(*randn((4, 8), (4, 8)))
 
 
+@pytest.mark.parametrize("temperature", [None, 0.0, "0.1", torch.full((4,), 0.1)])
+def test_a_temperature_that_is_none_is_refused_when_it_is_set(temperature: Any) -> None:
+    with pytest.raises(LossInputError, match="temperature is"):
+        InfoNCE(temperature)
+    loss = InfoNCE()
+    loss.temperature = temperature
+    with pytest.raises(LossInputError, match="temperature is"):
+        loss(*randn((4, 8), (4, 8)))
+
+
 @pytest.mark.parametrize("kind", [InfoNCE, SymmetricInfoNCE])
 @pytest.mark.parametrize(
     ("inputs", "words"),
@@ -150,9 +162,10 @@ def test_autocast_changes_nothing(kind: Callable[..., torch.nn.Module]) -> None:
 def test_the_symmetric_module_is_the_function_on_unit_vectors() -> None:
     anchors, positives, negatives = randn((5, 8), (5, 8), (3, 8))
     known = mask(5, 8, seed=3)
-    loss = SymmetricInfoNCE(0.2, matryoshka_dims=[4])(anchors, positives, negatives=negatives, also_positive=known)
+    module = SymmetricInfoNCE(0.2, matryoshka_dims=[4], matryoshka_weights=[3])
+    loss = module(anchors, positives, negatives=negatives, also_positive=known)
     units = [F.normalize(part, dim=-1) for part in (anchors, positives, negatives)]
-    config = losses.LossConfig(temperature=0.2, matryoshka_dims=(4,))
+    config = losses.LossConfig(temperature=0.2, matryoshka_dims=(4,), matryoshka_weights=(3,))
     expected = losses.info_nce(*units[:2], negatives=units[2], also_positive=known, config=config)
     torch.testing.assert_close(loss, expected, rtol=0, atol=0)
 
@@ -173,6 +186,13 @@ def test_a_learnt_temperature_starts_where_it_was_set_and_has_the_gradient_of_it
     by_tau = value_and_gradients(lambda tau: losses.info_nce(*units, temperature=tau), torch.tensor(0.07))[1]
     assert loss.learned is not None and loss.learned.logit_scale.grad is not None
     torch.testing.assert_close(loss.learned.logit_scale.grad, -0.07 * by_tau)  # τ = exp(-logit_scale)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.009, 10.1, -1.0, float("nan"), float("inf"), None, "0.1", True])
+def test_a_learnt_temperature_does_not_start_outside_its_limits(temperature: Any) -> None:
+    with pytest.raises(ConfigError, match=r"temperature is .*; it must be between 0\.01 and 10\.0") as caught:
+        LearnedTemperature(temperature)
+    assert caught.value.param == "temperature"
 
 
 def test_a_learnt_temperature_follows_its_optimizer_and_stays_above_a_hundredth() -> None:

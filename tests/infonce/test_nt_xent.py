@@ -45,14 +45,15 @@ def test_nt_xent_equals_a_double_loop(
     masked = obvious.mask(num_views * size, num_views * size, seed=size, share=share)
     inputs = [units(num_views, size, 4, seed=num_views), tau]
     given = masked.to_sparse() if sparse else masked if share else None
-    config = LossConfig(matryoshka_dims=dims)
+    weights = None if dims is None else (0.5, 2.0)[: len(dims)]
+    config = LossConfig(matryoshka_dims=dims, matryoshka_weights=weights, num_views=num_views)
 
     def ours(views: Tensor, tau: Tensor) -> Tensor:
         return nt_xent(views, also_positive=given, temperature=tau, config=config)
 
     def slow(views: Tensor, tau: Tensor) -> Tensor:
         losses = [obvious.nt_xent(cut, masked=masked, temperature=tau) for cut in obvious.prefixes(views, dims)]
-        return torch.stack(losses).mean()
+        return obvious.weighted_mean(losses, dims=dims, weights=weights, whole=4)
 
     torch.testing.assert_close(value_and_gradients(ours, *inputs), value_and_gradients(slow, *inputs), **CLOSE)
 

@@ -77,7 +77,10 @@ def slow(own: dict[str, Tensor], keys: dict[str, Tensor], queue: Sequence[Candid
 @pytest.mark.parametrize("negatives", list(Negatives))
 @pytest.mark.parametrize("tile_size", [0, 2])
 def test_a_batch_equals_a_loop_over_its_texts(negatives: Negatives, symmetric: bool, tile_size: int) -> None:
-    config = LossConfig(temperature=TAU, symmetric=symmetric, negatives=negatives, tile_size=tile_size)
+    in_batch = symmetric or negatives is Negatives.SHARED  # else there is no matrix to be held in tiles
+    config = LossConfig(
+        temperature=TAU, symmetric=symmetric, negatives=negatives, tile_size=tile_size if in_batch else "auto"
+    )
     batch = TABLE.batch(np.arange(len(PAIRS)), loss=config)
     vectors = units(len(batch.rows), 1)
     texts = of_texts(vectors, batch)

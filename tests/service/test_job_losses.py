@@ -1,7 +1,6 @@
 """The loss that an order asks for: taken down, echoed, and refused at the door where model or file cannot serve it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -9,7 +8,6 @@ import pytest
 
 from infonce.config import TrainConfig
 from infonce.hub import Hub, HubMode
-from service.schemas.job_answers import FineTuningJob
 from service.store import files, jobs
 from service.store.records import DEFAULT_PROJECT, FilePurpose, FileRecord, JobRecord, new_id
 from tests.service.conftest import DIMENSIONS, PAIR, Gateway, lines, problem
@@ -42,6 +40,7 @@ def with_negatives(gateway: Gateway) -> str:
         {"negatives": "paired"},
         {"negatives": "unpaired"},
         {"matryoshka_dims": [DIMENSIONS, 4]},
+        {"matryoshka_dims": [DIMENSIONS, 4], "matryoshka_weights": [1.0, 0.25]},
         {"queue_size": 4_096, "momentum": 0.99},
     ],
 )
@@ -69,12 +68,15 @@ def test_views_are_taken_down_with_the_dropout_that_tells_them_apart(gateway: Ga
         ({"momentum": 1.5, "queue_size": 8}, "momentum", "is 1.5; it must be between 0.0 and 0.99999"),
         ({"momentum": 0.9}, "momentum", "is 0.9 and cannot be used with queue_size 0"),
         ({"queue_size": 8, "negatives": "paired"}, "queue_size", "is 8 and cannot be used with negatives 'paired'"),
-        ({"queue_size": -1}, "queue_size", "is -1; it must be between 0 and 1000000"),
+        ({"queue_size": -1}, "queue_size", "is -1; it must be between 0 and 131072"),
         ({"num_views": 1}, "num_views", "is 1; it must be between 2 and 16"),
         ({"num_views": 3}, "dropout", "is 0.0, which auto is too, and num_views is 3"),
         ({"matryoshka_dims": []}, "matryoshka_dims", "is []; it must list different lengths"),
         ({"matryoshka_dims": [4, 4]}, "matryoshka_dims", "is [4, 4]; it must list different lengths"),
         ({"matryoshka_dims": [4, 9]}, "matryoshka_dims", "has 9 and the model's vectors have 8 dimensions"),
+        ({"matryoshka_weights": [1.0]}, "matryoshka_weights", "is [1.0] and matryoshka_dims is not given"),
+        ({"matryoshka_dims": [4], "matryoshka_weights": [0]}, "matryoshka_weights", "is 0.0; it must be between 1e-06"),
+        ({"matryoshka_dims": [4], "matryoshka_weights": 1.0}, "matryoshka_weights", "should be a valid array"),
         ({"negatives": "separate"}, "negatives", "should be 'shared', 'paired' or 'unpaired'"),
         ({"learn_temperature": 1}, "learn_temperature", "should be a valid boolean"),
         ({"queue_size": 1.5}, "queue_size", "should be a valid integer"),
@@ -147,10 +149,3 @@ def test_views_refuse_the_hard_negatives_of_a_file_until_they_are_switched_off(g
     assert "set hard_negatives.use to 'none'" in body["detail"]
     assert order(gateway, file, num_views=2, use={"use": "none"}).status_code == 200
     assert order(gateway, gateway.pairs(), num_views=2).status_code == 200
-
-
-def test_a_job_of_before_the_loss_had_a_place_of_its_own_is_still_shown(gateway: Gateway) -> None:
-    record = stored(gateway, order(gateway, gateway.pairs(), temperature=0.1).json()["id"])
-    config = {name: value for name, value in record.spec["config"].items() if name != "loss"}
-    old = replace(record, spec={**record.spec, "config": {**config, "temperature": 0.1, "symmetric": True}})
-    assert FineTuningJob.of(old, 1) == FineTuningJob.of(record, 1)

@@ -1,23 +1,24 @@
 """Pairs become a tuned encoder, measured against the one it was tuned from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from infonce.calibrate import fastest_precision
-from infonce.checkpoint import Checkpoints
+from infonce.checkpoint import Checkpoints, newest
 from infonce.compare import compare
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
 from infonce.encoder import Encoder
+from infonce.errors import CheckpointMismatch
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
 from infonce.pairs import Pair
 from infonce.precision import Choice
 from infonce.qrels import EvalSet, read_beir
 from infonce.split import held_out, judged_by
-from infonce.train import StepRecord, train
+from infonce.train import StepRecord, TrainResult, train
 from service.store.records import Phase
 from worker.jobs.embedding import cached, use_threads
 from worker.jobs.report import Measured, write_report
@@ -38,7 +39,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     pairs, judged = read_data(order)
     base = Encoder.load(Path(order["model"]["path"]))
     config = _fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
-    config, products = _with_precision(config, base)
+    kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
+    config, products = _with_precision(config, base, kept=kept)
     seconds = {}
 
     progress.phase(Phase.BASELINE)
@@ -49,8 +51,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.TRAINING)
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
-    kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
-    trained = train(encoder, pairs, config=config, progress=Watcher(progress), checkpoints=kept)
+    trained = _trained(encoder, pairs, config=config, progress=progress, kept=kept)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
     progress.phase(Phase.EXPORTING)
@@ -156,6 +157,11 @@ class Watcher:
         message = f"An earlier attempt had made {step} steps and saved them; the training goes on from there."
         self._progress.event("info", "resumed", message=message, data={"step": step})
 
+    def unsaved(self, reason: str) -> None:
+        """The parent knows that the job would begin further back if it were broken off now."""
+        message = f"A checkpoint could not be written ({reason}); the training goes on and tries again."
+        self._progress.event("warn", "unsaved", message=message, data={"reason": reason})
+
     def stop_requested(self) -> bool:
         """Whether the job has to stop."""
         return self._progress.stop_requested()
@@ -170,9 +176,29 @@ def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> Trai
     return replace(config, batch_size=num_pairs)
 
 
-def _with_precision(config: TrainConfig, encoder: Encoder) -> tuple[TrainConfig, dict[str, float]]:
-    """The config with a precision, and the seconds that decided it; the baseline is computed in it as well."""
+def _trained(
+    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, kept: Checkpoints
+) -> TrainResult:
+    """The run, from the checkpoints of earlier attempts, or from the beginning where they are another program's."""
+    watcher = Watcher(progress)
+    try:
+        return train(encoder, pairs, config=config, progress=watcher, checkpoints=kept)
+    except CheckpointMismatch as error:
+        message = f"The training begins again: {error}."
+        progress.event("warn", "checkpoint_mismatch", message=message)
+        return train(encoder, pairs, config=config, progress=watcher, checkpoints=replace(kept, inherited=()))
+
+
+def _with_precision(
+    config: TrainConfig, encoder: Encoder, *, kept: Checkpoints
+) -> tuple[TrainConfig, dict[str, float]]:
+    """The config with a precision, and the seconds that decided it; the baseline is computed in it as well.
+
+    It is measured once a job: an attempt that goes on computes in what the first one did.
+    """
     if config.precision is not Precision.AUTO:
         return config, {}
+    if (saved := newest(kept)) is not None:
+        return replace(config, precision=Precision(saved.facts["config"]["precision"])), {}
     precision, seconds = fastest_precision(encoder.device)
     return replace(config, precision=precision), seconds

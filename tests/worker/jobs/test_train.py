@@ -121,10 +121,10 @@ def test_wish_to_stop_is_heard_in_every_phase(order: dict[str, Any], phase: str)
 
 
 class Interrupting(Recorder):
-    """Asks to stop after the second step."""
+    """Asks to stop after the second step of the training."""
 
     def stop_requested(self) -> bool:
-        return len(self.steps) == 2
+        return sum("loss" in values for values in self.steps) == 2
 
 
 def test_next_attempt_goes_on_where_a_stopped_one_was(
@@ -137,7 +137,21 @@ def test_next_attempt_goes_on_where_a_stopped_one_was(
     second = {**order, "checkpoints": str(tmp_path / "second"), "inherited": [order["checkpoints"]]}
     assert run(second, recorder)["fingerprint"] == expected
     assert "resumed" in recorder.events
-    assert [values["step"] for values in recorder.steps] == [3, 4]
+    assert [values["step"] for values in recorder.steps if "loss" in values] == [3, 4]
+
+
+def test_checkpoints_of_another_program_are_said_and_the_training_begins_again(
+    order: dict[str, Any], recorder: Recorder, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        run(order, Interrupting())
+    [manifest] = Path(order["checkpoints"]).glob("*/manifest.json")
+    notes = json.loads(manifest.read_text())
+    notes["facts"]["records"] = ["step"]
+    manifest.write_text(json.dumps(notes))
+    run({**order, "checkpoints": str(tmp_path / "second"), "inherited": [order["checkpoints"]]}, recorder)
+    assert "checkpoint_mismatch" in recorder.events and "resumed" not in recorder.events
+    assert [values["step"] for values in recorder.steps if "loss" in values] == [1, 2, 3, 4]
 
 
 def test_every_form_of_the_loss_comes_from_the_order(order: dict[str, Any], recorder: Recorder) -> None:
