@@ -35,6 +35,11 @@ def sentences() -> Iterator[None]:
     except InfonceError as error:
         print(f"infonce: {error}", file=sys.stderr, flush=True)
         raise typer.Exit(FAILED) from None
+    except BrokenPipeError:  # whoever read our output has enough
+        raise
+    except OSError as error:
+        print(f"infonce: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from None
 
 
 @plot_app.command("loss-surface")
@@ -54,7 +59,7 @@ def plot_loss_surface(
         surface = loss_surface(temperature=temperature, seed=seed)
         if path is not None:
             draw_loss_surface(surface, path)
-    _report(surface.to_dict(), path, as_json=as_json)
+        _report(surface.to_dict(), path, as_json=as_json)
 
 
 @plot_app.command("temperature")
@@ -72,7 +77,7 @@ def plot_temperature(
         effect = temperature_effect()
         if path is not None:
             draw_temperature_effect(effect, path)
-    _report(effect.to_dict(), path, as_json=as_json)
+        _report(effect.to_dict(), path, as_json=as_json)
 
 
 @bench_app.command("loss")
@@ -82,7 +87,7 @@ def bench_loss(
     ] = None,
     dimensions: Annotated[int, typer.Option(min=1, max=65_536, help="Of the vectors.")] = 384,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Of how many the median is taken.")] = 3,
-    memory_limit_gb: Annotated[float, typer.Option(help="A dense loss that would need more is left out.")] = 8.0,
+    memory_limit_gb: Annotated[float, typer.Option(min=0.0, help="A dense loss beyond it is left out.")] = 8.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each batch size.")] = False,
 ) -> None:
     """Measure time and memory of the loss in tiles and as a whole matrix, forward and backward."""
@@ -161,7 +166,5 @@ def _picture_path(output: Path | None, *, default: str, as_json: bool) -> Path |
 
 
 def _report(numbers: Mapping[str, Any], path: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({**numbers, "output": None if path is None else str(path)}))
-    else:
-        print(f"{path} is drawn.")
+    line = json.dumps({**numbers, "output": None if path is None else str(path)}) if as_json else f"{path} is drawn."
+    print(line, flush=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from infonce.distributed import Processes
-from infonce.errors import Stopped
+from infonce.errors import LossInputError, Stopped
 
 Rows = NDArray[np.int64]
 
@@ -44,8 +44,10 @@ class GradCache:
             chunks: together each of the numbers 0 … U - 1 once; `loss` maps vectors (U, D) to a scalar. Returns
             that scalar and those vectors, without a graph.
         Raises:
+            LossInputError: the chunks leave a row out, or hold one twice.
             Stopped: `stop()` was true at a chunk's edge; the gradients are of no use.
         """
+        _check_chunks(chunks)
         own = self.processes.share(chunks)
         first_kept = len(own) - self.num_kept(own)
         states: list[_RandomState] = []
@@ -71,6 +73,13 @@ class GradCache:
     def _heed_stop(self) -> None:
         if self.stop():
             raise Stopped("stopped at a chunk's edge; the unfinished step was dropped")
+
+
+def _check_chunks(chunks: Sequence[Rows]) -> None:
+    rows = np.sort(np.concatenate(chunks)) if len(chunks) else np.empty(0, dtype=np.int64)
+    if not np.array_equal(rows, np.arange(len(rows))) or not len(rows):
+        held = f"{len(rows)} rows, of which {len(np.unique(rows))} are distinct"
+        raise LossInputError(f"the chunks hold {held}; expected each of 0 … U - 1 once, and at least one")
 
 
 def graph_bytes(embed: Callable[[Rows], Tensor], rows: Rows, *, parameters: Sequence[Tensor]) -> int:

@@ -101,7 +101,7 @@ class JointBatch:
 
 
 def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -> None:
-    """Raise `ConfigError` where config, data and model do not fit."""
+    """Raise `ConfigError` where config, data and model do not fit; the config must be resolved."""
     loss, num_negatives = config.loss, len(table.negatives)
     if loss.negatives is not Negatives.SHARED and not num_negatives:
         message = f"negatives is {loss.negatives.value!r} and the pairs bring none to use; use 'shared'"
@@ -110,6 +110,13 @@ def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -
     if loss.negatives is Negatives.PAIRED and not loss.symmetric and without:
         message = f"negatives is 'paired' in one direction and {without} of {len(table)} pairs bring none: they would"
         raise ConfigError(f"{message} teach nothing; leave them out, or set symmetric to true", param="negatives")
+    size = int(config.batch_size)
+    if loss.negatives is Negatives.UNPAIRED and not loss.symmetric and without >= size:
+        message = f"negatives is 'unpaired' in one direction and {without} of {len(table)} pairs bring none: a batch of"
+        raise ConfigError(f"{message} {size} such pairs would teach nothing; set symmetric to true", param="negatives")
+    if loss.queue_size and loss.momentum is None and size >= len(table):
+        message = f"queue_size is {loss.queue_size} and a batch holds all {len(table)} pairs, so that nothing is past"
+        raise ConfigError(f"{message}; lower batch_size, or set queue_size to 0", param="queue_size")
     if loss.num_views is not None and num_negatives:
         message = f"num_views is {loss.num_views} and the pairs bring {num_negatives} hard negatives, which views"
         raise ConfigError(f"{message} have no use for; set hard_negatives to 'none'", param="hard_negatives")

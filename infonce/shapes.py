@@ -26,6 +26,7 @@ def check_batch(
         raise LossInputError(f"{both} the same (B, D) for both: a positive for each anchor")
     if anchors.numel() == 0:
         raise LossInputError(f"{both} (B, D) with B and D of at least 1: the batch is empty")
+    _check_devices(anchors=anchors, positives=positives, negatives=negatives, also_positive=also_positive)
     num_negatives = 0
     if negatives is not None:
         _check_negatives(negatives, anchors, mode=config.negatives)
@@ -43,6 +44,15 @@ def check_candidates(anchors: Tensor, candidates: Tensor) -> None:
         raise LossInputError(f"{both} (B, D) and (C, D)")
     if anchors.numel() == 0 or candidates.numel() == 0:
         raise LossInputError(f"{both} (B, D) and (C, D) with B, C and D of at least 1: the batch is empty")
+    _check_devices(anchors=anchors, candidates=candidates)
+
+
+def _check_devices(**tensors: Tensor | None) -> None:
+    """Raise `LossInputError` unless all that are given lie on one device that holds numbers."""
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    if len({tensor.device for tensor in given.values()}) > 1 or any(tensor.is_meta for tensor in given.values()):
+        where = ", ".join(f"{name} {_shape(tensor)} on {tensor.device}" for name, tensor in given.items())
+        raise LossInputError(f"{where}; expected all on one device, and not on meta")
 
 
 def check_mask(name: str, mask: Tensor, *, shape: tuple[int, int]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from infonce.errors import ConfigError
 from infonce.loss_config import LossConfig
+from infonce.masks import Tile, tile_mask
 
 DEFAULT_SIDE: Final = 1024
 """Products run at full speed from about this side on, and its two buffers take 8 MB. A matrix that fits into one such
@@ -47,24 +48,9 @@ def tiled_info_nce(
     """
     if not isinstance(temperature, Tensor):  # in float64, for 0.05 in float32 would move a float64 loss by 1e-8
         temperature = torch.tensor(temperature, dtype=torch.float64)
-    form = _Form(side=side, symmetric=symmetric, mask=_tile_mask(also_positive, side))
+    form = _Form(side=side, symmetric=symmetric, mask=tile_mask(also_positive, side))
     loss: Tensor = _TiledInfoNCE.apply(anchors, candidates, temperature, form)  # type: ignore[no-untyped-call]
     return loss
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tile:
-    """A rectangle of logits in memory that the next tile overwrites, and room for as much again."""
-
-    rows: slice
-    columns: slice
-    logits: Tensor
-    scratch: Tensor
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether the labels of its rows are its diagonal; they are nowhere else, for tiles are square."""
-        return bool(self.rows.start == self.columns.start)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,10 +59,10 @@ class _Form:
 
     side: int
     symmetric: bool
-    mask: Callable[[_Tile], object] | None
+    mask: Callable[[Tile], object] | None
     """Sets the masked logits of a tile to minus infinity; a label among them is put back."""
 
-    def tiles(self, anchors: Tensor, candidates: Tensor, *, scale: float) -> Iterator[_Tile]:
+    def tiles(self, anchors: Tensor, candidates: Tensor, *, scale: float) -> Iterator[Tile]:
         """Every tile of the scaled and masked logits once, all of them in the same memory."""
         area = min(self.side, len(anchors)) * min(self.side, len(candidates))
         buffers = anchors.new_empty(2, area)
@@ -85,11 +71,11 @@ class _Form:
                 shape = (rows.stop - rows.start, columns.stop - columns.start)
                 logits, scratch = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
                 torch.addmm(logits, anchors[rows], candidates[columns].T, beta=0, alpha=scale, out=logits)
-                tile = _Tile(rows=rows, columns=columns, logits=logits, scratch=scratch)
+                tile = Tile(rows=rows, columns=columns, logits=logits, scratch=scratch)
                 self._hide(tile)
                 yield tile
 
-    def _hide(self, tile: _Tile) -> None:
+    def _hide(self, tile: Tile) -> None:
         if self.mask is None:
             return
         labels = tile.logits.diagonal()
@@ -160,14 +146,14 @@ class _OneReference:
     rows: Tensor  # (B,)
     columns: Tensor  # (B,), or (0,) in one direction; hard negatives have none
 
-    def add(self, tile: _Tile) -> None:
+    def add(self, tile: Tile) -> None:
         """Add a tile's exponentials to the sums; its logits are lost."""
         exps = self._exp(tile.logits)
         self.rows[tile.rows] += exps.sum(dim=1)
         columns = self.columns[tile.columns]
         columns += exps[:, : len(columns)].sum(dim=0)
 
-    def to_shares(self, tile: _Tile) -> None:
+    def to_shares(self, tile: Tile) -> None:
         """Turn a tile's logits into their softmax over the row plus that over the column."""
         exps, columns = self._exp(tile.logits), self.columns[tile.columns]
         share = self.rows[tile.rows, None].reciprocal()  # (rows, 1)
@@ -212,13 +198,13 @@ class _OwnReferences:
     rows: _Sums
     columns: _Sums  # empty in one direction
 
-    def add(self, tile: _Tile) -> None:
+    def add(self, tile: Tile) -> None:
         """Add a tile's exponentials to the sums."""
         self.rows.add(tile.rows, tile.logits, dim=1, scratch=tile.scratch)
         if width := len(self.columns.sums[tile.columns]):
             self.columns.add(tile.columns, tile.logits[:, :width], dim=0, scratch=tile.scratch[:, :width])
 
-    def to_shares(self, tile: _Tile) -> None:
+    def to_shares(self, tile: Tile) -> None:
         """Turn a tile's logits into their softmax over the row plus that over the column."""
         width = len(self.columns.sums[tile.columns])
         in_batch, by_column = tile.logits[:, :width], tile.scratch[:, :width]
@@ -259,29 +245,6 @@ def _one_reference(anchors: Tensor, candidates: Tensor, *, labels: Tensor, scale
     if not least <= most < math.inf:
         return None
     return float(round(min(max(0.0, least), most)))  # a whole number is the same in float32
-
-
-def _tile_mask(also_positive: Tensor | None, side: int) -> Callable[[_Tile], object] | None:
-    if also_positive is None or also_positive.is_sparse:
-        return None if also_positive is None else _sparse_mask(also_positive, side)
-    return lambda tile: tile.logits.masked_fill_(also_positive[tile.rows, tile.columns], -math.inf)
-
-
-def _sparse_mask(also_positive: Tensor, side: int) -> Callable[[_Tile], object]:
-    """The coordinates of a sparse mask, sorted by tile once; it is never made dense."""
-    entries = also_positive.coalesce()
-    rows, columns = entries.indices()[:, entries.values()]  # (K,) each
-    num_down, num_across = (-(-length // side) for length in also_positive.shape)
-    tiles, order = torch.sort(rows // side * num_across + columns // side)
-    starts = torch.searchsorted(tiles, torch.arange(num_down * num_across + 1, device=tiles.device)).tolist()
-    rows, columns = rows[order] % side, columns[order] % side
-
-    def mask(tile: _Tile) -> None:
-        number = tile.rows.start // side * num_across + tile.columns.start // side
-        part = slice(starts[number], starts[number + 1])
-        tile.logits[rows[part], columns[part]] = -math.inf
-
-    return mask
 
 
 def _slices(length: int, side: int) -> list[slice]:

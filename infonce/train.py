@@ -45,7 +45,10 @@ class StepRecord:
     learning_rate: float
     grad_norm: float
     temperature: float
+    """What the loss was computed with."""
     num_tokens: int
+    elapsed_seconds: float
+    """Since the run began, attempts that were broken off included."""
     pairs_per_second: float
     eta_seconds: float
 
@@ -78,7 +81,10 @@ class TrainResult:
     curve: tuple[StepRecord, ...]
     num_pairs: int
     trained_tokens: int
+    temperature: float
+    """At the end; learnt, or the config's."""
     seconds: float
+    """Of all attempts."""
 
 
 def train(
@@ -110,9 +116,9 @@ def train(
     table = PairTable.build(pairs, prompts=encoder.layout.prompts, max_negatives=max_negatives)
     check_together(config, table, encoder=encoder)
     tokens = encoder.tokenize(table.rows)
-    rate = float(config.dropout)
-    if set_dropout(encoder.backbone, rate) == 0 < rate:
-        raise ConfigError(f"dropout is {rate} and this model has no layer for it; set it to 0", param="dropout")
+    dropout = float(config.dropout)
+    if set_dropout(encoder.backbone, dropout) == 0 < dropout:
+        raise ConfigError(f"dropout is {dropout} and this model has no layer for it; set it to 0", param="dropout")
     config, choice = _decided(encoder, tokens, config=config, saved=saved)
     progress.measured(choice)
     encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
@@ -133,6 +139,7 @@ def train(
     place = checkpoints if processes.rank == 0 else None
     keeper = Keeper(place, state, curve=curve, facts=facts, unsaved=progress.unsaved)
 
+    earlier_seconds = curve[-1].elapsed_seconds if curve else 0.0
     per_epoch = num_batches(len(pairs), int(config.batch_size))
     total_steps = config.num_steps(len(pairs))
     speed = _Speed()
@@ -146,10 +153,11 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = share * group["peak"]
             rate = float(optimizer.param_groups[0]["lr"])
+            temperature = objective.temperature_now
             loss = joint.backward(batch)
             norm = float(nn.utils.clip_grad_norm_(encoder.backbone.parameters(), config.max_grad_norm))
             if not math.isfinite(loss + norm):
-                raise NonFiniteLoss(_non_finite(step, rate, temperature=objective.temperature_now), step=step)
+                raise NonFiniteLoss(_non_finite(step, rate, temperature=temperature), step=step)
             optimizer.step()
             optimizer.zero_grad()
             objective.after_step()
@@ -162,8 +170,9 @@ def train(
                 loss=loss,
                 learning_rate=rate,
                 grad_norm=norm,
-                temperature=objective.temperature_now,
+                temperature=temperature,
                 num_tokens=int(tokens.lengths[batch.rows].sum()),
+                elapsed_seconds=earlier_seconds + time.perf_counter() - start,
                 pairs_per_second=speed.per_second,
                 eta_seconds=(total_steps - step - 1) * len(pairs) / per_epoch / speed.per_second,
             )
@@ -177,7 +186,8 @@ def train(
         curve=tuple(curve),
         num_pairs=len(pairs),
         trained_tokens=sum(record.num_tokens for record in curve),
-        seconds=time.perf_counter() - start,
+        temperature=objective.temperature_now,
+        seconds=earlier_seconds + time.perf_counter() - start,
     )
 
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 LISTEN_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 5.0
 """How long a child may take to drop its unfinished step; then it is killed."""
+SAVE_SECONDS: Final = 10.0
+"""The same where the job will go on: a state of 1 GB is written in this time, and the whole stack ends within 15 s."""
 DRAIN_SECONDS: Final = 8.0
 """How long the end of an attempt is tried to be written while the database is away and the worker shuts down."""
 PERMANENT: Final = range(64, 80)
@@ -131,7 +133,8 @@ class Attempt:
             if asked_at is None and self._stop_wanted():
                 child.ask_to_stop()
                 asked_at = time.monotonic()
-            if asked_at is not None and time.monotonic() - asked_at > STOP_SECONDS:
+            patience = STOP_SECONDS if self._pulse.cancel_requested or self._pulse.fenced else SAVE_SECONDS
+            if asked_at is not None and time.monotonic() - asked_at > patience:
                 child.kill()
         for message in child.last_words():
             last = self._hear(message) or last

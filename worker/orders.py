@@ -17,6 +17,7 @@ _FILES = ("training_file", "validation_file", "evaluation_file")
 _STAGING = "staging"
 _DOCUMENTS = "documents.jsonl"
 _CHECKPOINTS = "checkpoints"
+_UNFINISHED = "unfinished"  # what a child that was killed while it saved leaves there; see infonce/checkpoint.py
 _MAX_INHERITED = 2  # attempts that saved something; should the newer one's be damaged there is the other's
 
 
@@ -132,6 +133,7 @@ def clean(shop: Workshop, job: JobRecord) -> None:
     folder = shop.artifacts.run_path(job.id, job.attempt)
     shop.artifacts.discard(folder / _STAGING)
     shop.artifacts.discard(folder / _DOCUMENTS)
+    shop.artifacts.discard(folder / _CHECKPOINTS / _UNFINISHED)
 
 
 def forget(shop: Workshop, job: JobRecord) -> None:

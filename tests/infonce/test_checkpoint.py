@@ -61,6 +61,8 @@ def test_queue_slow_encoder_and_temperature_are_those_of_an_undisturbed_run(name
     assert stopped.tensors.keys() == whole.tensors.keys() and len(whole.tensors) > 50
     assert all(torch.equal(stopped.tensors[name], tensor) for name, tensor in whole.tensors.items())
     fields = ("step", "loss", "learning_rate", "grad_norm", "temperature", "num_tokens")
+    seconds = [record["elapsed_seconds"] for record in stopped.curve]
+    assert seconds == sorted(seconds) and seconds[0] > 0
     assert [[r[f] for f in fields] for r in stopped.curve] == [[r[f] for f in fields] for r in whole.curve]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infonce.backbone import set_dropout
 from infonce.encoder import Encoder
-from infonce.errors import Stopped
+from infonce.errors import LossInputError, Stopped
 from infonce.gradcache import GradCache, graph_bytes
 from infonce.losses import info_nce
 from infonce.temperature import LearnedTemperature
@@ -178,6 +178,13 @@ def test_a_wish_to_stop_is_heard_at_every_chunk_of_every_pass() -> None:
         )
         with pytest.raises(Stopped):
             cache.backward(chunks, lambda vectors: vectors.sum())
+
+
+@pytest.mark.parametrize("chunks", [[[0, 1, 2], [4, 4]], [[0, 2]], [[0], [-1]], []])
+def test_chunks_that_leave_a_row_out_or_hold_one_twice_are_refused(chunks: list[list[int]]) -> None:
+    cache = GradCache(embed=lambda rows: torch.ones(len(rows), 2), device=DEVICE)
+    with pytest.raises(LossInputError, match="each of 0 … U - 1 once"):
+        cache.backward([np.array(rows) for rows in chunks], lambda vectors: vectors.sum())
 
 
 def test_the_bytes_of_a_graph_count_each_tensor_once_and_no_parameter() -> None:

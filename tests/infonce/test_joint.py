@@ -76,6 +76,18 @@ def test_pairs_that_would_teach_nothing_are_counted_and_refused(tmp_path: Path, 
         train(tiny_encoder(tmp_path / "m"), pairs, config=TrainConfig(batch_size=8, loss=loss), progress=watcher)
 
 
+def test_a_batch_that_could_teach_nothing_and_a_queue_that_stays_empty_are_refused(
+    tmp_path: Path, watcher: Watcher
+) -> None:
+    one_way = LossConfig(negatives=Negatives.UNPAIRED, symmetric=False)
+    pairs = [*toy_pairs(8, negatives=2), *toy_pairs(8, seed=1)]
+    with pytest.raises(ConfigError, match="8 of 16 pairs bring none: a batch of 8"):
+        train(tiny_encoder(tmp_path / "a"), pairs, config=TrainConfig(batch_size=8, loss=one_way), progress=watcher)
+    with pytest.raises(ConfigError, match="a batch holds all 16 pairs"):
+        config = TrainConfig(batch_size=16, loss=LossConfig(queue_size=8))
+        train(tiny_encoder(tmp_path / "b"), pairs, config=config, progress=watcher)
+
+
 @pytest.mark.parametrize("name", ["momentum", "symmetric"])
 def test_a_wish_to_stop_is_heard_at_every_chunk_also_of_the_slow_encoder(name: str, tmp_path: Path) -> None:
     config = TrainConfig(n_epochs=1, batch_size=8, max_chunk_tokens=16, loss=FORMS[name], precision=Precision.FLOAT32)
@@ -94,7 +106,7 @@ def test_every_form_trains(name: str, tmp_path: Path, watcher: Watcher) -> None:
     result = train(tiny_encoder(tmp_path / "m"), toy_pairs(32, negatives=negatives), config=config, progress=watcher)
     losses = [record.loss for record in result.curve]
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
-    assert (result.curve[-1].temperature != 0.05) == loss.learn_temperature
+    assert (result.temperature != 0.05) == loss.learn_temperature
 
 
 def test_twenty_steps_give_the_same_losses_tiled_and_dense(tmp_path: Path) -> None:

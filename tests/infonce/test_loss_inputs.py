@@ -191,3 +191,12 @@ def test_candidates_and_positives_that_do_not_fit_are_refused(
     candidates: Tensor, is_positive: Tensor, words: str
 ) -> None:
     assert re.search(words, refused(multi_positive_info_nce, ANCHORS, candidates, is_positive=is_positive))
+
+
+def test_tensors_on_two_devices_or_on_meta_are_refused() -> None:
+    said = refused(info_nce, ANCHORS, POSITIVES.to("meta"))
+    assert "anchors (4, 8) on cpu, positives (4, 8) on meta" in said
+    assert "also_positive (4, 4) on meta" in refused(info_nce, ANCHORS, POSITIVES, also_positive=zeros(4, 4).to("meta"))
+    assert "candidates" in refused(
+        multi_positive_info_nce, ANCHORS, POSITIVES.to("meta"), is_positive=torch.eye(4, dtype=torch.bool)
+    )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from infonce.bench.loss_memory import dense_bytes, measure
-from infonce.errors import ConfigError
+from infonce.errors import ConfigError, LossInputError
 from infonce.loss_config import LossConfig
 from infonce.losses import info_nce, multi_positive_info_nce
 from infonce.tiled import DEFAULT_SIDE, tile_side
@@ -148,6 +148,15 @@ def test_a_loss_near_zero_keeps_its_digits_in_float32(temperature: float) -> Non
     apart = torch.eye(9)
     loss = info_nce(apart, apart, temperature=temperature, config=LossConfig(tile_size=4))
     assert loss.item() == pytest.approx(math.log1p(8 * math.exp(-1 / temperature)), abs=2e-7)
+
+
+def test_a_mask_that_is_changed_before_the_backward_pass_is_refused() -> None:
+    vectors = F.normalize(torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)), dim=-1).requires_grad_()
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    loss = info_nce(*vectors, also_positive=mask, config=LossConfig(tile_size=3))
+    mask.fill_(True)
+    with pytest.raises(LossInputError, match="changed between the loss and its backward"):
+        loss.backward()
 
 
 def test_outer_autocast_changes_neither_type_nor_value_nor_gradient() -> None:

@@ -167,7 +167,7 @@ def test_child_that_does_not_stop_is_killed(site: Site) -> None:
     attempt = site.with_child("say('phase', phase='training')\ntime.sleep(60)").begin()
     until(lambda: site.job(id).phase is Phase.TRAINING, "the child at work")
     site.drain_path.touch()
-    attempt.result(10)
+    attempt.result(20)
     assert (site.job(id).status, site.job(id).losses) == (JobStatus.QUEUED, 0)
 
 

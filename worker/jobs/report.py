@@ -49,6 +49,8 @@ def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) 
         "num_steps": len(trained.curve),
         "trained_tokens": trained.trained_tokens,
         "loss": {"first": trained.curve[0].loss, "last": trained.curve[-1].loss},
+        "temperature": {"first": trained.curve[0].temperature, "last": trained.temperature},
+        "attempt": order["attempt"],
         "summary": measured.summary,
         "machine": _machine(measured, order["threads"]),
         "seconds": measured.seconds,

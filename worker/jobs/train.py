@@ -54,6 +54,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     trained = _trained(encoder, pairs, config=config, progress=progress, kept=kept)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
+    if config.loss.learn_temperature:
+        message = f"The temperature is {trained.temperature:.4g} after {len(trained.curve)} steps."
+        progress.event("info", "temperature", message=message, data={"temperature": trained.temperature})
     progress.phase(Phase.EXPORTING)
     encoder.save(Path(order["staging"]))
 

@@ -160,7 +160,9 @@ def test_every_form_of_the_loss_comes_from_the_order(order: dict[str, Any], reco
     report = json.loads((Path(order["staging"]) / "report.json").read_text())
     assert report["config"]["loss"]["momentum"] == 0.9
     temperatures = [record["temperature"] for record in report["curve"]]
-    assert len(set(temperatures)) == len(temperatures) and 0.05 not in temperatures
+    assert len(set(temperatures)) == len(temperatures) and temperatures[0] == pytest.approx(0.05)
+    assert report["temperature"]["first"] == temperatures[0] and report["temperature"]["last"] not in temperatures
+    assert "temperature" in recorder.events
 
 
 def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], 
 
 def test_long_curve_is_thinned_and_keeps_its_end() -> None:
     numbers = {"epoch": 0.0, "loss": 1.0, "learning_rate": 0.1, "grad_norm": 1.0, "pairs_per_second": 1.0}
-    numbers |= {"temperature": 0.05, "num_tokens": 1}
+    numbers |= {"temperature": 0.05, "num_tokens": 1, "elapsed_seconds": 1.0}
     curve = [StepRecord(step=n + 1, total_steps=9_999, eta_seconds=0.0, **numbers) for n in range(9_999)]
     kept = thinned(curve)
     assert len(kept) <= MAX_CURVE_POINTS and kept[-1].step == 9_999
