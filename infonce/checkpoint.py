@@ -4,7 +4,6 @@ Weights, optimizer, learnt temperature, queue and slow encoder lie in one safete
 with its SHA-256. Random numbers need no place: every step seeds its own.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from infonce.digest import sha256_of
 from infonce.errors import CheckpointMismatch, Stopped
 from infonce.objective import Objective
 
@@ -184,7 +184,7 @@ def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-    manifest = {"format": _FORMAT, "sha256": _sha256(folder / _TENSORS), **notes}
+    manifest = {"format": _FORMAT, "sha256": sha256_of(folder / _TENSORS), **notes}
     (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     for path in (folder / _TENSORS, folder / _MANIFEST, folder):
         _sync(path)
@@ -194,7 +194,7 @@ def _read(folder: Path) -> Saved | None:
     """What lies there, or None where something is missing, damaged or of another format."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_bytes())
-        if manifest["format"] != _FORMAT or _sha256(folder / _TENSORS) != manifest["sha256"]:
+        if manifest["format"] != _FORMAT or sha256_of(folder / _TENSORS) != manifest["sha256"]:
             return None
         facts, curve = manifest["facts"], manifest["curve"]
         return Saved(step=len(curve), facts=facts, curve=curve, tensors=load_file(folder / _TENSORS))
@@ -204,11 +204,6 @@ def _read(folder: Path) -> Saved | None:
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -4,7 +4,6 @@ Resolves and checks paths only: no torch, and no network outside `fetch`. A name
 nothing outside the places above can be reached.
 """
 
-import hashlib
 import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from infonce.digest import sha256_of
 from infonce.errors import ConfigError, InvalidModel, UnknownModel
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -167,8 +167,7 @@ def packaged_minilm() -> Path | None:
 
 def check_weights(path: Path) -> None:
     """Raise `InvalidModel` unless the file is the official MiniLM's, byte for byte."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != _MINILM_SHA256:
         raise InvalidModel(
             f"the weights in package {_PACKAGE} have sha256 {found[:12]}…: they are not the official file"

@@ -4,7 +4,6 @@ The metric is the inner product of unit vectors, higher is better. A folder hold
 string a line) and `manifest.json`; it can be copied alone.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from infonce.digest import sha256_of
 from infonce.errors import IndexCorrupt, IndexMismatch
 
 INDEX_FILE, IDS_FILE, MANIFEST_FILE = "index.faiss", "ids", "manifest.json"
@@ -100,7 +100,7 @@ class VectorIndex:
             "dimension": self.dimension,
             "count": self.count,
             "fingerprint": self.fingerprint,
-            "sha256": {name: _sha256(folder / name) for name in (INDEX_FILE, IDS_FILE)},
+            "sha256": {name: sha256_of(folder / name) for name in (INDEX_FILE, IDS_FILE)},
         }
         (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
@@ -116,7 +116,7 @@ class VectorIndex:
         try:
             manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
             for name in (INDEX_FILE, IDS_FILE):
-                if _sha256(folder / name) != manifest["sha256"][name]:
+                if sha256_of(folder / name) != manifest["sha256"][name]:
                     raise IndexCorrupt(f"{folder.name}/{name} is not the file that was written; rebuild the index")
             ids = [json.loads(line) for line in (folder / IDS_FILE).read_bytes().splitlines()]
             index = faiss.read_index(str(folder / INDEX_FILE))
@@ -126,8 +126,3 @@ class VectorIndex:
         if (index.d, index.ntotal, len(ids)) != (manifest["dimension"], manifest["count"], manifest["count"]):
             raise IndexCorrupt(f"{folder.name} does not hold what its manifest says; rebuild the index")
         return cls(index, ids, fingerprint=manifest["fingerprint"])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,14 +36,16 @@ class KeyQueue:
         """
         newest = _last_of_each(texts)
         kept = np.flatnonzero(~np.isin(self.texts, texts))
-        joined = torch.cat([self.vectors[_on(self.vectors, kept)], vectors.detach()[_on(vectors, newest)].float()])
+        joined = torch.cat(
+            [self.vectors[rows_on(self.vectors, kept)], vectors.detach()[rows_on(vectors, newest)].float()]
+        )
         self.vectors = joined[-self._size :].clone()
         self.texts = np.concatenate([self.texts[kept], texts[newest]])[-self._size :]
 
     def without(self, texts: Ids) -> tuple[Tensor, Ids]:
         """Vectors and text numbers of what is queued and not among `texts`."""
         kept = np.flatnonzero(~np.isin(self.texts, texts))
-        return self.vectors[_on(self.vectors, kept)], self.texts[kept]
+        return self.vectors[rows_on(self.vectors, kept)], self.texts[kept]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that is queued."""
@@ -103,5 +105,6 @@ def _last_of_each(texts: Ids) -> Ids:
     return np.sort(len(texts) - 1 - from_behind)
 
 
-def _on(tensor: Tensor, rows: Ids) -> Tensor:
+def rows_on(tensor: Tensor, rows: Ids) -> Tensor:
+    """The row numbers as an index of `tensor`, on its device."""
     return torch.from_numpy(rows).to(tensor.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from infonce.batches import Batch, Ids, PairTable
 from infonce.loss_config import LossConfig
 from infonce.losses import info_nce, nt_xent
-from infonce.momentum import KeyQueue, PastBatches, SlowEncoder
+from infonce.momentum import KeyQueue, PastBatches, SlowEncoder, rows_on
 from infonce.temperature import LearnedTemperature
 
 
@@ -30,7 +30,7 @@ class Objective:
             vectors (U, D) of `batch.rows`; keys (U, D), what the slow encoder made of the same rows. Returns a scalar.
         """
         if self.config.num_views is not None:
-            views = vectors[_on(vectors, batch.views)]  # (V, B, D)
+            views = vectors[rows_on(vectors, batch.views)]  # (V, B, D)
             mask = _sparse(batch.also_positive, (batch.views.size, batch.views.size), like=vectors)
             return nt_xent(views, also_positive=mask, temperature=self._temperature(), config=self.config)
         if keys is None:
@@ -42,8 +42,8 @@ class Objective:
         size = len(batch.anchors)
         among = batch.also_positive[:, batch.also_positive[1] < size][::-1]
         back = info_nce(
-            vectors[_on(vectors, batch.positives)],
-            keys[_on(keys, batch.anchors)],
+            vectors[rows_on(vectors, batch.positives)],
+            keys[rows_on(keys, batch.anchors)],
             also_positive=_sparse(among, (size, size), like=vectors),
             temperature=self._temperature(),
             config=one_way,
@@ -86,10 +86,10 @@ class Objective:
         if self.past is None:
             return
         documents = np.concatenate([batch.positives, batch.negatives])
-        self.past.queue.push(vectors[_on(vectors, documents)], batch.candidate_texts)
+        self.past.queue.push(vectors[rows_on(vectors, documents)], batch.candidate_texts)
 
     def _info_nce(self, vectors: Tensor, candidates: Tensor, *, batch: Batch, config: LossConfig) -> Tensor:
-        negatives = candidates[_on(candidates, batch.negatives)]  # (M, D), or (B, M, D)
+        negatives = candidates[rows_on(candidates, batch.negatives)]  # (M, D), or (B, M, D)
         known, num_columns = batch.also_positive, len(batch.anchors) + negatives.shape[-2]
         if self.past is not None:
             queued, texts = self.past.queue.without(batch.candidate_texts)
@@ -97,8 +97,8 @@ class Objective:
             old = self.table.known(batch.anchor_texts, texts) + np.array([[0], [num_columns]])
             known, num_columns = np.concatenate([known, old], axis=1), num_columns + len(texts)
         return info_nce(
-            vectors[_on(vectors, batch.anchors)],
-            candidates[_on(candidates, batch.positives)],
+            vectors[rows_on(vectors, batch.anchors)],
+            candidates[rows_on(candidates, batch.positives)],
             negatives=negatives,
             also_positive=_sparse(known, (len(batch.anchors), num_columns), like=vectors),
             temperature=self._temperature(),
@@ -116,7 +116,3 @@ def _sparse(places: Ids, shape: tuple[int, int], *, like: Tensor) -> Tensor | No
     indices = torch.from_numpy(np.ascontiguousarray(places)).to(like.device)
     true = torch.ones(indices.shape[1], dtype=torch.bool, device=like.device)
     return torch.sparse_coo_tensor(indices, true, shape, check_invariants=False)
-
-
-def _on(tensor: Tensor, rows: Ids) -> Tensor:
-    return torch.from_numpy(rows).to(tensor.device)

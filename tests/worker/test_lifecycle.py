@@ -46,35 +46,6 @@ def test_successful_training_publishes_one_sealed_model(site: Site) -> None:
     assert sorted(path.name for path in site.shop.artifacts.run_path(id, 1).iterdir()) == ["log.txt", "order.json"]
 
 
-SAVING = """
-folder = Path(order["checkpoints"])
-folder.mkdir()
-(folder / "step-1").write_bytes(b"state")
-"""
-
-
-def test_checkpoints_outlive_a_lost_attempt_reach_the_next_one_and_end_with_the_job(site: Site) -> None:
-    id = site.submit_training()
-    site.with_child(SAVING + "os._exit(9)").answer()
-    with site.shop.database.write() as tx:  # the pause between two attempts is over
-        tx.exec_driver_sql("UPDATE jobs SET run_after = 0")
-    site.with_child(SAVING + "assert len(order['inherited']) == 1\nfinish_training()").answer()
-    assert site.job(id).status is JobStatus.SUCCEEDED
-    runs = site.shop.artifacts.run_path(id, 1).parent
-    assert not list(runs.rglob("checkpoints"))
-
-
-def test_checkpoints_end_with_the_last_loss_and_stay_with_a_cancelled_job(site: Site) -> None:
-    lost, cancelled = site.submit_training(), site.submit_training()
-    with site.shop.database.write() as tx:
-        tx.exec_driver_sql(f"UPDATE jobs SET losses = 2 WHERE id = '{lost}'")
-        jobs.request_cancel(tx, PROJECT, id=cancelled, now=time.time())
-    dying = site.with_child(SAVING + "os._exit(9)")
-    dying.answer()
-    assert site.job(lost).status is JobStatus.FAILED
-    assert not list(site.shop.artifacts.run_path(lost, 1).rglob("checkpoints"))
-
-
 def test_no_job_means_no_work(site: Site) -> None:
     site.with_child("finish_training()").answer()
     assert all_models(site) == []
