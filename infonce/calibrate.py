@@ -6,11 +6,13 @@ attention is the faster one depends on processor and text length (docs/log.md).
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 
+from infonce.checkpoint import Checkpoints, newest
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
@@ -18,8 +20,8 @@ from infonce.precision import Choice, autocast
 from infonce.tokens import TokenizedTexts
 
 _PROBE_TOKENS = 1_024
-_PRODUCT = (2_048, 384, 1_536)  # tokens of a chunk through the widest layer of a small encoder
-_PRODUCT_ROUNDS = 8
+_PRODUCT = (1_024, 384, 1_536)  # tokens of a chunk through the widest layer of a small encoder
+_PRODUCT_ROUNDS = 4
 _CHUNK_ROUNDS = 2
 
 
@@ -53,6 +55,21 @@ def _known_attention(encoder: Encoder, config: TrainConfig) -> Attention | None:
     if config.attention is Attention.FUSED:  # MPNet among others
         raise ConfigError("attention is 'sdpa', which this model does not have; use 'eager'", param="attention")
     return Attention.PLAIN
+
+
+def settled_precision(
+    config: TrainConfig, device: torch.device, *, checkpoints: Checkpoints
+) -> tuple[TrainConfig, dict[str, float]]:
+    """The config with a precision, and the seconds that decided it, if it had to be measured now.
+
+    It is measured once a run: one that goes on from a checkpoint computes in what the first attempt did.
+    """
+    if config.precision is not Precision.AUTO:
+        return config, {}
+    if (saved := newest(checkpoints)) is not None:
+        return replace(config, precision=Precision(saved.facts["config"]["precision"])), {}
+    precision, seconds = fastest_precision(device)
+    return replace(config, precision=precision), seconds
 
 
 def fastest_precision(device: torch.device) -> tuple[Precision, dict[str, float]]:

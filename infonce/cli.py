@@ -18,28 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from infonce.errors import InfonceError
-
-FAILED = 1
+from infonce.sentences import sentences
 
 plot_app = typer.Typer(help="Draw pictures of the loss.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON; draw only if --output is given.")]
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """What the user did wrong is said in one sentence on stderr, with exit code 1."""
-    try:
-        yield
-    except InfonceError as error:
-        print(f"infonce: {error}", file=sys.stderr, flush=True)
-        raise typer.Exit(FAILED) from None
-    except BrokenPipeError:  # whoever read our output has enough
-        raise
-    except OSError as error:
-        print(f"infonce: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr, flush=True)
-        raise typer.Exit(FAILED) from None
 
 
 @plot_app.command("loss-surface")

@@ -86,6 +86,11 @@ class TrainResult:
     seconds: float
     """Of all attempts."""
 
+    @property
+    def num_trained(self) -> int:
+        """How many pairs the steps have seen, each as often as it came."""
+        return round(self.curve[-1].epoch * self.num_pairs)
+
 
 def train(
     encoder: Encoder,

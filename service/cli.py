@@ -1,4 +1,4 @@
-"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo | plot | bench`.
+"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo | train | plot | bench`.
 
 A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
 """
@@ -15,6 +15,7 @@ import typer
 
 from infonce.cli import bench_app, plot_app
 from infonce.errors import InfonceError
+from infonce.train_command import train_command
 from service.errors import ServiceError
 from service.store.errors import StoreError
 from service.store.queue import QUEUES
@@ -34,6 +35,7 @@ keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(plot_app, name="plot")
 app.add_typer(bench_app, name="bench")
+app.command("train")(train_command)
 
 Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from infonce.calibrate import fastest_precision
-from infonce.checkpoint import Checkpoints, newest
+from infonce.calibrate import settled_precision
+from infonce.checkpoint import Checkpoints
 from infonce.compare import compare
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
 from infonce.encoder import Encoder
@@ -40,7 +40,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     base = Encoder.load(Path(order["model"]["path"]))
     config = _fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
     kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
-    config, products = _with_precision(config, base, kept=kept)
+    config, products = settled_precision(config, base.device, checkpoints=kept)
     seconds = {}
 
     progress.phase(Phase.BASELINE)
@@ -190,18 +190,3 @@ def _trained(
         message = f"The training begins again: {error}."
         progress.event("warn", "checkpoint_mismatch", message=message)
         return train(encoder, pairs, config=config, progress=watcher, checkpoints=replace(kept, inherited=()))
-
-
-def _with_precision(
-    config: TrainConfig, encoder: Encoder, *, kept: Checkpoints
-) -> tuple[TrainConfig, dict[str, float]]:
-    """The config with a precision, and the seconds that decided it; the baseline is computed in it as well.
-
-    It is measured once a job: an attempt that goes on computes in what the first one did.
-    """
-    if config.precision is not Precision.AUTO:
-        return config, {}
-    if (saved := newest(kept)) is not None:
-        return replace(config, precision=Precision(saved.facts["config"]["precision"])), {}
-    precision, seconds = fastest_precision(encoder.device)
-    return replace(config, precision=precision), seconds

@@ -1,0 +1,26 @@
+"""How the command line tells a user's mistake: one sentence on stderr, never a traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from infonce.errors import InfonceError
+
+FAILED = 1
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """What the user did wrong is said in one sentence on stderr, with exit code 1."""
+    try:
+        yield
+    except InfonceError as error:
+        print(f"infonce: {error}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from None
+    except BrokenPipeError:  # whoever read our output has enough
+        raise
+    except OSError as error:
+        print(f"infonce: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from None

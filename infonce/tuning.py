@@ -1,0 +1,178 @@
+"""A file of pairs becomes a tuned model in a folder, judged on held-out pairs: `infonce train`, without its printing.
+
+The worker's job does the same with what only a service has: vectors that are kept, files of judgements, a report.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from infonce.calibrate import settled_precision
+from infonce.checkpoint import Checkpoints
+from infonce.compare import Comparison, compare
+from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
+from infonce.digest import sha256_of
+from infonce.encoder import Encoder
+from infonce.errors import ConfigError
+from infonce.evaluation import Evaluation, evaluate
+from infonce.formats import read_pairs
+from infonce.pairs import Pair
+from infonce.qrels import EvalSet
+from infonce.split import held_out
+from infonce.train import Progress, TrainResult, train
+from infonce.vectors import CachedEncoder
+
+WEIGHTS: Final = "model.safetensors"
+METRIC: Final = "ndcg@10"
+KS: Final = (1, 5, 10)
+
+_CHECKPOINTS = "checkpoints"
+_VECTORS = "vectors"
+_REPORT = "report.json"
+
+
+class Watch(Progress, Protocol):
+    """A `Progress` that hears of the parts of the work as well."""
+
+    def phase(self, name: str) -> None:
+        """This part begins."""
+
+    def embedded(self, done: int, total: int) -> None:
+        """So many of the texts that an evaluation needs have their vectors."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What is to be trained on what, and where the model goes."""
+
+    pairs: Path
+    model: Path
+    """The folder of the base model."""
+    output: Path
+    config: TrainConfig
+    encoder: EncoderConfig
+    held_out: float
+    """The share of pairs that is kept out of the training to judge by; 0 for none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuned:
+    """What came of it."""
+
+    trained: TrainResult
+    before: Evaluation | None
+    after: Evaluation | None
+    comparison: Comparison | None
+    seconds: float
+    """From reading the texts to the last step: tokenising and measuring included; loading, evaluating and saving not."""
+    weights_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        curve = self.trained.curve
+        judged = {"base": self.before, "tuned": self.after}
+        metrics: dict[str, Any] = {name: one.metrics for name, one in judged.items() if one is not None}
+        if self.comparison is not None:
+            metrics["comparison"] = self.comparison.to_dict()
+        return {
+            "pairs_per_second": self.trained.num_trained / self.seconds,
+            "seconds": self.seconds,
+            "loss": curve[-1].loss,
+            "metrics": metrics or None,
+            "weights_sha256": self.weights_sha256,
+            "num_pairs": self.trained.num_pairs,
+            "num_steps": len(curve),
+            "trained_tokens": self.trained.trained_tokens,
+            "config": self.trained.config.to_dict(),
+            "machine": self.trained.choice.to_dict(),
+        }
+
+
+def tune(order: Order, watch: Watch) -> Tuned:
+    """The tuned model is in the folder `order.output`; a run that was broken off there goes on.
+
+    Raises:
+        ConfigError: the output is a model already, or settings, pairs and model do not fit together.
+        DatasetError, InvalidModel, CheckpointMismatch, NonFiniteLoss, Stopped: as the parts say.
+    """
+    _check_output(order.output)
+    watch.phase("loading")
+    encoder = Encoder.load(order.model, order.encoder)
+    if order.encoder.max_seq_length is None:
+        longest = min(DEFAULT_MAX_SEQ_LENGTH, encoder.max_seq_length)
+        encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=longest))
+    started = perf_counter()
+    pairs, judged = _split(list(read_pairs(order.pairs)), order)
+    reading_seconds = perf_counter() - started
+
+    checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS)
+    config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
+    judge = partial(_evaluated, encoder, judged, config.precision, vectors=checkpoints.folder / _VECTORS, watch=watch)
+    before = judge()
+    watch.phase("training")
+    trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints)
+    after = judge()
+    comparison = None
+    if before is not None and after is not None:
+        comparison = compare(before.per_query, after.per_query, metric=METRIC, seed=config.seed)
+
+    watch.phase("saving")
+    digest = _save(encoder, order.output)
+    tuned = Tuned(
+        trained=trained,
+        before=before,
+        after=after,
+        comparison=comparison,
+        seconds=reading_seconds + trained.seconds,
+        weights_sha256=digest,
+    )
+    report = {**tuned.to_dict(), "curve": [asdict(record) for record in trained.curve]}
+    (order.output / _REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    return tuned
+
+
+def _check_output(folder: Path) -> None:
+    """Raise `ConfigError` unless the folder is new, empty, or holds a run that was broken off."""
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder", param="output")
+    if found and found != [_CHECKPOINTS]:
+        message = f"{folder} holds {found[0]} already and nothing is overwritten"
+        raise ConfigError(f"{message}; name a new folder or empty this one", param="output")
+
+
+def _split(pairs: list[Pair], order: Order) -> tuple[list[Pair], EvalSet | None]:
+    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out > 0 else (pairs, None)
+
+
+def _evaluated(
+    encoder: Encoder, judged: EvalSet | None, precision: Precision, *, vectors: Path, watch: Watch
+) -> Evaluation | None:
+    """What the encoder finds as it is now; its vectors are kept in case the run is broken off."""
+    if judged is None:
+        return None
+    watch.phase("evaluating")
+    encode = partial(encoder.encode, precision=precision, stop=watch.stop_requested)
+    source = CachedEncoder(
+        vectors / encoder.fingerprint(),
+        lambda texts, side: encode(texts, side=side),
+        prompt=encoder.prompt,
+        on_block=watch.embedded,
+    )
+    return evaluate(source, judged, ks=KS)
+
+
+def _save(encoder: Encoder, folder: Path) -> str:
+    """The model is in the folder, its weights on disk last; their SHA-256."""
+    part = folder / "unfinished"
+    shutil.rmtree(part, ignore_errors=True)
+    encoder.save(part)
+    for path in sorted(part.iterdir(), key=lambda path: path.name == WEIGHTS):
+        path.rename(folder / path.name)
+    part.rmdir()
+    return sha256_of(folder / WEIGHTS)
