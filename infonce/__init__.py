@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from infonce.compare import Comparison, Verdict
     from infonce.config import Attention, EncoderConfig, HardNegatives, Pooling, Precision, Prompts, Side, TrainConfig
     from infonce.distributed import Processes
+    from infonce.early_stopping import EarlyStopping
     from infonce.encoder import Encoder
     from infonce.errors import InfonceError, LossInputError
     from infonce.evaluation import Evaluation, evaluate
     from infonce.gradcache import GradCache
     from infonce.hub import FoundModel, Hub, HubMode
     from infonce.index import Hits, VectorIndex
+    from infonce.lora_config import LoraConfig
     from infonce.loss_config import LossConfig, Negatives
     from infonce.losses import info_nce, info_nce_of_each, multi_positive_info_nce, nt_xent
     from infonce.modules import InfoNCE, SymmetricInfoNCE
     from infonce.pairs import Pair
     from infonce.precision import Choice
     from infonce.qrels import EvalSet
+    from infonce.records import Progress, StepRecord, TrainResult
     from infonce.temperature import LearnedTemperature
     from infonce.tokens import TokenizedTexts
-    from infonce.train import Progress, StepRecord, TrainResult
     from infonce.vectors import TextEncoder
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "Checkpoints": "checkpoint",
     "Choice": "precision",
     "Comparison": "compare",
+    "EarlyStopping": "early_stopping",
     "Encoder": "encoder",
     "EncoderConfig": "config",
     "EvalSet": "qrels",
@@ -47,6 +50,7 @@ _HOMES = {
     "InfoNCE": "modules",
     "InfonceError": "errors",
     "LearnedTemperature": "temperature",
+    "LoraConfig": "lora_config",
     "LossConfig": "loss_config",
     "LossInputError": "errors",
     "Negatives": "loss_config",
@@ -54,15 +58,15 @@ _HOMES = {
     "Pooling": "config",
     "Precision": "config",
     "Processes": "distributed",
-    "Progress": "train",
+    "Progress": "records",
     "Prompts": "config",
     "Side": "config",
-    "StepRecord": "train",
+    "StepRecord": "records",
     "SymmetricInfoNCE": "modules",
     "TextEncoder": "vectors",
     "TokenizedTexts": "tokens",
     "TrainConfig": "config",
-    "TrainResult": "train",
+    "TrainResult": "records",
     "VectorIndex": "index",
     "Verdict": "compare",
     "evaluate": "evaluation",
@@ -77,6 +81,7 @@ __all__ = [
     "Checkpoints",
     "Choice",
     "Comparison",
+    "EarlyStopping",
     "Encoder",
     "EncoderConfig",
     "EvalSet",
@@ -90,6 +95,7 @@ __all__ = [
     "InfoNCE",
     "InfonceError",
     "LearnedTemperature",
+    "LoraConfig",
     "LossConfig",
     "LossInputError",
     "Negatives",

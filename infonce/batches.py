@@ -109,6 +109,24 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.anchors)
 
+    def without(self, *, anchors: NDArray[np.bool_], documents: NDArray[np.bool_]) -> Self:
+        """The table without the pairs whose anchor or positive is one of these rows, and without such negatives.
+
+        Shape:
+            anchors (R,), documents (R,): which rows to leave out, on that side.
+        """
+        kept = ~(anchors[self.anchors] | documents[self.positives])  # (N,)
+        pair_of = np.repeat(np.arange(len(self)), np.diff(self.negative_offsets))
+        wanted = kept[pair_of] & ~documents[self.negatives]
+        counts = np.bincount(pair_of[wanted], minlength=len(self))[kept]
+        return replace(
+            self,
+            anchors=self.anchors[kept],
+            positives=self.positives[kept],
+            negatives=self.negatives[wanted],
+            negative_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        )
+
     def batch(self, pairs: Ids, *, loss: LossConfig = _DEFAULT_LOSS) -> Batch:
         """The step over `pairs`, with the candidates that the loss asks for."""
         anchors, positives = self.anchors[pairs], self.positives[pairs]

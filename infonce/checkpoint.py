@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from infonce.digest import sha256_of
 from infonce.errors import CheckpointMismatch, Stopped
-from infonce.objective import Objective
+from infonce.run_state import RunState
 
 NUM_KEPT: Final = 2
 """The newest one and, should that be damaged, the one before."""
@@ -32,34 +31,6 @@ _MANIFEST = "manifest.json"
 _FOLDERS = "step-" + 9 * "[0-9]"
 _OS_ERROR = re.compile(r"os error (\d+)")
 _FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunState:
-    """The parts of a run that a step changes."""
-
-    backbone: nn.Module
-    optimizer: torch.optim.Optimizer
-    objective: Objective
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by a name, copied."""
-        found = {f"weights/{name}": tensor for name, tensor in self.backbone.state_dict().items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
-        found |= {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
-        return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """The run is where it was when these tensors were taken."""
-        self.backbone.load_state_dict(_below(tensors, "weights/"))
-        optimizer = self.optimizer.state_dict()
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below(tensors, "optimizer/").items():
-            number, key = name.split("/", 1)
-            states.setdefault(int(number), {})[key] = tensor
-        self.optimizer.load_state_dict({**optimizer, "state": states})
-        self.objective.load_state_dict(_below(tensors, "objective/"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,11 +138,20 @@ class Keeper:
 
 
 def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
-    """Raise `CheckpointMismatch` unless the checkpoint was written by a run that these facts are true of."""
+    """Raise `CheckpointMismatch`, naming what differs, unless these facts are true of the run that wrote it."""
     for name, value in facts.items():
-        if saved.facts.get(name) != value:
-            message = f"the checkpoint of step {saved.step} belongs to another run: its {name} differs"
-            raise CheckpointMismatch(f"{message}; give this run a folder of its own")
+        earlier = saved.facts.get(name)
+        if earlier != value:
+            message = f"the checkpoint of step {saved.step} belongs to another run: {_difference(name, earlier, value)}"
+            raise CheckpointMismatch(f"{message}; set it back, or give this run a folder of its own")
+
+
+def _difference(name: str, earlier: object, now: object) -> str:
+    """What differs, down to the setting where there are some."""
+    if not isinstance(earlier, Mapping) or not isinstance(now, Mapping):
+        return f"its {name} differs" if len(f"{earlier}{now}") > 100 else f"its {name} was {earlier} and is {now}"
+    changed = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
+    return ", ".join(_difference(key, earlier.get(key), now.get(key)) for key in changed)
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:
@@ -200,10 +180,6 @@ def _read(folder: Path) -> Saved | None:
         return Saved(step=len(curve), facts=facts, curve=curve, tensors=load_file(folder / _TENSORS))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _sync(path: Path) -> None:

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
+from infonce.early_stopping import EarlyStopping
 from infonce.errors import ConfigError
 from infonce.limits import check_range, check_whole, known_keys, member
+from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
 
 Auto = Literal["auto"]
@@ -129,6 +131,8 @@ class TrainConfig:
     deterministic: bool = True
     hard_negatives: HardNegatives = HardNegatives.ALL
     max_negatives: int = 7
+    lora: LoraConfig | None = None
+    early_stopping: EarlyStopping | None = None
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -204,9 +208,13 @@ class TrainConfig:
             self,
             n_epochs=_auto_epochs(num_pairs) if self.n_epochs == AUTO else self.n_epochs,
             batch_size=min(64, num_pairs) if self.batch_size == AUTO else self.batch_size,
-            learning_rate=5e-5 if self.learning_rate == AUTO else self.learning_rate,
+            learning_rate=self._auto_rate() if self.learning_rate == AUTO else self.learning_rate,
             dropout=0.0 if self.dropout == AUTO else self.dropout,
         )
+
+    def _auto_rate(self) -> float:
+        """Adapters start from nothing and are few: they want a higher rate."""
+        return 5e-5 if self.lora is None else 5e-4
 
     def num_steps(self, num_pairs: int) -> int:
         """How many optimizer steps a run over `num_pairs` pairs takes; the config must be resolved."""
@@ -215,7 +223,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
-        return {**asdict(self), "loss": self.loss.to_dict()}
+        parts = {name: getattr(self, name) for name in _PARTS}
+        return {**asdict(self), **{name: None if part is None else part.to_dict() for name, part in parts.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -226,13 +235,20 @@ class TrainConfig:
         """
         known_keys(cls, values)
         typed = _with_members(values)
-        if "loss" in values:
-            loss = values["loss"]
-            if not isinstance(loss, Mapping):
-                raise ConfigError(f"loss is {loss!r}; it must be an object of settings, {{}} for none", param="loss")
-            typed["loss"] = LossConfig.from_dict(loss)
+        for name in _PARTS.keys() & values.keys():
+            part = values[name]
+            if isinstance(part, Mapping):
+                typed[name] = _PARTS[name].from_dict(part)
+            elif part is not None or name == "loss":
+                raise ConfigError(f"{name} is {part!r}; it must be an object of settings, such as {{}}", param=name)
         return cls(**typed)
 
+
+_PARTS: dict[str, type[LossConfig | LoraConfig | EarlyStopping]] = {
+    "loss": LossConfig,
+    "lora": LoraConfig,
+    "early_stopping": EarlyStopping,
+}
 
 _ENUMS: dict[str, type[StrEnum]] = {
     "precision": Precision,

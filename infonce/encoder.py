@@ -22,6 +22,9 @@ from infonce.pooling import pool
 from infonce.precision import autocast
 from infonce.tokens import TokenizedTexts, chunks, load_tokenizer, tokenize
 
+Words = Callable[[Tensor], Tensor]
+"""Token ids (n, L) → their embeddings (n, L, E), in place of the backbone's own look-up."""
+
 CHUNK_TOKENS_CPU = 2_048  # what stays near the cores: a fifth faster than 4,096 (docs/log.md)
 CHUNK_TOKENS_GPU = 16_384
 
@@ -103,14 +106,15 @@ class Encoder:
         """The ids of texts that already carry their prompt, cut to `max_seq_length`."""
         return tokenize(self.tokenizer, texts, max_length=self.max_seq_length)
 
-    def embed(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> Tensor:
+    def embed(self, tokens: TokenizedTexts, rows: NDArray[np.int64], *, words: Words | None = None) -> Tensor:
         """The vectors of a few texts, with gradient where it is enabled.
 
         Shape:
             rows (n,) of `tokens`; returns (n, D) float32 of unit length.
         """
         ids, mask = (torch.from_numpy(part).to(self.device) for part in tokens.padded(rows, self.layout.pad_id))
-        states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (n, L, D)
+        given = {"input_ids": ids} if words is None else {"inputs_embeds": words(ids)}
+        states = self.backbone(**given, attention_mask=mask.long()).last_hidden_state  # (n, L, D)
         with torch.autocast(self.device.type, enabled=False):
             return F.normalize(pool(states.float(), mask, pooling=self.layout.pooling), dim=-1)
 

@@ -13,7 +13,7 @@ from infonce.config import TrainConfig
 from infonce.encoder import Encoder
 from infonce.gradcache import graph_bytes
 from infonce.precision import autocast
-from infonce.tokens import TokenizedTexts, chunks
+from infonce.tokens import TokenizedTexts
 
 FREE_SHARE: Final = 0.5
 """Of the memory that is free at the start; the rest is for the optimizer, the loss, and whoever else is there."""
@@ -31,11 +31,11 @@ class GraphBudget:
 
     @classmethod
     def measure(cls, encoder: Encoder, tokens: TokenizedTexts, *, config: TrainConfig) -> "GraphBudget":
-        """The budget for texts like these; the chunk of the longest ones, which costs most a token, was encoded.
+        """The budget for texts like these; the longest one, which costs most a token, was encoded.
 
         The config must be resolved.
         """
-        rows = next(chunks(tokens.lengths, int(config.max_chunk_tokens)))
+        rows = np.argsort(tokens.lengths, kind="stable")[-1:]
 
         def embed(rows: NDArray[np.int64]) -> torch.Tensor:
             with autocast(encoder.device, config.precision):

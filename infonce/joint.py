@@ -20,6 +20,7 @@ from infonce.objective import Objective
 from infonce.precision import autocast
 from infonce.temperature import LearnedTemperature
 from infonce.tokens import TokenizedTexts, chunks
+from infonce.word_table import WordTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,14 +67,17 @@ class JointBatch:
             raise Stopped("stopped before a step")
         parts = list(chunks(self.tokens.lengths[batch.rows], int(self.config.max_chunk_tokens)))
         keys = self._keys(batch, parts)
+        words = WordTable.of(self.encoder.backbone, self.tokens.ids_of(batch.rows), pad_id=self.encoder.layout.pad_id)
         cache = GradCache(
-            embed=lambda rows: self._embed(batch.rows[rows]),
+            embed=lambda rows: self._embed(batch.rows[rows], words),
             device=self.encoder.device,
             num_kept=lambda own: self.budget.num_kept([self.tokens.lengths[batch.rows[rows]] for rows in own]),
             stop=self._stop_within,
             processes=self.processes,
         )
         loss, vectors = cache.backward(parts, lambda vectors: self.objective.loss(vectors, batch, keys=keys))
+        if words is not None:
+            words.give_back()
         self.processes.sum_gradients(self.encoder.backbone.parameters())
         self.objective.remember(vectors if keys is None else keys, batch)
         return loss.item()
@@ -82,9 +86,9 @@ class JointBatch:
         """Whether to stop in the middle of a step: never where others would wait for this process's share."""
         return self.processes.count == 1 and self.stop()
 
-    def _embed(self, rows: Ids) -> Tensor:
+    def _embed(self, rows: Ids, words: WordTable | None) -> Tensor:
         with autocast(self.encoder.device, self.config.precision):
-            return self.encoder.embed(self.tokens, rows)
+            return self.encoder.embed(self.tokens, rows, words=None if words is None else words.look_up)
 
     def _keys(self, batch: Batch, parts: Sequence[Ids]) -> Tensor | None:
         """What the slow encoder makes of the batch's rows, if there is one; (U, D)."""

@@ -1,4 +1,4 @@
-"""What matrix products are computed in, and with which attention."""
+"""What matrix products are computed in, with which attention, and how many tokens at once."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +16,7 @@ class Choice:
 
     precision: Precision
     attention: Attention
+    max_chunk_tokens: int
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -26,7 +27,8 @@ class Choice:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from JSON values."""
         precision, attention = Precision(values["precision"]), Attention(values["attention"])
-        return cls(precision=precision, attention=attention, seconds=dict(values["seconds"]))
+        size, seconds = int(values["max_chunk_tokens"]), dict(values["seconds"])
+        return cls(precision=precision, attention=attention, max_chunk_tokens=size, seconds=seconds)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -25,6 +25,19 @@ class TokenizedTexts:
         """How many tokens each text has, special tokens included; (n,)."""
         return np.diff(self.offsets)
 
+    def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The ids of `rows`, back to back."""
+        counts = self.lengths[rows]
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        return self.ids[np.repeat(self.offsets[rows], counts) + np.arange(counts.sum()) - before]
+
+    def equal_to(self, other: "TokenizedTexts") -> NDArray[np.bool_]:
+        """Which texts have the same ids as the one text of `other`; (n,)."""
+        same: NDArray[np.bool_] = self.lengths == len(other.ids)
+        rows = np.flatnonzero(same)
+        same[rows] = (self.ids_of(rows).reshape(len(rows), len(other.ids)) == other.ids).all(axis=1)
+        return same
+
     def padded(self, rows: NDArray[np.int64], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The ids of `rows`, padded on the right to the longest of them, and which of them are real.
 

@@ -26,16 +26,15 @@ from infonce.sentences import sentences
 
 if TYPE_CHECKING:
     from infonce.precision import Choice
-    from infonce.train import StepRecord
+    from infonce.records import StepRecord
     from infonce.tuning import Tuned
 
 INTERRUPTED = 130
+METRIC = "ndcg@10"
 
 
 def train_command(
-    pairs: Annotated[
-        Path, typer.Argument(help="A file of pairs, one JSON object a line: anchor, positive, negatives.")
-    ],
+    pairs: Annotated[Path, typer.Argument(help="Pairs, one JSON object a line: anchor, positive, negatives.")],
     model: Annotated[str, typer.Option(help="The base model: a name, or a folder.")],
     output: Annotated[Path, typer.Option(help="The folder of the tuned model; a broken off run in it goes on.")],
     epochs: Annotated[int | None, typer.Option(help="Passes over the pairs; chosen if left out.")] = None,
@@ -161,6 +160,16 @@ class _Watch:
     def resumed(self, step: int) -> None:
         """What was made before is said."""
         self._say(f"going on after the {step} steps that were made before")
+
+    def dropped(self, num_pairs: int, num_negatives: int) -> None:
+        """What is left out is said."""
+        reason = "the model's tokenizer makes nothing of a text of theirs"
+        self._say(f"left out are {num_pairs} pairs and {num_negatives} negatives: {reason}")
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+        """How good the model is by now is said."""
+        self._say(f"after {step} steps {METRIC} is {metrics[METRIC]:.3f}")
+        self._bar.update(self._task, description="training")
 
     def unsaved(self, reason: str) -> None:
         """The trouble is said."""

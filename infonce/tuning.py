@@ -22,8 +22,9 @@ from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
+from infonce.records import Progress, TrainResult
 from infonce.split import held_out
-from infonce.train import Progress, TrainResult, train
+from infonce.train import train
 from infonce.vectors import CachedEncoder
 
 WEIGHTS: Final = "model.safetensors"
@@ -68,7 +69,7 @@ class Tuned:
     after: Evaluation | None
     comparison: Comparison | None
     seconds: float
-    """From reading the texts to the last step: tokenising and measuring included; loading, evaluating and saving not."""
+    """From reading the texts to the last step: tokenising and measuring included, evaluating and saving not."""
     weights_sha256: str
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Fixtures of the library's tests: a tiny encoder and a watcher of training runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from infonce.encoder import Encoder
 from infonce.precision import Choice
-from infonce.train import StepRecord
+from infonce.records import StepRecord
 from tests.factories import tiny_encoder
 
 
@@ -20,6 +21,8 @@ class Watcher:
     choices: list[Choice] = field(default_factory=list)
     asked: int = 0
     reasons: list[str] = field(default_factory=list)
+    lost: tuple[int, int] = (0, 0)
+    judgements: dict[int, float] = field(default_factory=dict)
     resumed_after: int | None = None
 
     def step(self, record: StepRecord) -> None:
@@ -30,6 +33,12 @@ class Watcher:
 
     def resumed(self, step: int) -> None:
         self.resumed_after = step
+
+    def dropped(self, num_pairs: int, num_negatives: int) -> None:
+        self.lost = num_pairs, num_negatives
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.judgements[step] = metrics["ndcg@10"]
 
     def unsaved(self, reason: str) -> None:
         self.reasons.append(reason)

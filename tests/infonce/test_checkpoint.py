@@ -13,7 +13,8 @@ from infonce.checkpoint import Checkpoints, newest
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch, Stopped
-from infonce.train import TrainResult, train
+from infonce.records import TrainResult
+from infonce.train import train
 from tests.factories import tiny_encoder, toy_pairs
 from tests.infonce.conftest import Watcher
 from tests.infonce.forms import FORMS
@@ -130,7 +131,7 @@ def test_the_newest_of_earlier_attempts_is_read_and_left_as_it_is(tmp_path: Path
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
     finished(tmp_path / "a", checkpoints, Watcher())
-    with pytest.raises(CheckpointMismatch, match="its config as given differs"):
+    with pytest.raises(CheckpointMismatch, match=r"its learning_rate was 0\.001 and is 0\.002; set it back"):
         finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, learning_rate=2e-3))
     with pytest.raises(CheckpointMismatch, match="its pairs differs"):
         train(tiny_encoder(tmp_path / "c"), toy_pairs(24), config=BASE, progress=Watcher(), checkpoints=checkpoints)
@@ -147,7 +148,7 @@ def test_what_was_measured_is_taken_from_the_checkpoint_and_the_memory_from_this
 def test_a_setting_that_was_given_is_never_replaced_in_silence(tmp_path: Path) -> None:
     checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
     finished(tmp_path / "a", checkpoints, Watcher())
-    with pytest.raises(CheckpointMismatch, match="config as given"):
+    with pytest.raises(CheckpointMismatch, match="its attention was sdpa and is eager"):
         finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, attention=Attention.PLAIN))
 
 

@@ -9,7 +9,8 @@ from infonce.checkpoint import Checkpoints, newest
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.errors import ConfigError, Stopped
 from infonce.loss_config import LossConfig, Negatives
-from infonce.train import StepRecord, train
+from infonce.records import StepRecord
+from infonce.train import train
 from tests.factories import tiny_encoder, tiny_model, toy_pairs
 from tests.infonce.conftest import Watcher
 from tests.infonce.forms import FORMS

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infonce.encoder import Encoder
-from infonce.train import StepRecord, TrainResult
+from infonce.records import StepRecord, TrainResult
 from service.store.artifacts import REPORT
 
 MAX_CURVE_POINTS: Final = 2_000

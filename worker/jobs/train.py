@@ -17,8 +17,9 @@ from infonce.formats import read_pairs
 from infonce.pairs import Pair
 from infonce.precision import Choice
 from infonce.qrels import EvalSet, read_beir
+from infonce.records import StepRecord, TrainResult
 from infonce.split import held_out, judged_by
-from infonce.train import StepRecord, TrainResult, train
+from infonce.train import train
 from service.store.records import Phase
 from worker.jobs.embedding import cached, use_threads
 from worker.jobs.report import Measured, write_report
@@ -159,6 +160,18 @@ class Watcher:
         """The parent knows from where an earlier attempt's work goes on."""
         message = f"An earlier attempt had made {step} steps and saved them; the training goes on from there."
         self._progress.event("info", "resumed", message=message, data={"step": step})
+
+    def dropped(self, num_pairs: int, num_negatives: int) -> None:
+        """The parent knows what is left out, and why."""
+        reason = "the model's tokenizer makes nothing of a text of theirs"
+        message = f"Left out are {num_pairs} pairs and {num_negatives} negatives: {reason}."
+        data = {"pairs": num_pairs, "negatives": num_negatives}
+        self._progress.event("warn", "dropped", message=message, data=data)
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The parent knows how good the model is by now."""
+        message = f"After {step} steps {METRIC} is {metrics[METRIC]:.3f}."
+        self._progress.event("info", "judged", message=message, data={"step": step, "metrics": dict(metrics)})
 
     def unsaved(self, reason: str) -> None:
         """The parent knows that the job would begin further back if it were broken off now."""

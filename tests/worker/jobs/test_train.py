@@ -14,7 +14,7 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, write_beir
-from infonce.train import StepRecord
+from infonce.records import StepRecord
 from tests.factories import toy_pairs
 from tests.worker.jobs.conftest import Recorder
 from worker.jobs.report import MAX_CURVE_POINTS, thinned

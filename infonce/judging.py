@@ -1,0 +1,41 @@
+"""How good a run is while it goes on: asked of the first process, told to all."""
+
+import torch
+
+from infonce.distributed import Processes
+from infonce.early_stopping import EarlyStopping
+from infonce.errors import ConfigError
+from infonce.records import Evaluate, Progress
+from infonce.run_state import Judge
+
+
+def judge_of(
+    rule: EarlyStopping,
+    evaluate: Evaluate | None,
+    *,
+    processes: Processes,
+    device: torch.device,
+    progress: Progress,
+) -> Judge:
+    """The metric after so many steps, of which the first process tells the others.
+
+    Raises:
+        ConfigError: there is nothing to judge by.
+    """
+    if evaluate is None and processes.rank == 0:
+        message = "early_stopping is set and nothing is held out to judge by; hold pairs out or leave it out"
+        raise ConfigError(message, param="early_stopping")
+
+    def judge(step: int) -> float:
+        value = torch.zeros(1, dtype=torch.float64, device=device)
+        if evaluate is not None and processes.rank == 0:
+            metrics = evaluate(step)
+            if rule.metric not in metrics:
+                message = f"early_stopping.metric is {rule.metric!r}, which was not measured; known are"
+                raise ConfigError(f"{message} {', '.join(metrics)}", param="early_stopping.metric")
+            progress.judged(step, metrics)
+            value += metrics[rule.metric]
+        processes.sum(value)
+        return value.item()
+
+    return judge

@@ -1,0 +1,104 @@
+"""Before the first step: pairs become tokens, and a config becomes one without any `auto`."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from infonce.backbone import set_dropout
+from infonce.batches import PairTable, num_batches
+from infonce.calibrate import measure
+from infonce.checkpoint import Saved
+from infonce.config import AUTO, HardNegatives, TrainConfig
+from infonce.encoder import Encoder
+from infonce.errors import ConfigError
+from infonce.graph_budget import affordable_gb
+from infonce.joint import check_together
+from infonce.pairs import Pair
+from infonce.precision import Choice
+from infonce.records import Progress, StepRecord
+from infonce.tokens import TokenizedTexts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """What a run is made of."""
+
+    table: PairTable
+    tokens: TokenizedTexts
+    config: TrainConfig
+    """Without any `auto`."""
+    choice: Choice
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        return num_batches(len(self.table), int(self.config.batch_size))
+
+
+def prepare(
+    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, saved: Saved | None
+) -> Prepared:
+    """The pairs are tokenised, the settings decided, and the encoder has its dropout, its mode and its attention.
+
+    Raises:
+        ConfigError: config, pairs and model do not fit together.
+    """
+    table, tokens = _read(encoder, pairs, config=config, progress=progress)
+    config = config.resolve(len(table))
+    check_together(config, table, encoder=encoder)
+    dropout = float(config.dropout)
+    if set_dropout(encoder.backbone, dropout) == 0 < dropout:
+        raise ConfigError(f"dropout is {dropout} and this model has no layer for it; set it to 0", param="dropout")
+    config, choice = _decided(encoder, table, tokens=tokens, config=config, saved=saved)
+    progress.measured(choice)
+    encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
+    return Prepared(table=table, tokens=tokens, config=config, choice=choice)
+
+
+def _read(
+    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress
+) -> tuple[PairTable, TokenizedTexts]:
+    """The pairs that the model can read, and the tokens of their texts."""
+    prompts = encoder.layout.prompts
+    max_negatives = config.max_negatives if config.hard_negatives is HardNegatives.ALL else 0
+    whole = PairTable.build(pairs, prompts=prompts, max_negatives=max_negatives)
+    tokens = encoder.tokenize(whole.rows)
+    query, document = (tokens.equal_to(encoder.tokenize([prompt])) for prompt in (prompts.query, prompts.document))
+    table = whole.without(anchors=query, documents=document)
+    lost = len(whole) - len(table), len(whole.negatives) - len(table.negatives)
+    if any(lost):
+        progress.dropped(*lost)
+    return table, tokens
+
+
+def _decided(
+    encoder: Encoder, table: PairTable, *, tokens: TokenizedTexts, config: TrainConfig, saved: Saved | None
+) -> tuple[TrainConfig, Choice]:
+    """The config without any `auto`, and what decided it: measured once, by the attempt that began the run.
+
+    The memory for graphs is what this machine has now; it changes no bit.
+    """
+    if config.max_graph_gb == AUTO:
+        config = replace(config, max_graph_gb=affordable_gb(encoder.device))
+    if saved is not None:
+        earlier = TrainConfig.from_dict(saved.facts["config"])
+        return replace(earlier, max_graph_gb=config.max_graph_gb), Choice.from_dict(saved.facts["choice"])
+    read = np.concatenate([table.anchors, table.positives, table.negatives])
+    num_tokens = int(config.n_epochs) * int(tokens.lengths[read].sum())
+    choice = measure(encoder, tokens, config=config, num_tokens=num_tokens)
+    measured = {name: getattr(choice, name) for name in ("precision", "attention", "max_chunk_tokens")}
+    return replace(config, **measured), choice
+
+
+def identity(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig) -> dict[str, Any]:
+    """What two attempts at one run have in common; the memory that graphs may take changes no bit."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(json.dumps([pair.anchor, pair.positive, *pair.negatives]).encode())
+    given = {name: value for name, value in config.to_dict().items() if name != "max_graph_gb"}
+    records = [field.name for field in fields(StepRecord)]
+    return {"encoder": encoder.fingerprint(), "pairs": digest.hexdigest(), "config as given": given, "records": records}

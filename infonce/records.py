@@ -1,0 +1,99 @@
+"""What a run tells: the records of its steps and its result, and who listens."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from infonce.config import TrainConfig
+from infonce.precision import Choice
+
+SPEED_WINDOW_SECONDS: Final = 20.0
+
+Evaluate = Callable[[int], Mapping[str, float]]
+"""How good the encoder is after so many steps, 0 among them: metric key → value."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """What one optimizer step did."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    temperature: float
+    """What the loss was computed with."""
+    num_tokens: int
+    elapsed_seconds: float
+    """Since the run began, attempts that were broken off included."""
+    pairs_per_second: float
+    eta_seconds: float
+
+
+class Progress(Protocol):
+    """Who watches a run."""
+
+    def step(self, record: StepRecord) -> None:
+        """Take note of a finished step."""
+
+    def measured(self, choice: Choice) -> None:
+        """Take note of what this machine computes fastest."""
+
+    def dropped(self, num_pairs: int, num_negatives: int) -> None:
+        """Take note that so many are left out: the model's tokenizer makes nothing of a text of theirs."""
+
+    def resumed(self, step: int) -> None:
+        """Take note that the run goes on after that many steps, which an earlier one has made."""
+
+    def unsaved(self, reason: str) -> None:
+        """Take note that a checkpoint could not be written; the run goes on and tries again."""
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take note of how good the encoder is after so many steps."""
+
+    def stop_requested(self) -> bool:
+        """Whether the run should end; asked at every chunk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """What a run did; the weights are in the encoder it was given."""
+
+    config: TrainConfig
+    choice: Choice
+    curve: tuple[StepRecord, ...]
+    num_pairs: int
+    """That were trained on."""
+    trained_tokens: int
+    temperature: float
+    """At the end; learnt, or the config's."""
+    best_step: int | None
+    """After which the weights were taken, where the run was judged while it went on."""
+    seconds: float
+    """Of all attempts."""
+
+    @property
+    def num_trained(self) -> int:
+        """How many pairs the steps have seen, each as often as it came."""
+        return round(self.curve[-1].epoch * self.num_pairs)
+
+
+class Speed:
+    """Pairs per second over the last 20 seconds: the first steps, which warm caches up, are soon forgotten."""
+
+    def __init__(self) -> None:
+        self._seen = [(time.perf_counter(), 0)]
+
+    def add(self, pairs: int) -> None:
+        now = time.perf_counter()
+        self._seen.append((now, self._seen[-1][1] + pairs))
+        while len(self._seen) > 2 and self._seen[1][0] < now - SPEED_WINDOW_SECONDS:
+            self._seen.pop(0)
+
+    @property
+    def per_second(self) -> float:
+        (first, before), (last, after) = self._seen[0], self._seen[-1]
+        return (after - before) / max(last - first, 1e-9)
