@@ -1,12 +1,38 @@
 """How good a run is while it goes on: asked of the first process, told to all."""
 
-import torch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infonce.config import Precision, Side
 from infonce.distributed import Processes
 from infonce.early_stopping import EarlyStopping
+from infonce.encoder import Encoder
 from infonce.errors import ConfigError
+from infonce.evaluation import evaluate
+from infonce.qrels import EvalSet
 from infonce.records import Evaluate, Progress
 from infonce.run_state import Judge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AsItIsNow:
+    """A `TextEncoder` of an encoder whose weights change, so that no vector is worth keeping."""
+
+    encoder: Encoder
+    precision: Precision
+    stop: Callable[[], bool]
+
+    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
+        """The unit vectors of `texts` under the weights of this moment; (n, D)."""
+        return self.encoder.encode(texts, side=side, precision=self.precision, stop=self.stop)
+
+    def evaluation(self, judged: EvalSet, *, ks: Sequence[int]) -> Evaluate:
+        """The encoder's numbers on that set, whenever they are asked for."""
+        return lambda step: evaluate(self, judged, ks=ks).metrics
 
 
 def judge_of(

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from infonce.records import StepRecord
     from infonce.tuning import Tuned
 
+train_app = typer.Typer()
 INTERRUPTED = 130
 METRIC = "ndcg@10"
 
 
-def train_command(
+@train_app.command()
+def train(
     pairs: Annotated[Path, typer.Argument(help="Pairs, one JSON object a line: anchor, positive, negatives.")],
     model: Annotated[str, typer.Option(help="The base model: a name, or a folder.")],
     output: Annotated[Path, typer.Option(help="The folder of the tuned model; a broken off run in it goes on.")],
@@ -46,6 +48,7 @@ def train_command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting of TrainConfig or LossConfig, as NAME=JSON.")
     ] = None,
+    save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints.")] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line: a JSON object.")] = False,
 ) -> None:
     """Fine-tune a model on a file of pairs, here and without a server."""
@@ -64,6 +67,7 @@ def train_command(
             config=config,
             encoder=EncoderConfig(max_seq_length=max_length),
             held_out=held_out,
+            save_every_seconds=save_every,
         )
         try:
             with _watching() as watch:

@@ -14,12 +14,13 @@ from typing import Any, Final, Protocol
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.compare import Comparison, compare
-from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
+from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, TrainConfig
 from infonce.digest import sha256_of
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
+from infonce.judging import AsItIsNow
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.records import Progress, TrainResult
@@ -58,6 +59,7 @@ class Order:
     encoder: EncoderConfig
     held_out: float
     """The share of pairs that is kept out of the training to judge by; 0 for none."""
+    save_every_seconds: float = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,9 @@ def tune(order: Order, watch: Watch) -> Tuned:
         DatasetError, InvalidModel, CheckpointMismatch, NonFiniteLoss, Stopped: as the parts say.
     """
     _check_output(order.output)
+    if order.config.early_stopping is not None and not order.held_out:
+        message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
+        raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
     watch.phase("loading")
     encoder = Encoder.load(order.model, order.encoder)
     if order.encoder.max_seq_length is None:
@@ -110,12 +115,16 @@ def tune(order: Order, watch: Watch) -> Tuned:
     pairs, judged = _split(list(read_pairs(order.pairs)), order)
     reading_seconds = perf_counter() - started
 
-    checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS)
+    checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
-    judge = partial(_evaluated, encoder, judged, config.precision, vectors=checkpoints.folder / _VECTORS, watch=watch)
+    judge = partial(_evaluated, encoder, judged, config=config, vectors=checkpoints.folder / _VECTORS, watch=watch)
     before = judge()
     watch.phase("training")
-    trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints)
+    during = None
+    if judged is not None:
+        source = AsItIsNow(encoder=encoder, precision=config.precision, stop=watch.stop_requested)
+        during = source.evaluation(judged, ks=_ks(config))
+    trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, evaluate=during)
     after = judge()
     comparison = None
     if before is not None and after is not None:
@@ -152,20 +161,25 @@ def _split(pairs: list[Pair], order: Order) -> tuple[list[Pair], EvalSet | None]
 
 
 def _evaluated(
-    encoder: Encoder, judged: EvalSet | None, precision: Precision, *, vectors: Path, watch: Watch
+    encoder: Encoder, judged: EvalSet | None, *, config: TrainConfig, vectors: Path, watch: Watch
 ) -> Evaluation | None:
     """What the encoder finds as it is now; its vectors are kept in case the run is broken off."""
     if judged is None:
         return None
     watch.phase("evaluating")
-    encode = partial(encoder.encode, precision=precision, stop=watch.stop_requested)
+    encode = partial(encoder.encode, precision=config.precision, stop=watch.stop_requested)
     source = CachedEncoder(
         vectors / encoder.fingerprint(),
         lambda texts, side: encode(texts, side=side),
         prompt=encoder.prompt,
         on_block=watch.embedded,
     )
-    return evaluate(source, judged, ks=KS)
+    return evaluate(source, judged, ks=_ks(config))
+
+
+def _ks(config: TrainConfig) -> list[int]:
+    """The ranks of the metrics, that of early stopping among them."""
+    return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
 
 
 def _save(encoder: Encoder, folder: Path) -> str:

@@ -15,7 +15,7 @@ import typer
 
 from infonce.cli import bench_app, plot_app
 from infonce.errors import InfonceError
-from infonce.train_command import train_command
+from infonce.train_command import train_app
 from service.errors import ServiceError
 from service.store.errors import StoreError
 from service.store.queue import QUEUES
@@ -35,7 +35,7 @@ keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(plot_app, name="plot")
 app.add_typer(bench_app, name="bench")
-app.command("train")(train_command)
+app.add_typer(train_app)
 
 Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from infonce.config import AUTO, EncoderConfig, HardNegatives, Prompts, TrainConfig
+from infonce.early_stopping import EarlyStopping
 from infonce.errors import ConfigError, UnknownModel
 from infonce.hub import FoundModel
 from infonce.limits import check_range
+from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
 from service.errors import ServiceError
 from service.model_lookup import ModelLookup
@@ -87,6 +89,7 @@ def submit_training(
             training = _training_file(tx, project, asked=asked)
             config = _train_config(asked, loss, num_pairs=_num_training_pairs(training, asked=asked))
             _check_fits_file(config, training)
+            _check_judged(asked, config)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
             jobs.insert(tx, record)
     except ConfigError as error:
@@ -193,6 +196,7 @@ def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int) -> Trai
         _given_once("learning_rate", top=multiplier, inner=settings["learning_rate"])
     if asked.seed is not None:
         settings["seed"] = asked.seed
+    settings |= _parts(method)
     negatives = method.hard_negatives
     config = TrainConfig(**settings, loss=loss, hard_negatives=negatives.use, max_negatives=negatives.max_per_query)
     config = config.resolve(num_pairs)
@@ -200,6 +204,24 @@ def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int) -> Trai
         assert config.learning_rate != AUTO, "resolve leaves no automatic rate"
         config = replace(config, learning_rate=config.learning_rate * multiplier)  # in its range by both their limits
     return config
+
+
+def _parts(method: Contrastive) -> dict[str, Any]:
+    """Adapters and early stopping, where they are asked for."""
+    lora, stopping = method.hyperparameters.lora, method.hyperparameters.early_stopping
+    return {
+        "lora": None if lora is None else LoraConfig(**lora.model_dump()),
+        "early_stopping": None if stopping is None else EarlyStopping(**stopping.model_dump()),
+    }
+
+
+def _check_judged(asked: JobCreate, config: TrainConfig) -> None:
+    """Raise `ConfigError` if the training is to end by a metric and nothing is held out."""
+    evaluation = asked.method.contrastive.evaluation
+    judged = evaluation.held_out > 0 or evaluation.file is not None or asked.validation_file is not None
+    if config.early_stopping is not None and not judged:
+        message = "early_stopping is set, held_out is 0 and no file is given to judge by; give one or leave it out"
+        raise ConfigError(message, param="early_stopping")
 
 
 def _given_once(name: str, *, top: Any, inner: Any) -> Any:

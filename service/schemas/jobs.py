@@ -13,8 +13,23 @@ from infonce.loss_config import Negatives
 from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
 
 
+class LoraSettings(Request):
+    """Low-rank adapters instead of a full fine-tune."""
+
+    r: Whole = 16
+    alpha: Whole = 32
+    dropout: float = 0.0
+
+
+class EarlyStoppingSettings(Request):
+    """When a training ends before its last step; the best state is what it leaves."""
+
+    metric: Annotated[str, Field(max_length=64)] = "ndcg@10"
+    patience: Whole = 3
+
+
 class Hyperparameters(Request):
-    """What decides the weights; settings with one supported value belong to later versions."""
+    """What decides the weights."""
 
     n_epochs: AutoWhole = "auto"
     batch_size: AutoWhole = "auto"
@@ -30,9 +45,9 @@ class Hyperparameters(Request):
     """Bounded so that a refusal, which repeats the list, stays a sentence."""
     matryoshka_weights: Annotated[list[float], Field(max_length=64)] | None = None
     """One for each of the dims, null for 1 each; the whole vectors weigh 1."""
-    lora: Off = None
+    lora: LoraSettings | None = None
     max_chunk_tokens: AutoWhole = "auto"
-    early_stopping: Off = None
+    early_stopping: EarlyStoppingSettings | None = None
     negatives: Negatives = Negatives.SHARED
     num_views: Whole | None = None
     queue_size: Whole = 0

@@ -92,8 +92,6 @@ def test_a_setting_out_of_range_is_refused_with_its_range(
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"hyperparameters": {"lora": {"r": 8}}}, "lora"),
-        ({"hyperparameters": {"early_stopping": {"patience": 2}}}, "early_stopping"),
         ({"hard_negatives": {"mine": {}}}, "mine"),
         ({"evaluation": {"corpus": "sample"}}, "corpus"),
         ({"deploy": {"collection": "faq"}}, "deploy"),
@@ -102,6 +100,32 @@ def test_a_setting_out_of_range_is_refused_with_its_range(
 def test_what_this_version_does_not_do_is_refused_by_name(gateway: Gateway, asked: dict[str, Any], named: str) -> None:
     answer = gateway.order(training_file=gateway.pairs(4), method=contrastive(**asked))
     assert f"{named}: only " in problem(answer, 422, "unsupported_value")["detail"]
+
+
+def test_adapters_and_early_stopping_are_taken_down_and_echoed_with_their_defaults(gateway: Gateway) -> None:
+    asked = {"lora": {"r": 8}, "early_stopping": {"metric": "mrr@5"}}
+    job = gateway.order(training_file=gateway.pairs(40), method=contrastive(hyperparameters=asked)).json()
+    expected = {"lora": {"r": 8, "alpha": 32, "dropout": 0.0}, "early_stopping": {"metric": "mrr@5", "patience": 3}}
+    settings = job["method"]["contrastive"]["hyperparameters"]
+    assert expected.items() <= settings.items() and settings["learning_rate"] == 5e-4
+    assert expected.items() <= stored(gateway, job["id"]).spec["config"].items()
+
+
+@pytest.mark.parametrize(
+    ("asked", "held_out", "param", "said"),
+    [
+        ({"lora": {"r": 0}}, 0.1, "lora.r", "lora.r is 0; it must be between 1 and 1024; 8 to 64 is usual"),
+        ({"early_stopping": {"metric": "ndgc@10"}}, 0.1, "early_stopping.metric", "such as ndcg@10"),
+        ({"early_stopping": {}}, 0, "early_stopping", "held_out is 0 and no file is given to judge by"),
+        ({"precision": "int8"}, 0.1, "precision", "float32"),
+    ],
+)
+def test_adapters_and_early_stopping_that_cannot_be_are_refused_at_the_door(
+    gateway: Gateway, asked: dict[str, Any], held_out: float, param: str, said: str
+) -> None:
+    method = contrastive(hyperparameters=asked, evaluation={"held_out": held_out})
+    body = problem(gateway.order(training_file=gateway.pairs(40), method=method), 422, "invalid_value")
+    assert body["error"]["param"] == f"method.contrastive.hyperparameters.{param}" and said in body["detail"]
 
 
 def test_the_values_that_mean_off_are_accepted(gateway: Gateway) -> None:

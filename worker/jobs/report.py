@@ -47,6 +47,7 @@ def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) 
         "evaluation": order["evaluation"],
         "num_pairs": trained.num_pairs,
         "num_steps": len(trained.curve),
+        "best_step": trained.best_step,
         "trained_tokens": trained.trained_tokens,
         "loss": {"first": trained.curve[0].loss, "last": trained.curve[-1].loss},
         "temperature": {"first": trained.curve[0].temperature, "last": trained.temperature},
@@ -72,6 +73,7 @@ def _machine(measured: Measured, threads: int) -> dict[str, Any]:
     return {
         "precision": choice.precision.value,
         "attention": choice.attention.value,
+        "max_chunk_tokens": choice.max_chunk_tokens,
         "seconds": {**measured.products, **choice.seconds},
         "device": str(measured.encoder.device),
         "threads": threads,

@@ -1,7 +1,8 @@
 """Pairs become a tuned encoder, measured against the one it was tuned from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -14,6 +15,7 @@ from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
+from infonce.judging import AsItIsNow
 from infonce.pairs import Pair
 from infonce.precision import Choice
 from infonce.qrels import EvalSet, read_beir
@@ -52,7 +54,11 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.TRAINING)
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
-    trained = _trained(encoder, pairs, config=config, progress=progress, kept=kept)
+    now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
+    first = next(iter(judged.values()), None)
+    during = None if first is None else now.evaluation(first, ks=ranks(order))
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
+    trained = _trained(attempt, kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
     if config.loss.learn_temperature:
@@ -101,6 +107,12 @@ def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
     return replace(config, max_seq_length=min(DEFAULT_MAX_SEQ_LENGTH, base.max_seq_length))
 
 
+def ranks(order: Mapping[str, Any]) -> list[int]:
+    """The k of every metric: those asked for, that of the verdict, and that by which the training may end early."""
+    stopping = TrainConfig.from_dict(order["config"]).early_stopping
+    return sorted({*order["evaluation"]["ks"], 10} | ({stopping.rank} if stopping is not None else set()))
+
+
 def evaluate_all(
     encoder: Encoder,
     judged: Mapping[str, EvalSet],
@@ -110,9 +122,8 @@ def evaluate_all(
     progress: Progress,
 ) -> dict[str, Evaluation]:
     """The encoder's numbers on each set, rank 10 always among them; no text is embedded twice."""
-    ks = sorted({*order["evaluation"]["ks"], 10})
     source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
-    return {name: evaluate(source, eval_set, ks=ks) for name, eval_set in judged.items()}
+    return {name: evaluate(source, eval_set, ks=ranks(order)) for name, eval_set in judged.items()}
 
 
 def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation], *, seed: int) -> dict[str, Any]:
@@ -192,14 +203,10 @@ def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> Trai
     return replace(config, batch_size=num_pairs)
 
 
-def _trained(
-    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, kept: Checkpoints
-) -> TrainResult:
+def _trained(attempt: Callable[..., TrainResult], kept: Checkpoints, *, progress: Progress) -> TrainResult:
     """The run, from the checkpoints of earlier attempts, or from the beginning where they are another program's."""
-    watcher = Watcher(progress)
     try:
-        return train(encoder, pairs, config=config, progress=watcher, checkpoints=kept)
+        return attempt(checkpoints=kept)
     except CheckpointMismatch as error:
-        message = f"The training begins again: {error}."
-        progress.event("warn", "checkpoint_mismatch", message=message)
-        return train(encoder, pairs, config=config, progress=watcher, checkpoints=replace(kept, inherited=()))
+        progress.event("warn", "checkpoint_mismatch", message=f"The training begins again: {error}.")
+        return attempt(checkpoints=replace(kept, inherited=()))

@@ -18,7 +18,7 @@ from infonce.records import StepRecord
 from tests.factories import toy_pairs
 from tests.worker.jobs.conftest import Recorder
 from worker.jobs.report import MAX_CURVE_POINTS, thinned
-from worker.jobs.train import read_data, run
+from worker.jobs.train import Watcher, read_data, run
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, str]:
@@ -163,6 +163,24 @@ def test_every_form_of_the_loss_comes_from_the_order(order: dict[str, Any], reco
     assert len(set(temperatures)) == len(temperatures) and temperatures[0] == pytest.approx(0.05)
     assert report["temperature"]["first"] == temperatures[0] and report["temperature"]["last"] not in temperatures
     assert "temperature" in recorder.events
+
+
+def test_a_job_with_adapters_that_is_judged_while_it_goes_on_says_so_and_keeps_no_vectors_of_it(
+    order: dict[str, Any], recorder: Recorder
+) -> None:
+    order["config"] |= {"lora": {"r": 2, "alpha": 4, "dropout": 0.0}, "learning_rate": 1e-2}
+    order["config"]["early_stopping"] = {"metric": "mrr@7", "patience": 1}
+    result = run(order, recorder)
+    report = json.loads((Path(order["staging"]) / "report.json").read_text())
+    assert report["best_step"] in range(5) and report["num_steps"] <= 4
+    assert recorder.events.count("judged") >= 2
+    assert "mrr@7" in result["summary"]["evaluations"][0]["tuned"]
+    assert len(list(Path(order["vectors_root"]).iterdir())) <= 2  # of base and tuned model
+
+
+def test_pairs_that_the_model_cannot_read_are_said(recorder: Recorder) -> None:
+    Watcher(recorder).dropped(2, 1)
+    assert recorder.events == ["dropped"]
 
 
 def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], tmp_path: Path) -> None:

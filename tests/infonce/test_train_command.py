@@ -1,0 +1,107 @@
+"""`infonce train`: a model in a folder, one JSON object, a run that goes on, and one sentence for each mistake."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infonce.encoder import Encoder
+from infonce.pairs import Pair
+from infonce.train_command import train_app
+from tests.factories import tiny_model, toy_pairs
+
+FIXED = ("--set", "precision=float32", "--set", "attention=sdpa", "--batch-size", "8", "--learning-rate", "0.001")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny_model(tmp_path / "model")
+
+
+def written(folder: Path, pairs: Sequence[Pair]) -> Path:
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"anchor": p.anchor, "positive": p.positive}) + "\n" for p in pairs))
+    return path
+
+
+def infonce_train(*words: str | Path) -> Result:
+    return CliRunner().invoke(train_app, [str(word) for word in words], catch_exceptions=False)
+
+
+def until(true: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    """Wait until it is true, or fail."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def test_the_last_line_is_one_object_and_the_model_is_what_it_says(tmp_path: Path, model: Path) -> None:
+    pairs = written(tmp_path, toy_pairs(40))
+    done = infonce_train(pairs, "--model", model, "--output", tmp_path / "out", *FIXED, "--epochs", "2", "--json")
+    printed = json.loads(done.stdout.splitlines()[-1])
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert printed["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert printed["pairs_per_second"] == pytest.approx(2 * printed["num_pairs"] / printed["seconds"])
+    assert printed["peak_memory_bytes"] > 1e8 and printed["loss"] > 0 and printed["num_pairs"] == 36
+    assert printed["metrics"].keys() == {"base", "tuned", "comparison"}
+    assert Encoder.load(tmp_path / "out").max_seq_length == 64
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(report["curve"]) == 10 and not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_nothing_held_out_means_no_metrics_and_a_person_reads_sentences(tmp_path: Path, model: Path) -> None:
+    pairs = written(tmp_path, toy_pairs(16))
+    words = (pairs, "--model", model, "--output", tmp_path / "out", *FIXED, "--epochs", "1", "--held-out", "0")
+    done = infonce_train(*words)
+    assert "16 pairs, 2 steps in" in done.stdout and "ndcg" not in done.stdout
+    assert f"The model is in {tmp_path / 'out'}" in done.stdout.replace("\n", "")
+    again = infonce_train(*words)
+    assert again.exit_code == 1 and "nothing is overwritten; name a new folder" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model", "acme/none"), "'acme/none' is not a known model"),
+        (("--batch-size", "500"), "batch_size is 500 and there are 16 pairs; lower it or bring more pairs"),
+        (("--set", "warmup=1"), "warmup is not a setting; known are"),
+        (("--set", "temperature"), "has no '='; write NAME=VALUE"),
+        (("--set", "temperature=9000"), "temperature is 9000; it must be between"),
+        (("--set", "early_stopping={}"), "nothing is held out to judge by"),
+        (("--max-length", "3"), "max_seq_length is 3; it must be between 4"),
+        (("--held-out", "1"), "evaluation.held_out is 1.0; it must be above 0 and below 1"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, model: Path, words: tuple[str, ...], sentence: str) -> None:
+    pairs = written(tmp_path, toy_pairs(16))
+    given = ("--model", str(model), "--held-out", "0") if "--model" not in words else ()
+    done = infonce_train(pairs, *given, "--output", tmp_path / "out", *words)
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.count("\n") <= 2 and sentence in done.stderr
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_run_that_is_told_to_end_goes_on_with_the_weights_of_one_that_was_not(tmp_path: Path, model: Path) -> None:
+    pairs = written(tmp_path, toy_pairs(40))
+    common = (pairs, "--model", model, *FIXED, "--epochs", "40", "--held-out", "0", "--set", "dropout=0.1", "--json")
+    whole = json.loads(infonce_train(*common, "--output", tmp_path / "whole").stdout)
+    command = [sys.executable, "-m", "service.cli", "train", *map(str, common), "--output", str(tmp_path / "cut")]
+    command += ["--save-every", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        until(lambda: any((tmp_path / "cut" / "checkpoints").glob("step-*")))
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and "the same command goes on from" in said
+    changed = infonce_train(*common, "--output", tmp_path / "cut", "--seed", "7")
+    assert changed.exit_code == 1 and "its seed was 42 and is 7; set it back" in changed.stderr
+    again = infonce_train(*common, "--output", tmp_path / "cut")
+    assert json.loads(again.stdout)["weights_sha256"] == whole["weights_sha256"]
+    assert "going on after the" in again.stderr
