@@ -22,10 +22,11 @@ from infonce.batches import PairTable, batch_rows, num_batches
 from infonce.calibrate import measure
 from infonce.checkpoint import Checkpoints, Keeper, RunState, Saved, check_same_run, newest
 from infonce.config import AUTO, HardNegatives, TrainConfig
+from infonce.distributed import Processes
 from infonce.encoder import Encoder
-from infonce.errors import CheckpointMismatch, ConfigError, NonFiniteLoss
+from infonce.errors import ConfigError, NonFiniteLoss
 from infonce.graph_budget import affordable_gb
-from infonce.joint import JointBatch, check_together
+from infonce.joint import JointBatch, check_same_start, check_together
 from infonce.optimizer import build_optimizer, share_of_peak
 from infonce.pairs import Pair
 from infonce.precision import Choice
@@ -107,8 +108,11 @@ def train(
         Stopped: `progress.stop_requested()`; the unfinished step was dropped, the last finished one was saved.
     """
     start = time.perf_counter()
-    identity = {} if checkpoints is None else _identity(encoder, pairs, config=config)
+    processes = Processes.current()
+    together = processes.count > 1
+    identity = _identity(encoder, pairs, config=config) if together or checkpoints is not None else {}
     saved = None if checkpoints is None else newest(checkpoints)
+    check_same_start({**identity, "step": saved.step if saved else 0}, processes, device=encoder.device)
     if saved is not None:
         check_same_run(saved, facts=identity)
     config = config.resolve(len(pairs))
@@ -124,7 +128,7 @@ def train(
     encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
 
     joint = JointBatch.build(encoder, table, tokens=tokens, config=config, stop=progress.stop_requested)
-    objective, processes = joint.objective, joint.processes
+    objective = joint.objective
     optimizer = build_optimizer(encoder.backbone, config, temperature=objective.temperature)
     state = RunState(backbone=encoder.backbone, optimizer=optimizer, objective=objective)
     curve: list[StepRecord] = []
@@ -133,9 +137,7 @@ def train(
         curve = [StepRecord(**record) for record in saved.curve]
         progress.resumed(saved.step)
         saved = None  # its tensors would stay in memory as long as this function runs
-    if not processes.agree(len(curve), device=encoder.device):
-        raise CheckpointMismatch("the processes see checkpoints of different steps; give them one shared folder")
-    facts = {**identity, "config": config.to_dict(), "choice": choice.to_dict()}
+    facts = {**identity, "config": config.to_dict(), "choice": choice.to_dict(), "processes": processes.count}
     place = checkpoints if processes.rank == 0 else None
     keeper = Keeper(place, state, curve=curve, facts=facts, unsaved=progress.unsaved)
 
@@ -203,14 +205,16 @@ def _decided(
 
     The memory for graphs is what this machine has now; it changes no bit.
     """
+    processes = Processes.current()
     if config.max_graph_gb == AUTO:
-        config = replace(config, max_graph_gb=affordable_gb(encoder.device))
+        config = replace(config, max_graph_gb=affordable_gb(encoder.device, num_processes=processes.count))
     if saved is not None:
         earlier = TrainConfig.from_dict(saved.facts["config"])
         return replace(earlier, max_graph_gb=config.max_graph_gb), Choice.from_dict(saved.facts["choice"])
     if config.max_chunk_tokens == AUTO:
         config = replace(config, max_chunk_tokens=encoder.chunk_tokens)
-    choice = measure(encoder, tokens, config=config)
+    measured = processes.from_first(lambda: measure(encoder, tokens, config=config).to_dict(), device=encoder.device)
+    choice = Choice.from_dict(measured)
     return replace(config, precision=choice.precision, attention=choice.attention), choice
 
 

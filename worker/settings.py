@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from infonce.config import AUTO, Auto
 from infonce.limits import check_whole
+from infonce.meeting import MAX_PROCESSES
 from service.store.settings import READY_FILE, StoreSettings
 
 DRAIN_FILE = "INFONCE_DRAIN_FILE"
@@ -24,6 +26,8 @@ class WorkerSettings:
     threads: int
     """Of a child's matrix products."""
     environment: Mapping[str, str] = field(repr=False)
+    processes: int | Auto = AUTO
+    """That train one model; auto is one for each GPU of this machine, and one without a GPU."""
     drain_path: Path | None = None
     ready_path: Path | None = None
 
@@ -32,16 +36,21 @@ class WorkerSettings:
         """The settings of this process.
 
         Raises:
-            ConfigError: `INFONCE_THREADS` is no number of threads.
+            ConfigError: `INFONCE_THREADS` or `INFONCE_PROCESSES` is no such number.
             StoreError: a setting of the store is missing.
         """
         given = environment.get("INFONCE_THREADS", "")
         threads = int(given) if given.isdecimal() else given or num_cores()
         check_whole("INFONCE_THREADS", threads, low=1, high=1_024)
+        wanted = environment.get("INFONCE_PROCESSES", "") or AUTO
+        processes = int(wanted) if wanted.isdecimal() else wanted
+        if processes != AUTO:
+            check_whole("INFONCE_PROCESSES", processes, low=1, high=MAX_PROCESSES, remedy="or auto")
         drain, ready = environment.get(DRAIN_FILE), environment.get(READY_FILE)
         return cls(
             store=StoreSettings.from_env(environment),
             threads=int(threads),
+            processes=AUTO if processes == AUTO else int(processes),
             environment=dict(environment),
             drain_path=Path(drain) if drain else None,
             ready_path=Path(ready) if ready else None,
