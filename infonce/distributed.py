@@ -143,19 +143,20 @@ class Processes:
         return vectors
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Every gradient is the sum over all processes; one that is missing counts as zero."""
+        """Every gradient is the sum over all processes; one that is missing in some counts as zero.
+
+        One that is missing in all of them stays so: an optimizer would let the weight decay that has none.
+        """
         if self.count == 1:
             return
         wanted = [parameter for parameter in parameters if parameter.requires_grad]
-        for parameter in wanted:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in wanted if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])  # one message instead of hundreds
+        there = torch.tensor([float(parameter.grad is not None) for parameter in wanted], device=wanted[0].device)
+        parts = [torch.zeros_like(one) if one.grad is None else one.grad for one in wanted]
+        flat = torch.cat([there, *(part.flatten() for part in parts)])  # one message instead of hundreds
         self.sum(flat)
-        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        there, *sums = torch.split(flat, [len(wanted), *(part.numel() for part in parts)])
+        for parameter, part, found in zip(wanted, sums, there.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter).clone() if found else None
 
 
 def _reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:

@@ -4,10 +4,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from infonce.config import EncoderConfig, TrainConfig
+from infonce.config import AUTO, Auto, EncoderConfig, TrainConfig
+from infonce.errors import ConfigError
 from infonce.pairs import Pair
+
+MAX_PROCESSES: Final = 64
+"""More GPUs than that are in no machine; each process has a core of its own to feed it."""
+
+
+def wanted_processes(param: str, value: str) -> int | Auto:
+    """The number of processes that a user asked for in the setting `param`, or `auto`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value == AUTO:
+        return AUTO
+    if not value.isdecimal() or not 1 <= int(value) <= MAX_PROCESSES:
+        raise ConfigError(f"{param} is {value!r}; it must be 'auto', or between 1 and {MAX_PROCESSES}", param=param)
+    return int(value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,8 +35,8 @@ class RankOrder:
     """The folder that rank 0's encoder was loaded from, with the config `encoder`."""
     encoder: EncoderConfig
     config: TrainConfig
-    checkpoints: Path | None = None
-    inherited: Sequence[Path] = ()
+    checkpoints: Sequence[Path] = ()
+    """Rank 0's folder, then those that it inherits; read, never written."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
@@ -27,8 +44,7 @@ class RankOrder:
             "model": str(self.model.absolute()),
             "encoder": self.encoder.to_dict(),
             "config": self.config.to_dict(),
-            "checkpoints": None if self.checkpoints is None else str(self.checkpoints.absolute()),
-            "inherited": [str(folder.absolute()) for folder in self.inherited],
+            "checkpoints": [str(folder.absolute()) for folder in self.checkpoints],
         }
 
     @classmethod
@@ -38,8 +54,7 @@ class RankOrder:
             model=Path(values["model"]),
             encoder=EncoderConfig.from_dict(values["encoder"]),
             config=TrainConfig.from_dict(values["config"]),
-            checkpoints=None if values["checkpoints"] is None else Path(values["checkpoints"]),
-            inherited=[Path(folder) for folder in values["inherited"]],
+            checkpoints=[Path(folder) for folder in values["checkpoints"]],
         )
 
 

@@ -74,10 +74,8 @@ def take_part(folder: Path, rank: int, count: int, *, progress: "Progress | None
     encoder = Encoder.load(order.model, replace(order.encoder, device=str(device)))
     meeting.ready(rank).touch()
     join_group(Processes(rank=rank, count=count), meeting.group, device=device)
-    checkpoints = None
-    if order.checkpoints is not None:
-        checkpoints = Checkpoints(folder=order.checkpoints, inherited=order.inherited)
-    train(encoder, pairs, config=order.config, progress=progress or Silence(), checkpoints=checkpoints)
+    saved = Checkpoints(folder=order.checkpoints[0], inherited=order.checkpoints[1:]) if order.checkpoints else None
+    train(encoder, pairs, config=order.config, progress=progress or Silence(), checkpoints=saved)
     return encoder
 
 

@@ -23,7 +23,6 @@ from infonce.config import AUTO, Auto, EncoderConfig
 from infonce.device import resolve_device
 from infonce.distributed import Processes, break_group, join_group, leave_group
 from infonce.errors import ConfigError, RankFailed, Stopped
-from infonce.limits import check_whole
 from infonce.meeting import Meeting, RankOrder
 from infonce.pairs import Pair
 
@@ -37,15 +36,8 @@ _MAX_SAID = 500
 
 
 def num_processes(wanted: int | Auto) -> int:
-    """How many processes to train in; `auto` is one for each GPU that torch sees, and one without a GPU.
-
-    Raises:
-        ConfigError: it is no number of processes.
-    """
-    if wanted == AUTO:
-        return max(1, torch.cuda.device_count())
-    check_whole("processes", wanted, low=1, high=64)
-    return int(wanted)
+    """How many processes to train in; `auto` is one for each GPU that torch sees, and one without a GPU."""
+    return max(1, torch.cuda.device_count()) if wanted == AUTO else wanted
 
 
 def device_of(rank: int, config: EncoderConfig) -> torch.device:

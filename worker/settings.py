@@ -9,7 +9,7 @@ from typing import Self
 
 from infonce.config import AUTO, Auto
 from infonce.limits import check_whole
-from infonce.meeting import MAX_PROCESSES
+from infonce.meeting import wanted_processes
 from service.store.settings import READY_FILE, StoreSettings
 
 DRAIN_FILE = "INFONCE_DRAIN_FILE"
@@ -42,15 +42,11 @@ class WorkerSettings:
         given = environment.get("INFONCE_THREADS", "")
         threads = int(given) if given.isdecimal() else given or num_cores()
         check_whole("INFONCE_THREADS", threads, low=1, high=1_024)
-        wanted = environment.get("INFONCE_PROCESSES", "") or AUTO
-        processes = int(wanted) if wanted.isdecimal() else wanted
-        if processes != AUTO:
-            check_whole("INFONCE_PROCESSES", processes, low=1, high=MAX_PROCESSES, remedy="or auto")
         drain, ready = environment.get(DRAIN_FILE), environment.get(READY_FILE)
         return cls(
             store=StoreSettings.from_env(environment),
             threads=int(threads),
-            processes=AUTO if processes == AUTO else int(processes),
+            processes=wanted_processes("INFONCE_PROCESSES", environment.get("INFONCE_PROCESSES") or AUTO),
             environment=dict(environment),
             drain_path=Path(drain) if drain else None,
             ready_path=Path(ready) if ready else None,

@@ -21,7 +21,7 @@ from infonce.config import EncoderConfig, TrainConfig
 from infonce.distributed import Processes
 from infonce.errors import ConfigError, RankFailed, Stopped
 from infonce.lifeline import EXIT_ORPHANED
-from infonce.meeting import Meeting, RankOrder
+from infonce.meeting import Meeting, RankOrder, wanted_processes
 from infonce.ranks import num_processes, ranks
 from tests.end_to_end.processes import until
 from tests.factories import toy_pairs
@@ -60,7 +60,10 @@ def beside(tmp_path: Path, body: str, *, count: int = 2) -> AbstractContextManag
 def test_a_rank_that_raises_is_named_with_its_words_and_its_peers_are_not(tmp_path: Path) -> None:
     body = JOIN + "processes.largest(0, device=cpu)\nif rank == 1: raise InvalidModel('a sentence')\n"
     body += "processes.largest(0, device=cpu)"
-    with pytest.raises(RankFailed, match=r"process 1 of the 3 .* a sentence") as caught, beside(tmp_path, body, count=3):
+    with (
+        pytest.raises(RankFailed, match=r"process 1 of the 3 .* a sentence") as caught,
+        beside(tmp_path, body, count=3),
+    ):
         Processes.current().largest(0, device=CPU)
         Processes.current().largest(0, device=CPU)
     assert caught.value.rank == 1
@@ -130,8 +133,7 @@ def test_order_and_pairs_survive_their_files(tmp_path: Path) -> None:
         model=tmp_path / "m",
         encoder=EncoderConfig(max_seq_length=32),
         config=TrainConfig(batch_size=8),
-        checkpoints=tmp_path / "c",
-        inherited=[tmp_path / "d"],
+        checkpoints=[tmp_path / "c", tmp_path / "d"],
     )
     pairs = toy_pairs(3, negatives=2)
     Meeting(tmp_path).write(order, pairs)
@@ -139,6 +141,8 @@ def test_order_and_pairs_survive_their_files(tmp_path: Path) -> None:
 
 
 def test_number_of_processes_is_one_without_gpus_and_checked() -> None:
-    assert num_processes("auto") == max(1, torch.cuda.device_count())
-    with pytest.raises(ConfigError, match="processes"):
-        num_processes(0)
+    assert num_processes(wanted_processes("INFONCE_PROCESSES", "auto")) == max(1, torch.cuda.device_count())
+    assert num_processes(wanted_processes("INFONCE_PROCESSES", "2")) == 2
+    for wrong in ("0", "-1", "65", "many", "²"):
+        with pytest.raises(ConfigError, match="INFONCE_PROCESSES"):
+            wanted_processes("INFONCE_PROCESSES", wrong)

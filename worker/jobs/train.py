@@ -14,9 +14,11 @@ from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
+from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.precision import Choice
 from infonce.qrels import EvalSet, read_beir
+from infonce.ranks import num_processes, ranks
 from infonce.split import held_out, judged_by
 from infonce.train import StepRecord, TrainResult, train
 from service.store.records import Phase
@@ -51,7 +53,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.TRAINING)
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
-    trained = _trained(encoder, pairs, config=config, progress=progress, kept=kept)
+    trained = _trained(encoder, pairs, config=config, progress=progress, kept=kept, order=order)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
     if config.loss.learn_temperature:
@@ -180,16 +182,32 @@ def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> Trai
 
 
 def _trained(
-    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, kept: Checkpoints
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    *,
+    config: TrainConfig,
+    progress: Progress,
+    kept: Checkpoints,
+    order: Mapping[str, Any],
 ) -> TrainResult:
     """The run, from the checkpoints of earlier attempts, or from the beginning where they are another program's."""
-    watcher = Watcher(progress)
+    watcher, stop = Watcher(progress), progress.stop_requested
+    model, count, folder = Path(order["model"]["path"]), num_processes(order["processes"]), Path(order["ranks"])
+    loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
+
+    def run_from(kept: Checkpoints) -> TrainResult:
+        """The run, shared by the processes that this machine is to use; only this one saves and tells."""
+        saved = kept.folder, *kept.inherited
+        given = RankOrder(model=model, encoder=loaded_as, config=config, checkpoints=saved)
+        with ranks(given, pairs, count=count, folder=folder, stop=stop):
+            return train(encoder, pairs, config=config, progress=watcher, checkpoints=kept)
+
     try:
-        return train(encoder, pairs, config=config, progress=watcher, checkpoints=kept)
+        return run_from(kept)
     except CheckpointMismatch as error:
         message = f"The training begins again: {error}."
         progress.event("warn", "checkpoint_mismatch", message=message)
-        return train(encoder, pairs, config=config, progress=watcher, checkpoints=replace(kept, inherited=()))
+        return run_from(replace(kept, inherited=()))
 
 
 def _with_precision(
