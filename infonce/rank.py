@@ -45,9 +45,7 @@ class Silence:
         return False
 
 
-def main(
-    folder: Path, rank: int, *, count: int, parent: int, part: Callable[[Path, int, int], object] | None = None
-) -> NoReturn:
+def main(folder: Path, rank: int, *, count: int, parent: int, part: Callable[..., object] | None = None) -> NoReturn:
     """Take part and end without running exit handlers; the folder holds why, if it did not end well."""
     lifeline.end_with(parent)
     lifeline.end_with_stdin()
@@ -60,7 +58,7 @@ def main(
     os._exit(code)
 
 
-def take_part(folder: Path, rank: int, count: int, *, progress: "Progress | None" = None) -> "Encoder":
+def take_part(folder: Path, rank: int, *, count: int, progress: "Progress | None" = None) -> "Encoder":
     """The encoder after the training that the folder's order describes; all ranks have the same weights."""
     from infonce.checkpoint import Checkpoints
     from infonce.distributed import Processes, join_group
@@ -79,10 +77,10 @@ def take_part(folder: Path, rank: int, count: int, *, progress: "Progress | None
     return encoder
 
 
-def _work(folder: Path, rank: int, *, count: int, part: Callable[[Path, int, int], object]) -> int:
+def _work(folder: Path, rank: int, *, count: int, part: Callable[..., object]) -> int:
     """The exit code; rank 0 can read what went wrong."""
     try:
-        part(folder, rank, count)
+        part(folder, rank, count=count)
     except Stopped:
         pass
     except BaseException as error:  # the process loop of a rank: nothing may end it unexplained

@@ -61,6 +61,9 @@ def ranks(
     The others meet it in a temporary folder inside `folder`, on a disk of this machine. On a CPU they divide its
     threads; elsewhere each has a GPU of its own (written, not run: no machine with two was at hand).
 
+    `count` decides no more than rounding, unless there is dropout, which each process draws for its share: a run that
+    goes on with another number of processes is allowed, and ends with other bits. Checkpoints note the number.
+
     Raises:
         ConfigError: there are not as many GPUs.
         RankFailed: one of the others ended before the training did.

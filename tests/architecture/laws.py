@@ -13,7 +13,7 @@ Findings = list[str]
 TORCH = ("torch", "transformers", "sentence_transformers", "safetensors.torch", "accelerate", "peft")
 """Importing one of these loads torch."""
 
-_LIGHT_NAMES = "config digest limits loss_config pairs formats qrels metrics compare audit split tokens hub errors"
+_LIGHT_NAMES = "config digest limits loss_config pairs formats qrels metrics compare audit split tokens hub errors meeting lifeline"
 LIGHT = tuple(f"infonce.{name}" for name in _LIGHT_NAMES.split())
 """What gateway, worker and notebook may import without paying for torch."""
 

@@ -34,7 +34,7 @@ import os, sys, time
 from pathlib import Path
 from infonce.errors import InvalidModel
 from infonce.rank import main
-def part(folder, rank, count):
+def part(folder, rank, *, count):
 {body}
 main(Path(sys.argv[1]), int(sys.argv[2]), count=int(sys.argv[3]), parent=int(sys.argv[4]), part=part)
 """

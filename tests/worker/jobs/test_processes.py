@@ -40,8 +40,8 @@ TELLING = """
 import sys
 from pathlib import Path
 from infonce.rank import main, take_part
-def part(folder, rank, count):
-    encoder = take_part(folder, rank, count)
+def part(folder, rank, *, count):
+    encoder = take_part(folder, rank, count=count)
     (folder.parent / f"fingerprint-{rank}").write_text(encoder.fingerprint())
 main(Path(sys.argv[1]), int(sys.argv[2]), count=int(sys.argv[3]), parent=int(sys.argv[4]), part=part)
 """
