@@ -13,8 +13,8 @@ Findings = list[str]
 TORCH = ("torch", "transformers", "sentence_transformers", "safetensors.torch", "accelerate", "peft")
 """Importing one of these loads torch."""
 
-_LIGHT_NAMES = "config digest limits loss_config pairs formats qrels metrics compare audit split tokens hub errors meeting lifeline"
-LIGHT = tuple(f"infonce.{name}" for name in _LIGHT_NAMES.split())
+_LIGHT_NAMES = "config digest limits loss_config pairs formats qrels metrics compare audit split tokens hub errors"
+LIGHT = tuple(f"infonce.{name}" for name in (*_LIGHT_NAMES.split(), "meeting", "lifeline"))
 """What gateway, worker and notebook may import without paying for torch."""
 
 MAY_LOAD_TORCH = ("service.embedder", "service.search", "worker.child", "worker.jobs")
