@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from infonce.backbone import load_backbone, quiet_transformers
 from infonce.config import EncoderConfig, Pooling, Precision, Side
+from infonce.device import resolve_device
 from infonce.errors import ConfigError, Stopped
 from infonce.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
 from infonce.pooling import pool
@@ -145,13 +146,6 @@ class Encoder:
                 vectors[rows] = self.embed(tokens, rows).cpu().numpy()
         self.backbone.train(was_training)
         return vectors
-
-
-def resolve_device(device: str) -> torch.device:
-    """The named device; `auto` is a GPU where torch sees one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def _with_config(layout: Layout, config: EncoderConfig) -> Layout:

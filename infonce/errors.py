@@ -12,7 +12,8 @@ InfonceError
 │   └── IndexCorrupt       the files are not those that were written
 ├── TrainingError
 │   ├── NonFiniteLoss      the loss left the numbers
-│   └── CheckpointMismatch a checkpoint belongs to another run
+│   ├── CheckpointMismatch a checkpoint belongs to another run
+│   └── RankFailed         another one of the processes that train together is gone
 └── Stopped                the caller asked to stop; nothing is wrong
 """
 
@@ -99,6 +100,14 @@ class NonFiniteLoss(TrainingError):
 
 class CheckpointMismatch(TrainingError):
     """A checkpoint was written by a run over other data, or with another config or model."""
+
+
+class RankFailed(TrainingError):
+    """Another one of the processes that train together ended before the training did; `rank` is which, from 1."""
+
+    def __init__(self, message: str, *, rank: int) -> None:
+        super().__init__(message)
+        self.rank = rank
 
 
 class Stopped(InfonceError):

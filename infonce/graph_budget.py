@@ -54,9 +54,9 @@ class GraphBudget:
         return int(np.searchsorted(costs, self.bytes, "right"))
 
 
-def affordable_gb(device: torch.device) -> float:
-    """What the graphs may take of the memory that is free on the device now."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_bytes()
+def affordable_gb(device: torch.device, *, num_processes: int = 1) -> float:
+    """What the graphs may take of the memory that is free on the device now; each of several processes has its GPU."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_bytes() // num_processes
     return round(FREE_SHARE * free / 1e9, 2)
 
 

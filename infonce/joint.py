@@ -1,17 +1,20 @@
 """One step's gradient: the distinct texts of a batch through the encoder, in chunks, into the loss and back."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from infonce.batches import Batch, Ids, PairTable
-from infonce.config import Attention, Precision, TrainConfig
+from infonce.config import TrainConfig
 from infonce.distributed import Processes
 from infonce.encoder import Encoder
-from infonce.errors import ConfigError, Stopped
+from infonce.errors import ConfigError, Stopped, TrainingError
 from infonce.gradcache import GradCache
 from infonce.graph_budget import GraphBudget
 from infonce.loss_config import LossConfig, Negatives
@@ -127,9 +130,14 @@ def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -
     if max(loss.matryoshka_dims or [0]) > encoder.dimensions:
         message = f"matryoshka_dims is {list(loss.matryoshka_dims or [])} and the model has {encoder.dimensions}"
         raise ConfigError(f"{message} dimensions; list shorter ones", param="matryoshka_dims")
-    if Processes.current().count > 1 and (config.precision is Precision.AUTO or config.attention is Attention.AUTO):
-        message = "precision and attention must be given where several processes train: each would measure its own"
-        raise ConfigError(message, param="precision")
+
+
+def check_same_start(facts: Mapping[str, Any], processes: Processes, *, device: torch.device) -> None:
+    """Raise `TrainingError` unless all processes are about to begin the same run at the same step; all of them ask."""
+    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=7).digest()  # fits an int64
+    if not processes.agree(int.from_bytes(digest), device=device):
+        message = "the processes that train together were given different models, pairs, settings or checkpoints"
+        raise TrainingError(f"{message}; give all of them the same, and load the model anew from its folder")
 
 
 def _objective(loss: LossConfig, table: PairTable, *, encoder: Encoder) -> Objective:

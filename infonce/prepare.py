@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from infonce.batches import PairTable, num_batches
 from infonce.calibrate import measure
 from infonce.checkpoint import Saved
 from infonce.config import AUTO, HardNegatives, TrainConfig
+from infonce.distributed import Processes
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.graph_budget import affordable_gb
@@ -82,14 +84,16 @@ def _decided(
 
     The memory for graphs is what this machine has now; it changes no bit.
     """
+    processes = Processes.current()
     if config.max_graph_gb == AUTO:
-        config = replace(config, max_graph_gb=affordable_gb(encoder.device))
+        config = replace(config, max_graph_gb=affordable_gb(encoder.device, num_processes=processes.count))
     if saved is not None:
         earlier = TrainConfig.from_dict(saved.facts["config"])
         return replace(earlier, max_graph_gb=config.max_graph_gb), Choice.from_dict(saved.facts["choice"])
     read = np.concatenate([table.anchors, table.positives, table.negatives])
     num_tokens = int(config.n_epochs) * int(tokens.lengths[read].sum())
-    choice = measure(encoder, tokens, config=config, num_tokens=num_tokens)
+    choose = partial(measure, encoder, tokens, config=config, num_tokens=num_tokens)
+    choice = Choice.from_dict(processes.from_first(lambda: choose().to_dict(), device=encoder.device))
     measured = {name: getattr(choice, name) for name in ("precision", "attention", "max_chunk_tokens")}
     return replace(config, **measured), choice
 

@@ -18,9 +18,10 @@ from infonce.allocator import keep_freed_memory
 from infonce.batches import batch_rows
 from infonce.checkpoint import Checkpoints, Keeper, check_same_run, newest
 from infonce.config import TrainConfig
+from infonce.distributed import Processes
 from infonce.encoder import Encoder
-from infonce.errors import CheckpointMismatch, NonFiniteLoss
-from infonce.joint import JointBatch
+from infonce.errors import NonFiniteLoss
+from infonce.joint import JointBatch, check_same_start
 from infonce.judging import judge_of
 from infonce.lora import adapted
 from infonce.optimizer import build_optimizer, share_of_peak
@@ -52,8 +53,11 @@ def train(
     """
     start = time.perf_counter()
     keep_freed_memory()
-    who = {} if checkpoints is None else identity(encoder, pairs, config=config)
+    processes = Processes.current()
+    known = processes.count > 1 or checkpoints is not None
+    who = identity(encoder, pairs, config=config) if known else {}
     saved = None if checkpoints is None else newest(checkpoints)
+    check_same_start({**who, "step": saved.step if saved else 0}, processes, device=encoder.device)
     if saved is not None:
         check_same_run(saved, facts=who)
     ready = prepare(encoder, pairs, config=config, progress=progress, saved=saved)
@@ -62,7 +66,7 @@ def train(
 
     with adapted(encoder, config.lora, seed=config.seed):
         joint = JointBatch.build(encoder, table, tokens=tokens, config=config, stop=progress.stop_requested)
-        objective, processes = joint.objective, joint.processes
+        objective = joint.objective
         optimizer = build_optimizer(encoder.backbone, config, temperature=objective.temperature)
         model = ModelState(backbone=encoder.backbone, objective=objective)
         best = None
@@ -77,9 +81,7 @@ def train(
             curve = [StepRecord(**record) for record in saved.curve]
             progress.resumed(saved.step)
             saved = None  # its tensors would stay in memory as long as this function runs
-        if not processes.agree(len(curve), device=encoder.device):
-            raise CheckpointMismatch("the processes see checkpoints of different steps; give them one shared folder")
-        facts = {**who, "config": config.to_dict(), "choice": choice.to_dict()}
+        facts = {**who, "config": config.to_dict(), "choice": choice.to_dict(), "processes": processes.count}
         place = checkpoints if processes.rank == 0 else None
         keeper = Keeper(place, state, curve=curve, facts=facts, unsaved=progress.unsaved)
 

@@ -22,6 +22,7 @@ from infonce.config import AUTO, EncoderConfig, TrainConfig
 from infonce.errors import ConfigError, Stopped
 from infonce.hub import Hub
 from infonce.loss_config import LossConfig
+from infonce.meeting import wanted_processes
 from infonce.sentences import sentences
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def train(
         list[str] | None, typer.Option("--set", help="Any other setting of TrainConfig or LossConfig, as NAME=JSON.")
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints.")] = 120.0,
+    processes: Annotated[str, typer.Option(help="That train together: auto is one a GPU, else one.")] = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line: a JSON object.")] = False,
 ) -> None:
     """Fine-tune a model on a file of pairs, here and without a server."""
@@ -68,6 +70,7 @@ def train(
             encoder=EncoderConfig(max_seq_length=max_length),
             held_out=held_out,
             save_every_seconds=save_every,
+            processes=wanted_processes("processes", processes),
         )
         try:
             with _watching() as watch:

@@ -14,15 +14,17 @@ from typing import Any, Final, Protocol
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.compare import Comparison, compare
-from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, TrainConfig
+from infonce.config import AUTO, DEFAULT_MAX_SEQ_LENGTH, Auto, EncoderConfig, TrainConfig
 from infonce.digest import sha256_of
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
 from infonce.judging import AsItIsNow
+from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
+from infonce.ranks import num_processes, ranks
 from infonce.records import Progress, TrainResult
 from infonce.split import held_out
 from infonce.train import train
@@ -60,6 +62,8 @@ class Order:
     held_out: float
     """The share of pairs that is kept out of the training to judge by; 0 for none."""
     save_every_seconds: float = 120.0
+    processes: int | Auto = AUTO
+    """That train together; auto is one for each GPU, and one without a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +128,11 @@ def tune(order: Order, watch: Watch) -> Tuned:
     if judged is not None:
         source = AsItIsNow(encoder=encoder, precision=config.precision, stop=watch.stop_requested)
         during = source.evaluation(judged, ks=_ks(config))
-    trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, evaluate=during)
+    count, folder = num_processes(order.processes), checkpoints.folder
+    loaded_as = replace(order.encoder, max_seq_length=encoder.max_seq_length)
+    others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder])
+    with ranks(others, pairs, count=count, folder=folder, stop=watch.stop_requested):
+        trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, evaluate=during)
     after = judge()
     comparison = None
     if before is not None and after is not None:

@@ -5,7 +5,6 @@ first that the kernel sacrifices for memory, and whatever happens in it (a segfa
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import json
 import os
@@ -17,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from infonce import lifeline
 from infonce.errors import Stopped
 from service.store.records import JobKind
 from worker.failures import describe
@@ -28,21 +28,19 @@ EXIT_FAILED = 64
 """The job cannot end well, for a reason that was sent to the parent."""
 EXIT_CRASHED = 1
 """An error of ours; its traceback is in the log."""
-EXIT_ORPHANED = 75
+EXIT_ORPHANED = lifeline.EXIT_ORPHANED
 """The parent is gone."""
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(order_path: Path, parent: int, *, body: Body | None = None) -> NoReturn:
     """Work the order off, say so over fd 1, and end without running exit handlers (CUDA's may hang)."""
-    _die_with(parent)
+    lifeline.end_with(parent)
     _be_killed_first()
     faulthandler.enable()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     progress = LineProgress(_private_stdout(), stop)
-    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+    lifeline.end_with_stdin()
     code = _work(order_path, progress, body=body)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -78,14 +76,6 @@ def _body_of(kind: JobKind) -> Body:
     return index
 
 
-def _die_with(parent: int) -> None:
-    """The kernel kills this process when its parent ends; it ends at once if that has happened already."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(EXIT_ORPHANED)
-
-
 def _be_killed_first() -> None:
     """When memory runs out the kernel takes this process, not the worker, the gateway or the database."""
     with contextlib.suppress(OSError):  # no /proc, or not permitted: then the kernel chooses as it likes
@@ -97,16 +87,6 @@ def _private_stdout() -> int:
     private = os.dup(1)
     os.dup2(2, 1)
     return private
-
-
-def _end_with_stdin() -> None:
-    """End this process when the parent's end of stdin closes: the only sign where there is no PDEATHSIG.
-
-    `os.read`, never `sys.stdin.buffer.read`: CPython aborts at exit while a daemon thread holds that buffer's lock.
-    """
-    while os.read(0, 4096):
-        pass
-    os._exit(EXIT_ORPHANED)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from infonce.errors import (
     InfonceError,
     InvalidModel,
     NonFiniteLoss,
+    RankFailed,
     TrainingError,
     UnknownModel,
 )
@@ -46,6 +47,8 @@ def describe(error: BaseException) -> JobError | None:
     """What the user is told of `error`, or None if it is a fault of ours that another attempt may not meet."""
     if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in _FULL):
         return JobError(code="storage_full", message=_NO_ROOM, retryable=True)
+    if isinstance(error, RankFailed):  # lost like a child that is killed: another attempt goes on from the checkpoint
+        return None
     for kind, code, user in _CODES:
         if isinstance(error, kind):
             line = error.issues[0].line if isinstance(error, DatasetError) else None

@@ -17,6 +17,7 @@ _FILES = ("training_file", "validation_file", "evaluation_file")
 _STAGING = "staging"
 _DOCUMENTS = "documents.jsonl"
 _CHECKPOINTS = "checkpoints"
+_RANKS = "ranks"  # where the processes of a training meet; a child that was killed leaves the pairs there
 _UNFINISHED = "unfinished"  # what a child that was killed while it saved leaves there; see infonce/checkpoint.py
 _MAX_INHERITED = 2  # attempts that saved something; should the newer one's be damaged there is the other's
 
@@ -45,6 +46,7 @@ def write_order(shop: Workshop, job: JobRecord) -> Order:
     if job.kind is JobKind.TRAIN:
         collection, inputs = None, _train_inputs(shop, job)
         inputs |= _checkpoints(shop, job)
+        inputs |= {"processes": shop.settings.processes, "ranks": str(folder / _RANKS)}
     else:
         collection, inputs = _index_inputs(shop, job, path=folder / _DOCUMENTS)
     body = {
@@ -133,6 +135,7 @@ def clean(shop: Workshop, job: JobRecord) -> None:
     folder = shop.artifacts.run_path(job.id, job.attempt)
     shop.artifacts.discard(folder / _STAGING)
     shop.artifacts.discard(folder / _DOCUMENTS)
+    shop.artifacts.discard(folder / _RANKS)
     shop.artifacts.discard(folder / _CHECKPOINTS / _UNFINISHED)
 
 

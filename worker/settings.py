@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from infonce.config import AUTO, Auto
 from infonce.limits import check_whole
+from infonce.meeting import wanted_processes
 from service.store.settings import READY_FILE, StoreSettings
 
 DRAIN_FILE = "INFONCE_DRAIN_FILE"
@@ -24,6 +26,8 @@ class WorkerSettings:
     threads: int
     """Of a child's matrix products."""
     environment: Mapping[str, str] = field(repr=False)
+    processes: int | Auto = AUTO
+    """That train one model; auto is one for each GPU of this machine, and one without a GPU."""
     drain_path: Path | None = None
     ready_path: Path | None = None
 
@@ -32,7 +36,7 @@ class WorkerSettings:
         """The settings of this process.
 
         Raises:
-            ConfigError: `INFONCE_THREADS` is no number of threads.
+            ConfigError: `INFONCE_THREADS` or `INFONCE_PROCESSES` is no such number.
             StoreError: a setting of the store is missing.
         """
         given = environment.get("INFONCE_THREADS", "")
@@ -42,6 +46,7 @@ class WorkerSettings:
         return cls(
             store=StoreSettings.from_env(environment),
             threads=int(threads),
+            processes=wanted_processes("INFONCE_PROCESSES", environment.get("INFONCE_PROCESSES") or AUTO),
             environment=dict(environment),
             drain_path=Path(drain) if drain else None,
             ready_path=Path(ready) if ready else None,

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -93,15 +93,21 @@ def test_a_run_that_is_told_to_end_goes_on_with_the_weights_of_one_that_was_not(
     pairs = written(tmp_path, toy_pairs(40))
     common = (pairs, "--model", model, *FIXED, "--epochs", "40", "--held-out", "0", "--set", "dropout=0.1", "--json")
     whole = json.loads(infonce_train(*common, "--output", tmp_path / "whole").stdout)
-    command = [sys.executable, "-m", "service.cli", "train", *map(str, common), "--output", str(tmp_path / "cut")]
-    command += ["--save-every", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        until(lambda: any((tmp_path / "cut" / "checkpoints").glob("step-*")))
-        run.send_signal(signal.SIGTERM)
-        _, said = run.communicate(timeout=60)
-    assert run.returncode == 130 and "the same command goes on from" in said
-    changed = infonce_train(*common, "--output", tmp_path / "cut", "--seed", "7")
+    cut = tmp_path / "cut"
+
+    def told_to_end() -> None:
+        until(lambda: any((cut / "checkpoints").glob("step-*")))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # should it come when the run has ended
+    teller = Thread(target=told_to_end)
+    teller.start()
+    stopped = infonce_train(*common, "--output", cut, "--save-every", "0")
+    teller.join()
+    signal.signal(signal.SIGTERM, before)
+    assert stopped.exit_code == 130 and "the same command goes on from" in stopped.stderr
+    changed = infonce_train(*common, "--output", cut, "--seed", "7")
     assert changed.exit_code == 1 and "its seed was 42 and is 7; set it back" in changed.stderr
-    again = infonce_train(*common, "--output", tmp_path / "cut")
+    again = infonce_train(*common, "--output", cut)
     assert json.loads(again.stdout)["weights_sha256"] == whole["weights_sha256"]
     assert "going on after the" in again.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infonce.errors import ConfigError
 from worker.app import MainProcess, configuration
 from worker.settings import DRAIN_FILE, WORKER_PID, WorkerSettings
 
@@ -76,3 +77,10 @@ def test_threads_of_a_child_are_every_core_unless_told(tmp_path: Path) -> None:
 def test_settings_do_not_print_what_is_secret() -> None:
     text = repr(WorkerSettings.from_env({**PLACES, "INFONCE_BROKER_URL": "redis://:secret@h/0"}))
     assert "secret" not in text
+
+
+def test_number_of_processes_is_auto_or_what_is_given() -> None:
+    assert WorkerSettings.from_env(PLACES).processes == "auto"
+    assert WorkerSettings.from_env({**PLACES, "INFONCE_PROCESSES": "4"}).processes == 4
+    with pytest.raises(ConfigError, match="INFONCE_PROCESSES is '0'"):
+        WorkerSettings.from_env({**PLACES, "INFONCE_PROCESSES": "0"})

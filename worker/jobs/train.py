@@ -1,6 +1,7 @@
 """Pairs become a tuned encoder, measured against the one it was tuned from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,11 @@ from infonce.errors import CheckpointMismatch
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
 from infonce.judging import AsItIsNow
+from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.precision import Choice
 from infonce.qrels import EvalSet, read_beir
+from infonce.ranks import num_processes, ranks
 from infonce.records import StepRecord, TrainResult
 from infonce.split import held_out, judged_by
 from infonce.train import train
@@ -56,9 +59,10 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     first = next(iter(judged.values()), None)
-    during = None if first is None else now.evaluation(first, ks=ranks(order))
+    during = None if first is None else now.evaluation(first, ks=cutoffs(order))
     attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
-    trained = _trained(attempt, kept, progress=progress)
+    together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
+    trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
     if config.loss.learn_temperature:
@@ -107,7 +111,7 @@ def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
     return replace(config, max_seq_length=min(DEFAULT_MAX_SEQ_LENGTH, base.max_seq_length))
 
 
-def ranks(order: Mapping[str, Any]) -> list[int]:
+def cutoffs(order: Mapping[str, Any]) -> list[int]:
     """The k of every metric: those asked for, that of the verdict, and that by which the training may end early."""
     stopping = TrainConfig.from_dict(order["config"]).early_stopping
     return sorted({*order["evaluation"]["ks"], 10} | ({stopping.rank} if stopping is not None else set()))
@@ -123,7 +127,7 @@ def evaluate_all(
 ) -> dict[str, Evaluation]:
     """The encoder's numbers on each set, rank 10 always among them; no text is embedded twice."""
     source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
-    return {name: evaluate(source, eval_set, ks=ranks(order)) for name, eval_set in judged.items()}
+    return {name: evaluate(source, eval_set, ks=cutoffs(order)) for name, eval_set in judged.items()}
 
 
 def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation], *, seed: int) -> dict[str, Any]:
@@ -203,10 +207,36 @@ def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> Trai
     return replace(config, batch_size=num_pairs)
 
 
-def _trained(attempt: Callable[..., TrainResult], kept: Checkpoints, *, progress: Progress) -> TrainResult:
+def _together(
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    *,
+    config: TrainConfig,
+    order: Mapping[str, Any],
+    kept: Checkpoints,
+    stop: Callable[[], bool],
+) -> AbstractContextManager[None]:
+    """Inside, the training is shared by the processes that this machine is to use; only this one saves and tells."""
+    loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
+    folders = [kept.folder, *kept.inherited]
+    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, checkpoints=folders)
+    count, folder = num_processes(order["processes"]), Path(order["ranks"])
+    return ranks(given, pairs, count=count, folder=folder, stop=stop)
+
+
+def _trained(
+    attempt: Callable[..., TrainResult],
+    together: Callable[..., AbstractContextManager[None]],
+    *,
+    kept: Checkpoints,
+    progress: Progress,
+) -> TrainResult:
     """The run, from the checkpoints of earlier attempts, or from the beginning where they are another program's."""
     try:
-        return attempt(checkpoints=kept)
+        with together(kept=kept):
+            return attempt(checkpoints=kept)
     except CheckpointMismatch as error:
         progress.event("warn", "checkpoint_mismatch", message=f"The training begins again: {error}.")
-        return attempt(checkpoints=replace(kept, inherited=()))
+        anew = replace(kept, inherited=())
+        with together(kept=anew):
+            return attempt(checkpoints=anew)

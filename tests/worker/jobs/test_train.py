@@ -46,6 +46,8 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "evaluation": {"held_out": 0.2, "ks": [1, 5]},
         "checkpoints": str(tmp_path / "checkpoints"),
         "inherited": [],
+        "processes": 1,
+        "ranks": str(tmp_path / "ranks"),
     }
 
 
