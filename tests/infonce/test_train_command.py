@@ -91,7 +91,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, model: Path, words: tuple[str
 
 def test_a_run_that_is_told_to_end_goes_on_with_the_weights_of_one_that_was_not(tmp_path: Path, model: Path) -> None:
     pairs = written(tmp_path, toy_pairs(40))
-    common = (pairs, "--model", model, *FIXED, "--epochs", "40", "--held-out", "0", "--set", "dropout=0.1", "--json")
+    common = (pairs, "--model", model, *FIXED, "--epochs", "8", "--held-out", "0", "--set", "dropout=0.1", "--json")
     whole = json.loads(infonce_train(*common, "--output", tmp_path / "whole").stdout)
     cut = tmp_path / "cut"
 
