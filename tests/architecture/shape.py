@@ -27,7 +27,7 @@ MAX_FUNCTION_LINES = 80
 LONGER_FUNCTIONS = {"infonce.train:train": 120}
 MAX_PARAMETERS = 6
 MAX_POSITIONAL = 2
-FREE_PARAMETERS = ("service.routes", "service.dependencies", "service.cli", "infonce.cli")
+FREE_PARAMETERS = ("service.routes", "service.dependencies", "service.cli", "infonce.cli", "infonce.bench.cli")
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(
     r"[.]__a?exit__$|service[.]problems:RequestIds[.]__call__|service[.]uploads:_Form[.]_(header_field|header_value|part_data)"
