@@ -59,9 +59,7 @@ def some_texts(path: Path | None, count: int, *, seed: int) -> list[str]:
     log, texts = IssueLog(), dict[str, None]()
     limits = DEFAULT_LIMITS
     with path.open("rb") as stream:
-        lines = TextLines(
-            stream, log, max_line_bytes=limits.max_document_line_bytes, max_lines=limits.max_lines
-        )
+        lines = TextLines(stream, log, max_line_bytes=limits.max_document_line_bytes, max_lines=limits.max_lines)
         for row in rows(lines, log):
             field = next((name for name in _TEXT_FIELDS if name in row.values), _TEXT_FIELDS[0])
             if (text := log.text(row, field, limit=limits.max_document_characters)) is not None:

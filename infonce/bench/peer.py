@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -51,10 +52,10 @@ class PeerOrder:
 def main(path: Path) -> None:
     """The order is done and told on stdout; the model is in the order's folder if that was asked for."""
     order = PeerOrder(**json.loads(path.read_text("utf-8")))
-    import torch._dynamo  # what an optimizer loads at its first step: seconds that belong to no pair
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
+    import_module("torch._dynamo")  # what an optimizer loads at its first step: seconds that belong to no pair
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     model = SentenceTransformer(order.model)
     model.max_seq_length = order.max_length

@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from infonce.cli import bench_app, plot_app
+from infonce.bench.cli import bench_app
+from infonce.cli import plot_app
 
 APP = typer.Typer(pretty_exceptions_enable=False)
 APP.add_typer(plot_app, name="plot")
