@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 bench_app = typer.Typer(help="Measure this machine, and compare with sentence-transformers.", no_args_is_help=True)
 
+_WIDE = 200
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")]
 Output = Annotated[Path | None, typer.Option(help="A folder for table, numbers and picture: .md, .json and .png.")]
 Model = Annotated[str, typer.Option(help="A name, or a folder.")]
@@ -245,6 +247,8 @@ def _print(report: "Report", *, as_json: bool) -> None:
         print("\n".join(report.lines()), flush=True)
         return
     console = Console()
+    if not console.is_terminal:  # a file has room for every column
+        console = Console(width=_WIDE)
     for table in report.tables:
         console.print(table.rich())
     for note in report.notes:

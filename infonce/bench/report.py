@@ -53,7 +53,10 @@ class Numbers:
         """The table for a terminal; what is said of a row stands left, its numbers right."""
         table = Table(box=SIMPLE_HEAD, title=self.title or None, title_justify="left")
         for column in self.columns:
-            table.add_column(column.heading, justify="right" if column.form else "left")
+            if column.form:
+                table.add_column(column.heading, justify="right", no_wrap=True)
+            else:
+                table.add_column(column.heading, min_width=14, overflow="fold")
         for row in self.rows:
             table.add_row(*(column.cell(row) for column in self.columns))
         return table
@@ -174,6 +177,8 @@ def _draw_bars(axes: "Axes", bars: Bars, *, rows: Sequence[Row]) -> None:
         axes.set_xlim(min(values, default=1.0) / 3, max(ends, default=1.0) * 4)
     else:
         axes.set_xlim(0, max(ends, default=1.0) * 1.2 or 1.0)
+    if bars.form.endswith("%"):
+        axes.xaxis.set_major_formatter(lambda value, _: format(value, ".0%"))
     axes.set_yticks(range(len(rows)), [str(row["name"]) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_title(bars.title, fontsize=11)

@@ -30,7 +30,7 @@ _COLUMNS: Final = (
     Column(heading="rounds", key="rounds", form="d"),
 )
 _BARS: Final = tuple(
-    Bars(title=f"queries a second, {size} at once", key=f"batch_{size}", form=",.0f", is_log=True) for size in BATCHES
+    Bars(title=f"queries a second, {size} at once", key=f"batch_{size}", form=",.0f") for size in BATCHES
 )
 
 
