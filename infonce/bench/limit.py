@@ -73,7 +73,7 @@ class Encoded:
 
 
 def lengths_of_batches(
-    encoder: Encoder, pairs: Sequence[Pair], batches: Sequence[Sequence[int]]
+    encoder: Encoder, pairs: Sequence[Pair], *, batches: Sequence[Sequence[int]]
 ) -> list[NDArray[np.int64]]:
     """The tokens of the distinct texts of each batch."""
     table = PairTable.build(pairs, prompts=encoder.layout.prompts, max_negatives=0)

@@ -62,6 +62,7 @@ class Setting:
 class Taken:
     """What one run found."""
 
+    num_steps: int
     loading_seconds: float
     """From the texts in memory to the first step: numbering, tokenising, measuring."""
     milliseconds: float
@@ -94,10 +95,10 @@ def run(setting: Setting, size: int) -> Taken:
         train(encoder, pairs, config=config, progress=clock)
     warm = min(_WARM_STEPS, len(clock.ends) - 1)
     seconds = (clock.ends[-1] - clock.ends[warm - 1]) if warm else clock.ends[-1] - clock.measured_at
-    num_steps = len(clock.ends) - warm
     return Taken(
+        num_steps=len(clock.ends),
         loading_seconds=clock.measured_at - began,
-        milliseconds=1e3 * seconds / num_steps / setting.batch_size,
+        milliseconds=1e3 * seconds / (len(clock.ends) - warm) / setting.batch_size,
         peak_gb=tree_bytes(os.getpid()) / 1e9,
     )
 
@@ -152,6 +153,7 @@ def _report(setting: Setting, taken: dict[int, list[Taken]]) -> Report:
                 "side": OURS,
                 "name": f"{size:,} pairs",
                 "num_pairs": size,
+                "num_steps": found[0].num_steps,
                 "rounds": len(found),
                 "loading_seconds": median(one.loading_seconds for one in found),
                 "milliseconds": median(costs),

@@ -46,7 +46,7 @@ class Work:
         self._flops = {
             seed: [
                 self._encoded.flops(lengths)
-                for lengths in lengths_of_batches(self._encoder, setting.pairs, setting.batches(seed))
+                for lengths in lengths_of_batches(self._encoder, setting.pairs, batches=setting.batches(seed))
             ]
             for seed in setting.seeds
         }

@@ -12,10 +12,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from typer.testing import CliRunner, Result
 
+from infonce.bench import scaling
 from infonce.bench.cli import bench_app
 from infonce.bench.inputs import read_judged
 from infonce.bench.limit import Encoded
 from infonce.bench.processes import run, tree_bytes
+from infonce.bench.scaling import Setting
 from infonce.errors import ConfigError, InfonceError
 from infonce.losses import info_nce
 from infonce.qrels import EvalSet
@@ -78,10 +80,9 @@ def test_search_finds_the_true_neighbours_of_a_file_of_vectors(tmp_path: Path) -
     assert [row["recall"] for row in rows] == [1.0] * 4 and all(row["batch_64"] > 0 for row in rows)
 
 
-def test_the_cost_of_a_pair_is_taken_for_each_size(tmp_path: Path) -> None:
-    words = ("--model", tiny_model(tmp_path), "--batch-size", 4, "--steps", 8, "--rounds", 1, "--json")
-    [row] = map(json.loads, bench("scale", "--sizes", 40, *words).stdout.splitlines())
-    assert row["num_pairs"] == 40 and row["milliseconds"] > 0 and row["loading_seconds"] > 0
+def test_the_cost_of_a_pair_is_taken_over_the_steps_asked_for_and_loading_apart(tmp_path: Path) -> None:
+    taken = scaling.run(Setting(model=tiny_model(tmp_path), batch_size=4, steps=8, seed=0), 40)
+    assert taken.num_steps == 8 and taken.milliseconds > 0 and taken.loading_seconds > 0
 
 
 def test_the_work_counts_each_layer_that_multiplies_and_attention(tmp_path: Path) -> None:
