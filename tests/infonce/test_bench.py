@@ -102,7 +102,7 @@ def test_the_peak_of_a_process_tree_counts_the_children() -> None:
 
 
 def test_a_process_that_fails_is_told_by_its_last_line() -> None:
-    with pytest.raises(InfonceError, match="no such thing$"):
+    with pytest.raises(InfonceError, match=r"no such thing$"):
         run([sys.executable, "-c", "raise SystemExit('no such thing')"], on_poll=lambda seconds: None)
 
 
@@ -110,7 +110,7 @@ def test_judgements_are_read_from_a_folder_and_one_without_them_is_refused(judge
     found = read_judged(judged)
     assert isinstance(found, EvalSet) and len(found.corpus) == 8 and found.qrels["q0"] == {"d0": 1}
     (judged / "qrels.tsv").unlink()
-    with pytest.raises(ConfigError, match="has no qrels.tsv"):
+    with pytest.raises(ConfigError, match=r"has no qrels\.tsv"):
         read_judged(judged)
 
 
