@@ -3,14 +3,11 @@
 Only the drawing needs matplotlib, and it leaves pyplot's state alone.
 """
 
-import io
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -18,13 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infonce.errors import ConfigError, InfonceError
 from infonce.loss_config import LossConfig, Negatives
 from infonce.losses import info_nce_of_each
+from infonce.pictures import figure_of, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 DIMENSIONS: Final = 64
@@ -167,7 +163,7 @@ def draw_loss_surface(surface: LossSurface, path: Path) -> None:
     Raises:
         InfonceError: nothing can be written there, or matplotlib is not installed.
     """
-    figure = _figure(7.2, 5.8)
+    figure = figure_of(7.2, 5.8)
     axes = figure.add_subplot()
     shade = axes.pcolormesh(surface.alphas, surface.betas, surface.loss.T, shading="gouraud", cmap="cividis")
     _draw_isolines(axes, surface)
@@ -176,7 +172,7 @@ def draw_loss_surface(surface: LossSurface, path: Path) -> None:
     axes.set_title(f"InfoNCE loss over interpolated means, temperature {surface.temperature:g}")
     axes.set_aspect("equal")
     figure.colorbar(shade, label="mean loss (nats)")
-    _write(figure, path)
+    write_picture(figure, path)
 
 
 def _draw_isolines(axes: "Axes", surface: LossSurface) -> None:
@@ -202,11 +198,11 @@ def draw_temperature_effect(effect: TemperatureEffect, path: Path) -> None:
     Raises:
         InfonceError: nothing can be written there, or matplotlib is not installed.
     """
-    figure = _figure(11.0, 4.8)
+    figure = figure_of(11.0, 4.8)
     left, right = figure.subplots(1, 2)
     _draw_shares(left, effect)
     _draw_hardest(right, effect)
-    _write(figure, path)
+    write_picture(figure, path)
 
 
 def _draw_shares(axes: "Axes", effect: TemperatureEffect) -> None:
@@ -254,47 +250,3 @@ def _draw_hardest(axes: "Axes", effect: TemperatureEffect) -> None:
     axes.set_xlabel("temperature")
     axes.set_ylabel("share of the gradient on all negatives; 1 − p")
     axes.set_title("What the temperature spends the gradient on")
-
-
-def check_picture_path(path: Path) -> None:
-    """Raise `ConfigError` unless `path` ends with .png in a folder that exists."""
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"{path} does not end with .png; the pictures are PNG files", param="output")
-    try:
-        exists = path.parent.is_dir()
-    except OSError as error:
-        raise _unwritable(path, error.strerror) from None
-    if not exists:
-        raise _unwritable(path, f"there is no folder {path.parent}; make it first")
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """An empty figure of that many inches, with its own canvas."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        message = "matplotlib, which draws the pictures, is not installed; pip install 'infonce-service[plot]'"
-        raise InfonceError(message) from None
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _write(figure: "Figure", path: Path) -> None:
-    """The figure is rendered in memory and appears under its name in one step."""
-    check_picture_path(path)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        unfinished.write_bytes(picture.getvalue())
-        unfinished.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise _unwritable(path, error.strerror) from None
-
-
-def _unwritable(path: Path, reason: str | None) -> ConfigError:
-    return ConfigError(f"{path} cannot be written: {reason}", param="output")

@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from infonce.cli import bench_app, plot_app
+from infonce.bench.cli import bench_app
+from infonce.cli import plot_app
 from infonce.errors import InfonceError
 from infonce.train_command import train_app
 from service.errors import ServiceError

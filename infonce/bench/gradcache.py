@@ -7,9 +7,9 @@ peaks each in a process of its own, because memory that was once taken stays wit
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from multiprocessing import get_context
 from typing import Final
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from infonce.backbone import set_dropout
 from infonce.batches import Batch, PairTable
+from infonce.bench.report import Bars, Column, Numbers, Report
 from infonce.config import Attention, EncoderConfig, Precision, TrainConfig
 from infonce.docstrings import SetSizes, installed_sources, read_docstrings
 from infonce.encoder import Encoder
@@ -32,6 +33,18 @@ from infonce.tokens import chunks
 
 KEPT_SHARE: Final = 0.45
 """Of the memory of all graphs, for the form that keeps some; model, optimizer and Python come on top."""
+
+_COLUMNS: Final = (
+    Column(heading="graphs", key="name"),
+    Column(heading="seconds", key="seconds", form=".2f"),
+    Column(heading="× plain", key="time_ratio", form=".2f"),
+    Column(heading="peak GB", key="peak_gb", form=".2f"),
+    Column(heading="× plain", key="peak_ratio", form=".2f"),
+)
+_BARS: Final = (
+    Bars(title="seconds a step", key="seconds", form=".2f"),
+    Bars(title="peak memory, GB", key="peak_gb", form=".2f"),
+)
 
 
 class Form(StrEnum):
@@ -97,6 +110,14 @@ def measure(setting: Setting, *, rounds: int, on_round: Callable[[str], None] = 
             peak_gb=peaks[form],
             peak_ratio=peaks[form] / peaks[Form.PLAIN],
         )
+
+
+def report_of(rows: Sequence[Row], setting: Mapping[str, object]) -> Report:
+    """The rows as table and picture."""
+    shown = [{**asdict(row), "name": row.form} for row in rows]
+    return Report(
+        name="gradcache", tables=[Numbers(title="", columns=_COLUMNS, rows=shown)], bars=_BARS, setting=setting
+    )
 
 
 def _peak_gb(setting: Setting, form: Form, *, pairs: Sequence[Pair]) -> float:

@@ -5,7 +5,7 @@ Reads the peak from /proc and so runs on Linux only.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, TypeVar
 import torch
 import torch.nn.functional as F
 
+from infonce.bench.report import Bars, Column, Numbers, Report
 from infonce.loss_config import LossConfig
 from infonce.losses import info_nce
 from infonce.tiled import DEFAULT_SIDE
@@ -22,6 +23,21 @@ from infonce.tiled import DEFAULT_SIDE
 BATCHES: Final = tuple(2**power for power in range(10, 17))
 _FLOATS_PER_LOGIT = 4  # of dense: what the symmetric form was measured to need at 8,192 and 16,384
 _LEAST_SECONDS = 2.0  # of timing a batch: a small one takes many turns
+
+_COLUMNS: Final = (
+    Column(heading="batch", key="batch", form=","),
+    Column(heading="tiled s", key="tiled_seconds", form=".3f"),
+    Column(heading="tiled MB", key="tiled_mb", form=",.1f"),
+    Column(heading="dense s", key="dense_seconds", form=".3f"),
+    Column(heading="dense MB", key="dense_mb", form=",.1f"),
+    Column(heading="tiled / dense time", key="time_ratio", form=".2f"),
+)
+_BARS: Final = (
+    Bars(title="in tiles, s", key="tiled_seconds", form=".3f", is_log=True),
+    Bars(title="whole matrix, s", key="dense_seconds", form=".3f", is_log=True),
+    Bars(title="in tiles, MB", key="tiled_mb", form=",.0f", is_log=True),
+    Bars(title="whole matrix, MB", key="dense_mb", form=",.0f", is_log=True),
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +75,27 @@ def measure(
             dense_seconds=seconds[1] if fits else None,
             dense_bytes=added[1] if fits else None,
         )
+
+
+def report_of(rows: Sequence[Row], *, dimensions: int, rounds: int) -> Report:
+    """The rows as tables and picture."""
+    shown = [{**asdict(row), "name": f"{row.batch:,}", **_derived(row)} for row in rows]
+    return Report(
+        name="loss",
+        tables=[Numbers(title="", columns=_COLUMNS, rows=shown)],
+        bars=_BARS,
+        setting={"dimensions": dimensions, "rounds": rounds},
+        notes=["Symmetric InfoNCE, forward and backward; memory is what the peak grows by, a MB is 10⁶ bytes."],
+    )
+
+
+def _derived(row: Row) -> dict[str, float | None]:
+    dense = row.dense_bytes
+    return {
+        "tiled_mb": row.tiled_bytes / 1e6,
+        "dense_mb": None if dense is None else dense / 1e6,
+        "time_ratio": None if row.dense_seconds is None else row.tiled_seconds / row.dense_seconds,
+    }
 
 
 def dense_bytes(batch: int, dimensions: int) -> int:

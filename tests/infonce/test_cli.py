@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from infonce.cli import bench_app, plot_app
+from infonce.bench.cli import bench_app
+from infonce.cli import plot_app
 
 APP = typer.Typer(pretty_exceptions_enable=False)
 APP.add_typer(plot_app, name="plot")
@@ -74,7 +75,7 @@ def test_without_matplotlib_the_remedy_is_one_sentence(tmp_path: Path, monkeypat
 
 def test_bench_loss_prints_a_table_and_leaves_out_what_would_not_fit() -> None:
     done = infonce("bench", "loss", "--batch", "1024", "--rounds", "1", "--memory-limit-gb", "0.01")
-    names, _rule, row = [line for line in done.stdout.splitlines() if line.strip()]
+    names, _rule, row, _note = [line for line in done.stdout.splitlines() if line.strip()]
     assert names.split()[:3] == ["batch", "tiled", "s"]
     batch, _seconds, megabytes, *dense = row.split()
     assert (batch, dense) == ("1,024", ["—", "—", "—"]) and float(megabytes) > 0
