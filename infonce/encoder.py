@@ -1,5 +1,6 @@
 """A text encoder: backbone, tokenizer, pooling, prompts and unit length, as one thing that can be saved and loaded."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from infonce.backbone import load_backbone, quiet_transformers
 from infonce.config import EncoderConfig, Pooling, Precision, Side
 from infonce.errors import ConfigError, Stopped
+from infonce.int8 import Int8Copies
 from infonce.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
 from infonce.pooling import pool
 from infonce.precision import autocast
@@ -39,6 +41,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.layout = layout
         self._files = files  # the tokenizer's own files, kept byte for byte for `save`
+        self._int8 = Int8Copies()
 
     @classmethod
     def load(cls, folder: Path, config: EncoderConfig | None = None) -> Self:
@@ -124,11 +127,19 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """The unit vectors of `texts`; neither order nor neighbours change a text's vector beyond rounding.
 
+        A text without a single token has the vector of the special tokens that the tokenizer puts around it, or of
+        nothing but zeros where there are none. A long text is tokenised whole and then cut: what stands in front may
+        be white space or marks that give no token, so no number of characters is sure to hold `max_seq_length` tokens.
+
         Shape:
             returns (len(texts), D) float32.
         Raises:
+            ConfigError: int8 is asked for, and the weights are on a GPU.
+            DatasetError: a text is no valid Unicode.
             Stopped: `stop()` was true at a chunk's edge.
         """
+        if precision is Precision.INT8:
+            return self._in_int8().encode(texts, side=side, stop=stop)
         prompt = self.prompt(side)
         tokens = self.tokenize([prompt + text for text in texts])
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
@@ -141,6 +152,12 @@ class Encoder:
                 vectors[rows] = self.embed(tokens, rows).cpu().numpy()
         self.backbone.train(was_training)
         return vectors
+
+    def _in_int8(self) -> Self:
+        """An encoder with this one's weights, whose linear layers are in int8."""
+        other = copy.copy(self)
+        other.backbone = self._int8.of(self.backbone)
+        return other
 
 
 def resolve_device(device: str) -> torch.device:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from infonce.config import Precision
 from infonce.limits import check_whole
 from service.store.settings import READY_FILE, StoreSettings
 
@@ -26,13 +27,15 @@ class WorkerSettings:
     environment: Mapping[str, str] = field(repr=False)
     drain_path: Path | None = None
     ready_path: Path | None = None
+    precision: Precision = Precision.FLOAT32
+    """Of the vectors of a collection's documents."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self:
         """The settings of this process.
 
         Raises:
-            ConfigError: `INFONCE_THREADS` is no number of threads.
+            ConfigError: `INFONCE_THREADS` is no number of threads, or `INFONCE_SERVING_PRECISION` no precision.
             StoreError: a setting of the store is missing.
         """
         given = environment.get("INFONCE_THREADS", "")
@@ -42,6 +45,7 @@ class WorkerSettings:
         return cls(
             store=StoreSettings.from_env(environment),
             threads=int(threads),
+            precision=Precision.for_serving(environment),
             environment=dict(environment),
             drain_path=Path(drain) if drain else None,
             ready_path=Path(ready) if ready else None,
