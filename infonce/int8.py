@@ -12,30 +12,33 @@ from torch import Tensor, nn
 
 from infonce.errors import ConfigError
 
-_LARGEST_INPUT: Final = 127
-_ZERO_POINT: Final = 128  # inputs are kept unsigned, which is what the instructions of every x86 take on the left
-_LARGEST_WEIGHT: Final = 63
-"""7 bits: AVX2 adds two products in 16 bits, and 2 × 255 × 63 is below 2¹⁵, where 127 would overflow in silence."""
+_LARGEST_INPUT: Final = 255
+_LARGEST_WEIGHT: Final = 127
+_LARGEST_PAIR: Final = 128
+"""AVX2 adds two neighbouring products in 16 bits and overflows in silence: 255 × 128 is below 2¹⁵. As a limit of
+pairs it leaves half a bit more to most weights than 64 for each would."""
 
-_SMALLEST_SCALE: Final = 1e-12  # of a row of zeros, which stays one
+_SMALLEST_SPAN: Final = 1e-3  # of a row, as a share of its largest number: below that float32 has no 8 bits left
+_TINY: Final = 1e-12  # of a row or a layer of zeros, which stays one
 
 
 class Int8Linear(nn.Module):
     """A linear layer that multiplies whole numbers; no gradient passes through it."""
 
-    weight_scales: Tensor
-    zero_points: Tensor
+    sums: Tensor
+    scales: Tensor
+    zeros: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight = linear.weight.detach().float()  # (N, K)
-        scales = weight.abs().amax(dim=1).clamp(min=_SMALLEST_SCALE) / _LARGEST_WEIGHT  # (N,)
-        rounded = (weight / scales[:, None]).round().to(torch.int8)
-        self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)  # opaque to every copy and `state_dict`
+        rounded, scales = round_weights(linear.weight.detach().float())
+        self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.bias: nn.Parameter | None = linear.bias
-        self.register_buffer("weight_scales", scales, persistent=False)
-        self.register_buffer("zero_points", torch.zeros(len(scales), dtype=torch.int32), persistent=False)
+        self.register_buffer("scales", scales, persistent=False)  # (N,)
+        self.register_buffer("sums", scales * rounded.sum(dim=1), persistent=False)  # (N,)
+        self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32), persistent=False)
+        self._refuse_overflow(rounded)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The layer's output, but for rounding.
@@ -43,40 +46,49 @@ class Int8Linear(nn.Module):
         Shape:
             inputs (..., K) float32; returns (..., N) float32.
         """
-        rows = inputs.reshape(-1, self.in_features)  # (M, K)
-        rounded, scales = round_rows(rows)
-        products: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded,
-            1.0,
-            _ZERO_POINT,
-            self._packed,
-            self.weight_scales,
-            self.zero_points,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )  # (M, N)
-        if self.bias is None:
-            products.mul_(scales)
-        else:
-            torch.addcmul(self.bias, products, scales, out=products)
-        return products.view(*inputs.shape[:-1], self.out_features)
+        rounded, scales, lowest = round_rows(inputs.reshape(-1, self.in_features))
+        outputs = lowest * self.sums if self.bias is None else torch.addcmul(self.bias, lowest, self.sums)  # (M, N)
+        outputs.addcmul_(self._products(rounded), scales)
+        return outputs.view(*inputs.shape[:-1], self.out_features)
+
+    def _products(self, rounded: Tensor) -> Tensor:
+        kind = (None, 1.0, 0, torch.float32, "none", [], "")  # no bias, no scale and no function on what comes out
+        products = torch.ops.onednn.qlinear_pointwise(rounded, 1.0, 0, self._packed, self.scales, self.zeros, *kind)
+        assert isinstance(products, Tensor)
+        return products  # (M, N)
+
+    def _refuse_overflow(self, weights: Tensor) -> None:
+        """Raise `ConfigError` if the largest inputs overflow: how products are paired is this machine's affair."""
+        largest = torch.full((32, self.in_features), _LARGEST_INPUT, dtype=torch.uint8)
+        exact = self.scales * (_LARGEST_INPUT * weights.sum(dim=1))  # (N,)
+        if not torch.allclose(self._products(largest), exact, rtol=1e-5, atol=0.0):
+            message = "precision is 'int8', whose products overflow on this processor; use float32 or bf16"
+            raise ConfigError(message, param="precision")
 
 
-def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row as whole numbers from 1 to 255 around 128, and what one of them is worth.
+def round_weights(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row as whole numbers of which no two neighbours overflow, and what one of them is worth.
 
     Shape:
-        rows (M, K) float32; returns (M, K) uint8 and (M, 1) float32.
+        weights (N, K) float32; returns (N, K) int8 and (N,) float32.
     """
-    largest = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))  # faster than abs
-    scales = largest.clamp_(min=_SMALLEST_SCALE) / _LARGEST_INPUT  # (M, 1)
-    shifted = torch.addcmul(rows.new_tensor(_ZERO_POINT + 0.5), rows, 1 / scales)  # cutting off half more rounds
-    return shifted.to(torch.uint8), scales
+    sizes = nn.functional.pad(weights.abs(), (0, weights.shape[1] % 2))  # (N, K or K + 1)
+    pairs = sizes.unflatten(1, (-1, 2)).sum(dim=2).amax(dim=1)  # (N,)
+    scales = torch.maximum(sizes.amax(dim=1) / _LARGEST_WEIGHT, pairs / (_LARGEST_PAIR - 1)).clamp(min=_TINY)
+    return (weights / scales[:, None]).round().to(torch.int8), scales
+
+
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row as whole numbers from 0 to 255, what one of them is worth, and what 0 stands for.
+
+    Shape:
+        rows (M, K) float32; returns (M, K) uint8, (M, 1) and (M, 1) float32.
+    """
+    lowest, highest = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)  # (M, 1)
+    least = torch.maximum(highest, -lowest).mul_(_SMALLEST_SPAN).clamp_(min=_TINY)
+    scales = torch.maximum(highest.sub_(lowest), least) / _LARGEST_INPUT  # (M, 1)
+    shifted = torch.addcmul(0.5 - lowest / scales, rows, 1 / scales)  # cutting off half more rounds; (M, K)
+    return shifted.to(torch.uint8), scales, lowest
 
 
 def has_int8(device: torch.device) -> bool:
@@ -88,25 +100,31 @@ class Int8Copies:
     """The newest int8 copy of a backbone, made anew when the backbone's weights are no longer the same."""
 
     def __init__(self) -> None:
-        self._made_of: tuple[tuple[int, int, int], ...] = ()
+        self._marks: list[tuple[object, ...]] = []
         self._copy: nn.Module | None = None
 
     def of(self, backbone: nn.Module) -> nn.Module:
         """The backbone with its linear layers in int8.
 
-        A change of the weights is seen by the counter that PyTorch keeps of each tensor; what is written through
-        `.data` passes by it.
-
         Raises:
             ConfigError: this machine or the backbone's device has no int8 products.
         """
-        state = tuple((id(weight), weight.data_ptr(), weight._version) for weight in backbone.parameters())
-        if self._copy is None or state != self._made_of:
-            self._copy, self._made_of = int8_copy(backbone), state
+        marks = [_mark(module) for module in backbone.modules() if type(module) is nn.Linear]
+        if self._copy is None or marks != self._marks:
+            self._copy, self._marks = int8_copy(backbone), marks
         return self._copy
 
     def __deepcopy__(self, memo: object) -> Self:
         return type(self)()
+
+
+def _mark(linear: nn.Linear) -> tuple[object, ...]:
+    """What is another after every update: PyTorch's counter of changes, which a fused AdamW passes by, and a sum.
+
+    A change through `.data` of other rows than the first is not seen; nothing here makes one.
+    """
+    weight = linear.weight.detach()
+    return id(linear), weight.data_ptr(), linear.weight._version, float(weight[0].double().sum())
 
 
 def int8_copy(backbone: nn.Module) -> nn.Module:

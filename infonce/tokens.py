@@ -100,16 +100,19 @@ def _no_unicode(texts: Sequence[str]) -> DatasetError:
     raise AssertionError("tokenizers refused texts that are valid Unicode")
 
 
-def chunks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+def chunks(lengths: NDArray[np.int64], budget: int, *, padding: bool = True) -> Iterator[NDArray[np.int64]]:
     """Rows grouped longest first, so that a padded chunk holds at most `budget` tokens (one text always fits).
 
     Sorting by length before cutting leaves almost no padding, and touches neither which texts share a batch nor
     the order in which the caller gets its vectors: a chunk says which rows it holds.
+    Without padding a chunk holds texts of one length.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         size = max(1, budget // longest)
+        if not padding:
+            size = int(np.count_nonzero(lengths[order[start : start + size]] == lengths[order[start]]))
         yield order[start : start + size]
         start += size
