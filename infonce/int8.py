@@ -5,7 +5,7 @@ Every token has a scale of its own, so that no text's vector depends on its neig
 
 import copy
 from itertools import chain
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class Int8Linear(nn.Module):
         return outputs.view(*inputs.shape[:-1], self.out_features)
 
     def _products(self, rounded: Tensor) -> Tensor:
-        kind = (None, 1.0, 0, torch.float32, "none", [], "")  # no bias, no scale and no function on what comes out
+        kind: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "")  # no bias, no scale and no function on what comes out
         products = torch.ops.onednn.qlinear_pointwise(rounded, 1.0, 0, self._packed, self.scales, self.zeros, *kind)
         assert isinstance(products, Tensor)
         return products  # (M, N)
@@ -73,7 +73,7 @@ def round_weights(weights: Tensor) -> tuple[Tensor, Tensor]:
         weights (N, K) float32; returns (N, K) int8 and (N,) float32.
     """
     sizes = nn.functional.pad(weights.abs(), (0, weights.shape[1] % 2))  # (N, K or K + 1)
-    pairs = sizes.unflatten(1, (-1, 2)).sum(dim=2).amax(dim=1)  # (N,)
+    pairs = sizes.view(len(sizes), -1, 2).sum(dim=2).amax(dim=1)  # (N,)
     scales = torch.maximum(sizes.amax(dim=1) / _LARGEST_WEIGHT, pairs / (_LARGEST_PAIR - 1)).clamp(min=_TINY)
     return (weights / scales[:, None]).round().to(torch.int8), scales
 
