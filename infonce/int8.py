@@ -52,7 +52,15 @@ class Int8Linear(nn.Module):
         return outputs.view(*inputs.shape[:-1], self.out_features)
 
     def _products(self, rounded: Tensor) -> Tensor:
-        kind: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "")  # no bias, no scale and no function on what comes out
+        kind: tuple[Any, ...] = (
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )  # no bias, no scale and no function on what comes out
         products = torch.ops.onednn.qlinear_pointwise(rounded, 1.0, 0, self._packed, self.scales, self.zeros, *kind)
         assert isinstance(products, Tensor)
         return products  # (M, N)
