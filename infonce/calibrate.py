@@ -20,6 +20,7 @@ from infonce.checkpoint import Checkpoints, newest
 from infonce.config import AUTO, Attention, Precision, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
+from infonce.int8 import has_int8
 from infonce.precision import Choice, autocast
 from infonce.tokens import TokenizedTexts, chunks
 
@@ -32,6 +33,8 @@ _CHUNK_ROUNDS = 2
 _SHARE_OF_RUN = 0.005  # of all its tokens: a probe is computed twelve times at most
 _PROBE_TOKENS = (128, 1_024)
 _CHUNK_FACTORS = (0.5, 2.0)  # of the usual size
+_SERVED_TEXTS = ["what a query or a paragraph is like " * repeats for repeats in (1, 1, 2, 8, 12)]
+_SERVED_ROUNDS = 5
 
 
 def settled_precision(
@@ -90,6 +93,22 @@ def fastest_precision(device: torch.device) -> tuple[Precision, dict[str, float]
         seconds[f"product_{precision}"] = median_seconds(run, _PRODUCT_ROUNDS, device=device)
     faster = seconds["product_bf16"] < 0.8 * seconds["product_float32"]  # below that casts eat the gain
     return (Precision.BF16 if faster else Precision.FLOAT32), seconds
+
+
+def fastest_serving(encoder: Encoder) -> tuple[Precision, dict[str, float]]:
+    """The precision in which this encoder encodes the fastest here, with the times; int8 only if by a tenth.
+
+    Whether that would be float32 or bf16 is told by their products, as for a training; int8 is timed with all that is
+    around its products.
+    """
+    best, seconds = fastest_precision(encoder.device)
+    if not has_int8(encoder.device):
+        return best, seconds
+    for precision in (best, Precision.INT8):
+        run = partial(encoder.encode, _SERVED_TEXTS, precision=precision)
+        seconds[f"encode_{precision}"] = median_seconds(run, _SERVED_ROUNDS, device=encoder.device)
+    faster = seconds["encode_int8"] < 0.9 * seconds[f"encode_{best}"]
+    return (Precision.INT8 if faster else best), seconds
 
 
 def fastest_attention(run: Callable[[Attention], None], device: torch.device) -> tuple[Attention, dict[str, float]]:

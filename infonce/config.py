@@ -34,6 +34,17 @@ class Precision(StrEnum):
     AUTO = "auto"
     FLOAT32 = "float32"
     BF16 = "bf16"
+    INT8 = "int8"  # of encoding alone, and on a CPU
+
+    @classmethod
+    def for_serving(cls, env: Mapping[str, str], *, default: str) -> Self:
+        """Read `INFONCE_SERVING_PRECISION`.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        name = "INFONCE_SERVING_PRECISION"
+        return member(cls, name, value=env.get(name) or default)
 
 
 class Pooling(StrEnum):
@@ -136,6 +147,9 @@ class TrainConfig:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        if self.precision is Precision.INT8:
+            message = "precision is 'int8', which has no gradient; train in auto, float32 or bf16 and serve in int8"
+            raise ConfigError(message, param="precision")
         self._check_sizes()
         if self.learning_rate != AUTO:
             remedy = "2e-5 to 1e-4 suits a full fine-tune"

@@ -1,5 +1,6 @@
 """Texts become token ids once, and ids become padded chunks of similar length; knows `tokenizers`, not torch."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from infonce.errors import InvalidModel
+from infonce.errors import DatasetError, InvalidModel, Issue
 
 _TEXTS_AT_ONCE = 8_192  # bounds the Python objects alive while a large set is tokenised
+_CHARACTERS_AT_ONCE = 1_000_000  # the tokens of a text are all alive before it is cut, up to 360 bytes a character
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +73,59 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> TokenizedTexts:
-    """The ids of every text with its special tokens, cut to `max_length` tokens."""
+    """The ids of every text with its special tokens, cut to `max_length` tokens; in time linear in its length.
+
+    Raises:
+        DatasetError: a text holds a lone surrogate.
+    """
     tokenizer.enable_truncation(max_length)
     parts: list[NDArray[np.int32]] = []
-    lengths = np.zeros(len(texts) + 1, dtype=np.int64)
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        encodings = tokenizer.encode_batch_fast(list(texts[start : start + _TEXTS_AT_ONCE]))
+    for block in _blocks(texts):
+        try:
+            encodings = tokenizer.encode_batch_fast(block)
+        except TypeError as error:  # what tokenizers makes of text that has no UTF-8
+            raise _no_unicode(texts) from error
         parts.extend(np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings)
-        lengths[start + 1 : start + 1 + len(encodings)] = [len(encoding.ids) for encoding in encodings]
     ids = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
-    return TokenizedTexts(ids, np.cumsum(lengths))
+    return TokenizedTexts(ids, np.cumsum([0, *map(len, parts)], dtype=np.int64))
 
 
-def chunks(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, so few at once that their tokens fit into memory; a longer text stands alone."""
+    block: list[str] = []
+    num_characters = 0
+    for text in texts:
+        if block and (len(block) == _TEXTS_AT_ONCE or num_characters + len(text) > _CHARACTERS_AT_ONCE):
+            yield block
+            block, num_characters = [], 0
+        block.append(text)
+        num_characters += len(text)
+    if block:
+        yield block
+
+
+def _no_unicode(texts: Sequence[str]) -> DatasetError:
+    for number, text in enumerate(texts, start=1):
+        if found := re.search("[\ud800-\udfff]", text):
+            what = f"a lone surrogate (U+{ord(found[0]):04X}) at character {found.start() + 1}"
+            detail = f"text {number} of {len(texts)} has {what} and is no valid Unicode; remove it"
+            return DatasetError([Issue(line=None, field=None, code="invalid_text", detail=detail)])
+    raise AssertionError("tokenizers refused texts that are valid Unicode")
+
+
+def chunks(lengths: NDArray[np.int64], budget: int, *, padding: bool = True) -> Iterator[NDArray[np.int64]]:
     """Rows grouped longest first, so that a padded chunk holds at most `budget` tokens (one text always fits).
 
     Sorting by length before cutting leaves almost no padding, and touches neither which texts share a batch nor
     the order in which the caller gets its vectors: a chunk says which rows it holds.
+    Without padding a chunk holds texts of one length.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         size = max(1, budget // longest)
+        if not padding:
+            size = int(np.count_nonzero(lengths[order[start : start + size]] == lengths[order[start]]))
         yield order[start : start + size]
         start += size

@@ -88,7 +88,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         bell = Doorbell(settings.store.require_broker())
         ring, ping = ring or bell.ring, ping or bell.ping
     lookup = ModelLookup(database, artifacts, hub=settings.hub)
-    embedder = Embedder(seams.load or encoder_loader(artifacts.verify, threads=settings.threads))
+    loader = encoder_loader(artifacts.verify, threads=settings.threads, precision=settings.precision)
+    embedder = Embedder(seams.load or loader)
     return Wiring(
         settings=settings,
         database=database,

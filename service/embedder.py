@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.config import Side
+from infonce.config import Precision, Side
 from infonce.hub import FoundModel, Source
 from infonce.tokens import TokenizedTexts
 from service.errors import Unavailable
+
+if TYPE_CHECKING:
+    from infonce.encoder import Encoder
 
 MAX_MODELS = 2
 """How many encoders stay loaded; MiniLM takes 90 MB, the largest base models in use about 1.3 GB."""
@@ -61,18 +64,53 @@ class _Loaded:
     fingerprint: str
 
 
-def encoder_loader(verify: Callable[[Path], object], *, threads: int) -> Loader:
-    """Loads from disk; `verify` raises if a published folder is not the one that was sealed."""
+@dataclass(frozen=True, slots=True)
+class ServedEncoder:
+    """A `TextEncoder` of one precision.
+
+    The documents of a collection may have been embedded in another one, by a worker with another setting or with
+    another fastest precision: their vectors are comparable, with a cosine of 0.995 at least to those of float32.
+    """
+
+    encoder: "Encoder"
+    precision: Precision
+
+    def prompt(self, side: Side) -> str:
+        """What is put before a text on that side."""
+        return self.encoder.prompt(side)
+
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """The ids of texts that already carry their prompt."""
+        return self.encoder.tokenize(texts)
+
+    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
+        """The unit vectors of `texts`; (n, D)."""
+        return self.encoder.encode(texts, side=side, precision=self.precision)
+
+    def fingerprint(self) -> str:
+        """A hash of everything that decides a vector, but for the precision."""
+        return self.encoder.fingerprint()
+
+
+def encoder_loader(
+    verify: Callable[[Path], object], *, threads: int, precision: Precision = Precision.FLOAT32
+) -> Loader:
+    """Loads from disk; `verify` raises if a published folder is not the one that was sealed.
+
+    With `auto` each encoder is served in the precision that is the fastest when it is loaded.
+    """
 
     def load(found: FoundModel) -> TextEncoder:
         import torch
 
+        from infonce.calibrate import fastest_serving
         from infonce.encoder import Encoder
 
         torch.set_num_threads(threads)  # of the computing thread, which is the one that loads
         if found.source is Source.TUNED:
             verify(found.path)
-        return Encoder.load(found.path)
+        encoder = Encoder.load(found.path)
+        return ServedEncoder(encoder, fastest_serving(encoder)[0] if precision is Precision.AUTO else precision)
 
     return load
 

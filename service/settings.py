@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from infonce.config import Precision
 from infonce.hub import Hub
 from service.errors import StartRefused
 from service.store.settings import StoreSettings
@@ -30,14 +31,18 @@ class GatewaySettings:
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
     threads: int = 1
     """Of the products of an embedding."""
+    precision: Precision = Precision.FLOAT32
+    """Of those products; `auto` measures each encoder when it is loaded."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES` and those of store and hub.
+        """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_THREADS`, `_SERVING_PRECISION`
+        and those of store and hub.
 
         Raises:
             StartRefused: a value is not what its name asks for.
             InvalidSetting: a place of the store is not set.
+            ConfigError: there is no such precision, or hub mode.
         """
         key_file = env.get("INFONCE_API_KEY_FILE")
         return cls(
@@ -50,6 +55,7 @@ class GatewaySettings:
                 env, "INFONCE_MAX_UPLOAD_BYTES", default=DEFAULT_MAX_UPLOAD_BYTES, low=1, high=1 << 50
             ),
             threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
+            precision=Precision.for_serving(env, default=Precision.FLOAT32),
         )
 
     @property

@@ -100,7 +100,8 @@ def _index_inputs(shop: Workshop, job: JobRecord, *, path: Path) -> tuple[Collec
             for document in documents.iterate(tx, collection.id, watermark=collection.watermark):
                 lines.write(json.dumps(_line(document)) + "\n")
     model = None if collection.model is None else _model(shop, job.project, name=collection.model)
-    return collection, {"model": model, "documents": str(path), "dimension": collection.dimension}
+    inputs = {"model": model, "documents": str(path), "dimension": collection.dimension}
+    return collection, inputs | {"precision": shop.settings.precision.value}
 
 
 def _line(document: DocumentRecord) -> dict[str, str | None]:

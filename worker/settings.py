@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from infonce.config import AUTO, Auto
+from infonce.config import AUTO, Auto, Precision
 from infonce.limits import check_whole
 from infonce.meeting import wanted_processes
 from service.store.settings import READY_FILE, StoreSettings
@@ -30,13 +30,15 @@ class WorkerSettings:
     """That train one model; auto is one for each GPU of this machine, and one without a GPU."""
     drain_path: Path | None = None
     ready_path: Path | None = None
+    precision: Precision = Precision.AUTO
+    """Of the vectors of a collection's documents; auto takes those that an evaluation has kept, else the fastest."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self:
         """The settings of this process.
 
         Raises:
-            ConfigError: `INFONCE_THREADS` or `INFONCE_PROCESSES` is no such number.
+            ConfigError: `INFONCE_THREADS`, `INFONCE_PROCESSES` or `INFONCE_SERVING_PRECISION` is no such value.
             StoreError: a setting of the store is missing.
         """
         given = environment.get("INFONCE_THREADS", "")
@@ -47,6 +49,7 @@ class WorkerSettings:
             store=StoreSettings.from_env(environment),
             threads=int(threads),
             processes=wanted_processes("INFONCE_PROCESSES", environment.get("INFONCE_PROCESSES") or AUTO),
+            precision=Precision.for_serving(environment, default=Precision.AUTO),
             environment=dict(environment),
             drain_path=Path(drain) if drain else None,
             ready_path=Path(ready) if ready else None,

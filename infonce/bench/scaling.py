@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
 from infonce.pairs import Pair
 from infonce.precision import Choice
-from infonce.train import StepRecord, train
+from infonce.records import StepRecord
+from infonce.train import train
 
 _WORDS: Final = (
     *("red", "green", "blue", "cat", "dog", "bird", "runs"),
@@ -131,6 +132,12 @@ class _Clock:
     def measured(self, choice: Choice) -> None:
         """Everything is loaded."""
         self.measured_at = perf_counter()
+
+    def dropped(self, num_pairs: int, num_negatives: int) -> None:
+        """Nothing happens."""
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing happens."""
 
     def resumed(self, step: int) -> None:
         """Nothing goes on here."""

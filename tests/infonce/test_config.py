@@ -29,6 +29,12 @@ def test_a_key_that_the_loss_does_not_know_is_named() -> None:
         TrainConfig.from_dict({"loss": {"temprature": 0.1}})
 
 
+def test_a_training_in_int8_is_refused() -> None:
+    with pytest.raises(ConfigError, match="precision is 'int8', which has no gradient; train in auto") as caught:
+        TrainConfig.from_dict({"precision": "int8"})
+    assert caught.value.param == "precision"
+
+
 @pytest.mark.parametrize("loss", [None, LossConfig(), [], "shared"], ids=str)
 def test_a_loss_that_is_no_object_of_settings_is_refused(loss: Any) -> None:
     with pytest.raises(ConfigError, match=r"^loss is .* it must be an object of settings") as caught:

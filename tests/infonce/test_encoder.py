@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from tokenizers.processors import TemplateProcessing
 
 from infonce.config import EncoderConfig, Pooling, Precision, Prompts, Side, TrainConfig
 from infonce.encoder import Encoder
@@ -37,6 +38,27 @@ def test_trained_saved_and_loaded_a_model_gives_the_same_vectors_in_sentence_tra
         assert (ours * theirs).sum(axis=1).min() >= 0.99999
     assert again.fingerprint() == encoder.fingerprint() != before
     assert again.layout.pooling is (Pooling.LAST if family == "decoder" else Pooling.MEAN)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16", "int8"])
+@pytest.mark.parametrize("budget", [1, 40, 512])
+def test_the_size_of_chunks_changes_no_vector(
+    precision: str, budget: int, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = sentences(40)
+    usual = encoder.encode(texts, precision=Precision(precision))
+    monkeypatch.setattr("infonce.encoder.ENCODE_TOKENS_CPU", budget)
+    found = encoder.encode(texts, precision=Precision(precision))
+    assert (usual * found).sum(axis=1).min() >= (0.9995 if precision == "bf16" else 0.99999)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_of_no_tokens_has_finite_numbers(family: str, tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path / "model", family)
+    encoder.tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    for precision in (Precision.FLOAT32, Precision.BF16, Precision.INT8):
+        vectors = encoder.encode(["", "red cat", " \n"], precision=precision)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [0, 1, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", [Pooling.CLS, Pooling.MEAN, Pooling.LAST])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infonce.config import Side
+from infonce.config import Precision, Side
+from infonce.encoder import Encoder
 from infonce.hub import FoundModel, Source
 from service import embedder
 from service.embedder import Embedder, Loader, encoder_loader
@@ -157,6 +158,16 @@ def test_a_real_model_gives_unit_vectors_and_counts_its_tokens(tmp_path: Path, l
     embedded = found.embed(sealed(tmp_path), ["red cat", "green dog runs"], side=Side.QUERY)
     assert embedded.vectors.shape == (2, 32) and np.allclose(np.linalg.norm(embedded.vectors, axis=1), 1, atol=1e-5)
     assert embedded.num_tokens >= 5 and len(embedded.fingerprint) == 64
+    found.close()
+
+
+def test_vectors_are_served_in_the_precision_that_was_set(tmp_path: Path) -> None:
+    model = sealed(tmp_path)
+    found = Embedder(encoder_loader(Artifacts(tmp_path / "artifacts").verify, threads=1, precision=Precision.INT8))
+    served = found.embed(model, ["red cat", "green dog runs"], side=Side.QUERY).vectors
+    exact = Encoder.load(model.path).encode(["red cat", "green dog runs"], side=Side.QUERY)
+    assert (served * exact).sum(axis=1).min() >= 0.995
+    assert not np.array_equal(served, exact)
     found.close()
 
 

@@ -43,6 +43,11 @@ def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     assert spec["config"]["batch_size"] == 40 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
 
 
+def test_a_training_in_int8_is_refused_at_the_door(gateway: Gateway) -> None:
+    answer = gateway.order(training_file=gateway.pairs(), method=contrastive(hyperparameters={"precision": "int8"}))
+    assert problem(answer, 422, "invalid_value")["error"]["param"] == f"{INNER}.precision"
+
+
 def test_the_bell_rings_after_the_answer_and_not_in_the_request(gateway: Gateway, until: Callable[..., None]) -> None:
     id = gateway.order(training_file=gateway.pairs()).json()["id"]
     until(lambda: (id, "train") in gateway.bell.rung)

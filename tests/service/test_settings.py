@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from infonce.errors import ConfigError
 from service.errors import StartRefused
 from service.settings import GatewaySettings
 
@@ -25,6 +26,12 @@ def test_everything_can_be_said() -> None:
     settings = read(INFONCE_HOST="0.0.0.0", INFONCE_PORT="0", INFONCE_MAX_UPLOAD_BYTES="5", INFONCE_API_KEY_FILE="/k")
     assert (settings.host, settings.port, settings.max_upload_bytes) == ("0.0.0.0", 0, 5)
     assert settings.api_key_file == Path("/k")
+
+
+def test_the_precision_of_serving_is_one_that_exists() -> None:
+    assert (read().precision, read(INFONCE_SERVING_PRECISION="int8").precision) == ("float32", "int8")
+    with pytest.raises(ConfigError, match="INFONCE_SERVING_PRECISION is 'int4'; it must be one of auto, float32"):
+        read(INFONCE_SERVING_PRECISION="int4")
 
 
 @pytest.mark.parametrize("value", ["-1", "65536", "8e3", "eight", "٨", "9" * 5_000])

@@ -6,7 +6,7 @@ from pathlib import Path
 import faiss
 import torch
 
-from infonce.calibrate import fastest_precision
+from infonce.calibrate import fastest_serving
 from infonce.config import Precision
 from infonce.encoder import Encoder
 from infonce.vectors import CachedEncoder
@@ -30,14 +30,16 @@ def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Prog
     )
 
 
-def kept_precision(encoder: Encoder, root: Path) -> Precision:
-    """The precision in which vectors of this encoder are kept already, else the one that is fastest here.
+def serving_precision(encoder: Encoder, root: Path, *, wanted: Precision) -> Precision:
+    """What is wanted; `auto` is the precision in which vectors of this encoder are kept already, else the fastest here.
 
     A machine that is busy with something else may measure another one than an hour before; what was computed then is
     as good, and computing all of it again is not faster.
     """
+    if wanted is not Precision.AUTO:
+        return wanted
     kept = [precision for precision in Precision if _folder(encoder, root, precision=precision).is_dir()]
-    return kept[0] if kept else fastest_precision(encoder.device)[0]
+    return kept[0] if kept else fastest_serving(encoder)[0]
 
 
 def _folder(encoder: Encoder, root: Path, *, precision: Precision) -> Path:

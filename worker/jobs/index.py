@@ -10,13 +10,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.config import Side
+from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.errors import IndexMismatch
 from infonce.index import VectorIndex
 from infonce.vectors import TextEncoder
 from service.store.records import Phase
-from worker.jobs.embedding import cached, kept_precision, use_threads
+from worker.jobs.embedding import cached, serving_precision, use_threads
 from worker.progress import Progress
 
 
@@ -58,7 +58,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         encoder = Encoder.load(Path(order["model"]["path"]))
         fingerprint = encoder.fingerprint()
         root = Path(order["vectors_root"])
-        source = cached(encoder, root, precision=kept_precision(encoder, root), progress=progress)
+        precision = serving_precision(encoder, root, wanted=Precision(order["precision"]))
+        source = cached(encoder, root, precision=precision, progress=progress)
         progress.phase(Phase.EMBEDDING)
         embed(documents, source)
         reused, embedded = source.reused, source.computed

@@ -35,6 +35,7 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "model": {"name": "acme/tiny", "path": str(model)},
         "documents": str(path),
         "dimension": 32,
+        "precision": "float32",
     }
 
 
@@ -93,4 +94,10 @@ def test_the_precision_of_kept_vectors_is_used_whatever_is_fastest_now(
 ) -> None:
     encoder, root = Encoder.load(Path(order["model"]["path"])), Path(order["vectors_root"])
     cached(encoder, root, precision=precision, progress=recorder).encode(sentences(30), side=Side.DOCUMENT)
-    assert run(order, recorder)["reused"] == 30
+    assert run(order | {"precision": "auto"}, recorder)["reused"] == 30
+
+
+def test_vectors_of_another_precision_are_not_those_that_are_wanted(order: dict[str, Any], recorder: Recorder) -> None:
+    assert run(order | {"precision": "int8"}, recorder)["embedded"] == 30
+    assert run(order, recorder)["embedded"] == 30
+    assert run(order | {"precision": "int8"}, recorder)["reused"] == 30
