@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from types import FrameType
 from typing import Any, Final
 
 from infonce.errors import InfonceError
@@ -53,10 +54,12 @@ def run(command: Sequence[str], *, on_poll: Callable[[float], None]) -> Ended:
             env={**os.environ, **_OFFLINE},
             cwd=folder,  # Python may import from where it starts, and some trainers write there
         )
+        before = signal.signal(signal.SIGTERM, _leave)  # else the process would outlive this one
         try:
             peak = _watched(process, on_poll)
             printed = process.stdout.read() if process.stdout else ""
         finally:
+            signal.signal(signal.SIGTERM, before)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -69,6 +72,10 @@ def run(command: Sequence[str], *, on_poll: Callable[[float], None]) -> Ended:
         reason = said[-1].removeprefix("infonce: ") if said else f"exit code {process.returncode}"
         raise InfonceError(f"a measurement failed ({' '.join(command[:5])} …): {reason}")
     return Ended(printed=json.loads(lines[-1]), peak_bytes=peak)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _watched(process: "subprocess.Popen[str]", on_poll: Callable[[float], None]) -> int:
