@@ -28,9 +28,8 @@ from infonce.tokens import TokenizedTexts, chunks, load_tokenizer, tokenize
 Words = Callable[[Tensor], Tensor]
 """Token ids (n, L) → their embeddings (n, L, E), in place of the backbone's own look-up."""
 
-CHUNK_TOKENS_CPU = 2_048  # what stays near the cores: a fifth faster than 4,096 (docs/log.md)
+CHUNK_TOKENS_CPU = 1_024  # what stays near the cores, with little padding: docs/log.md
 CHUNK_TOKENS_GPU = 16_384
-ENCODE_TOKENS_CPU = 1_024  # without a backward pass: less padding, by a twentieth to an eighth faster than 2,048
 
 
 class Encoder:
@@ -155,8 +154,7 @@ class Encoder:
         was_training = self.backbone.training
         self.backbone.eval()
         with torch.inference_mode(), autocast(self.device, precision):
-            budget = ENCODE_TOKENS_CPU if self.device.type == "cpu" else CHUNK_TOKENS_GPU
-            for rows in chunks(tokens.lengths, budget, padding=not in_int8):
+            for rows in chunks(tokens.lengths, self.chunk_tokens, padding=not in_int8):
                 if stop():
                     raise Stopped("stopped while embedding")
                 vectors[rows] = reader.embed(tokens, rows).cpu().numpy()
