@@ -237,8 +237,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
-        parts = {name: getattr(self, name) for name in _PARTS}
-        return {**asdict(self), **{name: None if part is None else part.to_dict() for name, part in parts.items()}}
+        return {**asdict(self), "loss": self.loss.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -252,7 +251,8 @@ class TrainConfig:
         for name in _PARTS.keys() & values.keys():
             part = values[name]
             if isinstance(part, Mapping):
-                typed[name] = _PARTS[name].from_dict(part)
+                known_keys(_PARTS[name], part, where="" if name == "loss" else f"{name}.")
+                typed[name] = _PARTS[name](**part)
             elif part is not None or name == "loss":
                 raise ConfigError(f"{name} is {part!r}; it must be an object of settings, such as {{}}", param=name)
         return cls(**typed)

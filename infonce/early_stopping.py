@@ -2,12 +2,11 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from dataclasses import dataclass
+from typing import Final
 
 from infonce.errors import ConfigError
-from infonce.limits import check_whole, known_keys
+from infonce.limits import check_whole
 
 NUM_EVALUATIONS: Final = 10
 """Of a run that goes to its end, evenly spaced, and one before its first step; an epoch would be too coarse."""
@@ -32,20 +31,6 @@ class EarlyStopping:
     def rank(self) -> int:
         """The k of the metric, to be among those that an evaluation measures."""
         return int(self.metric.split("@")[1])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, the inverse of `from_dict`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from JSON values.
-
-        Raises:
-            ConfigError: an unknown key, or a value outside its limits.
-        """
-        known_keys(cls, values, where="early_stopping.")
-        return cls(**values)
 
 
 def evaluation_is_due(step: int, total_steps: int) -> bool:

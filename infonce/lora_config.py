@@ -1,10 +1,8 @@
 """Low-rank adapters instead of a full fine-tune (LoRA, Hu et al. 2021); knows no torch."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
-from infonce.limits import check_range, check_whole, known_keys
+from infonce.limits import check_range, check_whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,17 +17,3 @@ class LoraConfig:
         check_whole("lora.r", self.r, low=1, high=1_024, remedy="8 to 64 is usual")
         check_whole("lora.alpha", self.alpha, low=1, high=100_000, remedy="once or twice r is usual")
         check_range("lora.dropout", self.dropout, low=0.0, high=0.9)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, the inverse of `from_dict`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from JSON values.
-
-        Raises:
-            ConfigError: an unknown key, or a value outside its limits.
-        """
-        known_keys(cls, values, where="lora.")
-        return cls(**values)

@@ -93,6 +93,7 @@ class Tuned:
             "weights_sha256": self.weights_sha256,
             "num_pairs": self.trained.num_pairs,
             "num_steps": len(curve),
+            "best_step": self.trained.best_step,
             "trained_tokens": self.trained.trained_tokens,
             "config": self.trained.config.to_dict(),
             "machine": self.trained.choice.to_dict(),
@@ -117,10 +118,10 @@ def tune(order: Order, watch: Watch) -> Tuned:
         encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=longest))
     started = perf_counter()
     pairs, judged = _split(list(read_pairs(order.pairs)), order)
-    reading_seconds = perf_counter() - started
-
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
+    preparing_seconds = perf_counter() - started
+
     judge = partial(_evaluated, encoder, judged, config=config, vectors=checkpoints.folder / _VECTORS, watch=watch)
     before = judge()
     watch.phase("training")
@@ -145,7 +146,7 @@ def tune(order: Order, watch: Watch) -> Tuned:
         before=before,
         after=after,
         comparison=comparison,
-        seconds=reading_seconds + trained.seconds,
+        seconds=preparing_seconds + trained.seconds,
         weights_sha256=digest,
     )
     report = {**tuned.to_dict(), "curve": [asdict(record) for record in trained.curve]}
@@ -159,7 +160,8 @@ def _check_output(folder: Path) -> None:
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder", param="output")
-    if found and found != [_CHECKPOINTS]:
+    goes_on = _CHECKPOINTS in found and WEIGHTS not in found
+    if found and not goes_on:
         message = f"{folder} holds {found[0]} already and nothing is overwritten"
         raise ConfigError(f"{message}; name a new folder or empty this one", param="output")
 
@@ -196,6 +198,8 @@ def _save(encoder: Encoder, folder: Path) -> str:
     shutil.rmtree(part, ignore_errors=True)
     encoder.save(part)
     for path in sorted(part.iterdir(), key=lambda path: path.name == WEIGHTS):
+        if (folder / path.name).is_dir():  # of a run that was killed in this very loop
+            shutil.rmtree(folder / path.name)
         path.rename(folder / path.name)
     part.rmdir()
     return sha256_of(folder / WEIGHTS)

@@ -47,7 +47,7 @@ def test_the_size_of_chunks_changes_no_vector(
 ) -> None:
     texts = sentences(40)
     usual = encoder.encode(texts, precision=Precision(precision))
-    monkeypatch.setattr("infonce.encoder.ENCODE_TOKENS_CPU", budget)
+    monkeypatch.setattr("infonce.encoder.CHUNK_TOKENS_CPU", budget)
     found = encoder.encode(texts, precision=Precision(precision))
     assert (usual * found).sum(axis=1).min() >= (0.9995 if precision == "bf16" else 0.99999)
 

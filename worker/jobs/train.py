@@ -58,8 +58,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
-    first = next(iter(judged.values()), None)
-    during = None if first is None else now.evaluation(first, ks=cutoffs(order))
+    chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
+    during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
     attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
     together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
