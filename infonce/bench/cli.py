@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from infonce.bench.peer import Peer
 from infonce.bench.processes import check_linux
@@ -246,6 +245,8 @@ def _print(report: "Report", *, as_json: bool) -> None:
     if as_json:
         print("\n".join(report.lines()), flush=True)
         return
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:  # a file has room for every column
         console = Console(width=_WIDE)

@@ -4,6 +4,8 @@
 """
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +31,9 @@ Tx: TypeAlias = sa.Connection
 """An open transaction; every function of the store that touches rows takes one first."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_SECONDS = 10
 _PRAGMAS = (
-    "busy_timeout=10000",  # milliseconds; first, for the next line may already meet a lock
+    f"busy_timeout={_BUSY_SECONDS * 1000}",  # milliseconds; first, for the next line may already meet a lock
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -186,8 +189,18 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the module's own BEGIN comes too late: it lost 436 of 600 updates in a test
+    deadline = time.monotonic() + _BUSY_SECONDS
     for pragma in _PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
+        while True:
+            try:
+                connection.execute(f"PRAGMA {pragma}")
+                break
+            except (
+                sqlite3.OperationalError
+            ):  # a change of the journal is refused at once where another one is under way
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

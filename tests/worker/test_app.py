@@ -74,9 +74,9 @@ def test_threads_of_a_child_are_every_core_unless_told(tmp_path: Path) -> None:
     assert WorkerSettings.from_env({**PLACES, "INFONCE_THREADS": "3"}).threads == 3
 
 
-def test_the_precision_of_serving_is_float32_unless_told() -> None:
-    assert WorkerSettings.from_env(PLACES).precision == "float32"
-    assert WorkerSettings.from_env({**PLACES, "INFONCE_SERVING_PRECISION": "auto"}).precision == "auto"
+def test_the_precision_of_an_index_is_the_fastest_unless_told() -> None:
+    assert WorkerSettings.from_env(PLACES).precision == "auto"
+    assert WorkerSettings.from_env({**PLACES, "INFONCE_SERVING_PRECISION": "int8"}).precision == "int8"
 
 
 def test_settings_do_not_print_what_is_secret() -> None:
