@@ -5,8 +5,8 @@ import sys
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
-_M_MMAP_THRESHOLD: Final = -3
-_LARGEST: Final = 2**31 - 1  # mallopt takes an int
+_M_MMAP_MAX: Final = -4
+_NEVER: Final = 2**31 - 1  # mallopt takes an int
 
 
 def keep_freed_memory() -> bool:
@@ -20,4 +20,4 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))

@@ -12,7 +12,7 @@ import torch
 from infonce.checkpoint import Checkpoints, newest
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.encoder import Encoder
-from infonce.errors import CheckpointMismatch, Stopped
+from infonce.errors import CheckpointMismatch, NonFiniteLoss, Stopped
 from infonce.records import TrainResult
 from infonce.train import train
 from tests.factories import tiny_encoder, toy_pairs
@@ -190,3 +190,22 @@ def test_a_stop_on_a_full_disk_is_still_a_stop_and_keeps_what_was_saved(tmp_path
         train(encoder, toy_pairs(24, negatives=2), config=BASE, progress=Impatient(), checkpoints=checkpoints)
     saved = newest(checkpoints)
     assert saved is not None and saved.step == 3
+
+
+def test_a_loss_that_leaves_the_numbers_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    checkpoints, encoder = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0), tiny_encoder(tmp_path / "m")
+
+    class Spoiler(Watcher):
+        def stop_requested(self) -> bool:
+            norm = encoder.backbone.embeddings.LayerNorm.weight
+            if len(self.steps) == 3 and torch.isfinite(norm).all():  # before the first chunk of the fourth step
+                with torch.no_grad():
+                    norm.fill_(torch.nan)
+            return False
+
+    with pytest.raises(NonFiniteLoss, match="not a finite number at step 4"):
+        train(encoder, toy_pairs(24, negatives=2), config=BASE, progress=Spoiler(), checkpoints=checkpoints)
+    saved = newest(checkpoints)
+    assert saved is not None and saved.step == 3
+    assert all(torch.isfinite(tensor).all() for tensor in saved.tensors.values())
+    assert run(tmp_path / "on", BASE, checkpoints=checkpoints).fingerprint() == run(tmp_path / "w", BASE).fingerprint()
