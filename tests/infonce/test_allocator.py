@@ -16,7 +16,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before = faults()
-print(keep_freed_memory(), before, faults() + faults(), faults())
+print(keep_freed_memory(), before, sum(faults() for _ in range(4)), faults())
 """
 
 
@@ -26,4 +26,4 @@ def test_a_tensor_of_the_size_of_a_freed_one_costs_no_new_pages() -> None:
     heard, before, _, after = done.stdout.split()
     if heard == "False":
         pytest.skip("this C library has no mallopt")
-    assert int(after) < min(int(before), 100)
+    assert 2 * int(after) < int(before)
