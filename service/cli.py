@@ -113,8 +113,10 @@ def worker(
         Artifacts(settings.artifacts).prepare()
     os.environ.update(absolute_paths(os.environ))
     os.chdir(settings.artifacts)  # Celery imports from its folder first, and any folder may hold another `worker`
-    command = worker_command(queue)
-    os.execv(command[0], command)
+    from celery.__main__ import main as celery
+
+    sys.argv = worker_command(queue)[2:]  # in this process: what the checks have imported is not imported again
+    celery()
 
 
 @app.command()

@@ -18,7 +18,7 @@ from tests.end_to_end.processes import Processes, answers, free_port
 ROOT = Path(__file__).parents[1]
 Rule = Callable[[Sources], list[str]]
 RULES: tuple[Rule, ...] = (*laws.LAWS, *shape.SHAPE)
-READY_SECONDS = 2.5  # two seconds on a processor of 3 GHz; one of 2.27 GHz took 2.02 (docs/log.md)
+READY_SECONDS = 2.0
 STARTS = 3  # the best counts: the machine may be busy with something else, the code is the same each time
 
 WITHOUT_TORCH = (
