@@ -21,6 +21,7 @@ from infonce.config import AUTO, Attention, Precision, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.int8 import has_int8
+from infonce.packing import set_attention
 from infonce.precision import Choice, autocast
 from infonce.tokens import TokenizedTexts, chunks
 
@@ -163,7 +164,7 @@ class _Probe:
 
     def run(self, parts: Sequence[NDArray[np.int64]], *, attention: Attention) -> None:
         """Each part was encoded and sent back; whatever the device still has to do is done."""
-        self.encoder.backbone.set_attn_implementation(attention.value)  # type: ignore[operator]
+        set_attention(self.encoder.backbone, attention)
         for rows in parts:
             with autocast(self.encoder.device, self.precision):
                 vectors = self.encoder.embed(self.tokens, rows)

@@ -16,11 +16,12 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from infonce.backbone import load_backbone, quiet_transformers
-from infonce.config import EncoderConfig, Pooling, Precision, Side
+from infonce.config import Attention, EncoderConfig, Pooling, Precision, Side
 from infonce.device import resolve_device
 from infonce.errors import ConfigError, Stopped
 from infonce.int8 import Int8Copies
 from infonce.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
+from infonce.packing import Packing, can_pack, is_packed, set_attention
 from infonce.pooling import pool
 from infonce.precision import autocast
 from infonce.tokens import TokenizedTexts, chunks, load_tokenizer, tokenize
@@ -29,6 +30,7 @@ Words = Callable[[Tensor], Tensor]
 """Token ids (n, L) → their embeddings (n, L, E), in place of the backbone's own look-up."""
 
 CHUNK_TOKENS_CPU = 1_024  # what stays near the cores, with little padding: docs/log.md
+CHUNK_TOKENS_PACKED = 1_536  # padding, of which there is none, included
 CHUNK_TOKENS_GPU = 16_384
 
 
@@ -60,6 +62,8 @@ class Encoder:
         tokenizer = load_tokenizer(folder)
         files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
         backbone = load_backbone(folder).to(resolve_device(config.device))
+        if can_pack(backbone):
+            set_attention(backbone, Attention.FUSED)
         return cls(backbone, tokenizer, layout=layout, files=files)
 
     def save(self, folder: Path) -> None:
@@ -89,7 +93,9 @@ class Encoder:
     @property
     def chunk_tokens(self) -> int:
         """The padded tokens that are encoded at once on this device."""
-        return CHUNK_TOKENS_CPU if self.device.type == "cpu" else CHUNK_TOKENS_GPU
+        if self.device.type != "cpu":
+            return CHUNK_TOKENS_GPU
+        return CHUNK_TOKENS_PACKED if is_packed(self.backbone) else CHUNK_TOKENS_CPU
 
     def prompt(self, side: Side) -> str:
         """What is put before a text on that side."""
@@ -111,16 +117,26 @@ class Encoder:
         return tokenize(self.tokenizer, texts, max_length=self.max_seq_length)
 
     def embed(self, tokens: TokenizedTexts, rows: NDArray[np.int64], *, words: Words | None = None) -> Tensor:
-        """The vectors of a few texts, with gradient where it is enabled.
+        """The vectors of a few texts, with gradient where it is enabled; packed, those of one length are neighbours.
 
         Shape:
             rows (n,) of `tokens`; returns (n, D) float32 of unit length.
         """
-        ids, mask = (torch.from_numpy(part).to(self.device) for part in tokens.padded(rows, self.layout.pad_id))
-        given = {"input_ids": ids} if words is None else {"inputs_embeds": words(ids)}
-        states = self.backbone(**given, attention_mask=mask.long()).last_hidden_state  # (n, L, D)
+        if is_packed(self.backbone):
+            packing = Packing.of(tokens, rows, backbone=self.backbone, pad_id=self.layout.pad_id)
+            how = {"position_ids": packing.positions, "packing": packing}
+            states, mask = packing.padded(self._states(packing.ids, words, **how)[0]), packing.mask
+        else:
+            ids, mask = (torch.from_numpy(part).to(self.device) for part in tokens.padded(rows, self.layout.pad_id))
+            states = self._states(ids, words, attention_mask=mask.long())
         with torch.autocast(self.device.type, enabled=False):
             return F.normalize(pool(states.float(), mask, pooling=self.layout.pooling), dim=-1)
+
+    def _states(self, ids: Tensor, words: Words | None, **how: object) -> Tensor:
+        """Ids (n, L) → the states of the last layer (n, L, D)."""
+        given = {"input_ids": ids} if words is None else {"inputs_embeds": words(ids)}
+        states: Tensor = self.backbone(**given, **how).last_hidden_state
+        return states
 
     def encode(
         self,
@@ -136,8 +152,9 @@ class Encoder:
         nothing but zeros where there are none. A long text is tokenised whole and then cut: what stands in front may
         be white space or marks that give no token, so no number of characters is sure to hold `max_seq_length` tokens.
 
-        In int8 a chunk holds texts of one length: padding changes the last bit of an attention, that changes which
-        way a number is rounded, and layer by layer more of them, until a thousandth of the vector is another.
+        In int8 nothing is padded, and a chunk that is not packed holds texts of one length: padding changes the last
+        bit of an attention, that changes which way a number is rounded, and layer by layer more of them, until a
+        thousandth of the vector is another.
 
         Shape:
             returns (len(texts), D) float32.
@@ -150,11 +167,12 @@ class Encoder:
         tokens = self.tokenize([prompt + text for text in texts])
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         in_int8 = precision is Precision.INT8
+        mixed = not in_int8 or is_packed(self.backbone)
         reader = self._in_int8() if in_int8 else self
         was_training = self.backbone.training
         self.backbone.eval()
         with torch.inference_mode(), autocast(self.device, precision):
-            for rows in chunks(tokens.lengths, self.chunk_tokens, padding=not in_int8):
+            for rows in chunks(tokens.lengths, self.chunk_tokens, padding=mixed):
                 if stop():
                     raise Stopped("stopped while embedding")
                 vectors[rows] = reader.embed(tokens, rows).cpu().numpy()

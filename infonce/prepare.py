@@ -19,6 +19,7 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.graph_budget import affordable_gb
 from infonce.joint import check_together
+from infonce.packing import set_attention
 from infonce.pairs import Pair
 from infonce.precision import Choice
 from infonce.records import Progress, StepRecord
@@ -57,7 +58,7 @@ def prepare(
         raise ConfigError(f"dropout is {dropout} and this model has no layer for it; set it to 0", param="dropout")
     config, choice = _decided(encoder, table, tokens=tokens, config=config, saved=saved)
     progress.measured(choice)
-    encoder.backbone.set_attn_implementation(choice.attention.value)  # type: ignore[operator]
+    set_attention(encoder.backbone, choice.attention)
     return Prepared(table=table, tokens=tokens, config=config, choice=choice)
 
 

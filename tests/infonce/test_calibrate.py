@@ -5,7 +5,7 @@ import torch
 
 from infonce.calibrate import fastest_attention, fastest_chunk, measure
 from infonce.config import Attention, Precision, TrainConfig
-from infonce.encoder import CHUNK_TOKENS_CPU, Encoder
+from infonce.encoder import CHUNK_TOKENS_PACKED, Encoder
 from tests.factories import sentences
 
 CPU = torch.device("cpu")
@@ -49,8 +49,11 @@ def test_a_long_run_measures_chunks_and_a_short_one_takes_the_usual_size(encoder
     tokens = encoder.tokenize(sentences(40))
     config = TrainConfig(precision=Precision.FLOAT32)
     short = measure(encoder, tokens, config=config, num_tokens=50_000)
-    assert short.max_chunk_tokens == CHUNK_TOKENS_CPU and short.seconds.keys() == {"attention_sdpa", "attention_eager"}
+    assert short.max_chunk_tokens == CHUNK_TOKENS_PACKED and short.seconds.keys() == {
+        "attention_sdpa",
+        "attention_eager",
+    }
     long = measure(encoder, tokens, config=config, num_tokens=10_000_000)
-    sizes = {f"chunk_{int(factor * CHUNK_TOKENS_CPU)}" for factor in (0.5, 1, 2)}
+    sizes = {f"chunk_{int(factor * CHUNK_TOKENS_PACKED)}" for factor in (0.5, 1, 2)}
     assert sizes <= long.seconds.keys() and f"chunk_{long.max_chunk_tokens}" in sizes
     assert all(parameter.grad is None for parameter in encoder.backbone.parameters())

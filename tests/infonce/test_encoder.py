@@ -13,6 +13,7 @@ from tokenizers.processors import TemplateProcessing
 from infonce.config import EncoderConfig, Pooling, Precision, Prompts, Side, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, InvalidModel, Stopped
+from infonce.packing import is_packed
 from infonce.train import train
 from tests.factories import FAMILIES, sentences, tiny_encoder, tiny_model, toy_pairs
 from tests.infonce.conftest import Watcher
@@ -42,12 +43,14 @@ def test_trained_saved_and_loaded_a_model_gives_the_same_vectors_in_sentence_tra
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "int8"])
 @pytest.mark.parametrize("budget", [1, 40, 512])
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
 def test_the_size_of_chunks_changes_no_vector(
-    precision: str, budget: int, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    precision: str, budget: int, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = sentences(40)
+    encoder, texts = tiny_encoder(tmp_path / "model", family), sentences(40)
     usual = encoder.encode(texts, precision=Precision(precision))
-    monkeypatch.setattr("infonce.encoder.CHUNK_TOKENS_CPU", budget)
+    name = "CHUNK_TOKENS_PACKED" if is_packed(encoder.backbone) else "CHUNK_TOKENS_CPU"
+    monkeypatch.setattr(f"infonce.encoder.{name}", budget)
     found = encoder.encode(texts, precision=Precision(precision))
     assert (usual * found).sum(axis=1).min() >= (0.9995 if precision == "bf16" else 0.99999)
 
