@@ -96,6 +96,7 @@ def _loss(order: PeerOrder, model: Any) -> Any:
 
 def _arguments(order: PeerOrder) -> Any:
     """The trainer's defaults, but for what both sides share, and for what would write or print."""
+    import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     return SentenceTransformerTrainingArguments(
@@ -106,6 +107,7 @@ def _arguments(order: PeerOrder) -> Any:
         warmup_steps=order.warmup_ratio,  # a share of all steps where it is below 1
         seed=order.seed,
         bf16=order.peer == Peer.BF16,
+        use_cpu=not torch.cuda.is_available(),  # else it refuses bf16 there
         batch_sampler=_sampler_of(order.batches),
         save_strategy="no",
         logging_strategy="no",
