@@ -6,7 +6,6 @@ with its SHA-256. Random numbers need no place: every step seeds its own.
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,15 +20,18 @@ from torch import Tensor
 
 from infonce.digest import sha256_of
 from infonce.errors import CheckpointMismatch, Stopped
+from infonce.os_errors import plain_os_errors
 from infonce.run_state import RunState
 
 NUM_KEPT: Final = 2
 """The newest one and, should that be damaged, the one before."""
 
+_WORTH_SECONDS: Final = 10.0
+"""Of work at the end of a run: so much is saved."""
+
 _TENSORS = "state.safetensors"
 _MANIFEST = "manifest.json"
 _FOLDERS = "step-" + 9 * "[0-9]"
-_OS_ERROR = re.compile(r"os error (\d+)")
 _FORMAT = 1
 
 
@@ -118,6 +120,13 @@ class Keeper:
         if self._checkpoints is not None and time.monotonic() - self._tried_at >= self._checkpoints.every_seconds:
             self._save(self._checkpoints)
 
+    def save_at_end(self) -> None:
+        """The last steps are on disk if they were long: what follows, an evaluation maybe, can be broken off too."""
+        if self._checkpoints is None or len(self._curve) == self._saved_steps:
+            return
+        if time.monotonic() - self._tried_at >= _WORTH_SECONDS:
+            self._save(self._checkpoints)
+
     @contextmanager
     def saving_on_stop(self) -> Iterator[None]:
         """Inside, `Stopped` passes once the last finished step is on disk, if there is room."""
@@ -159,13 +168,8 @@ def _difference(name: str, earlier: object, *, now: object) -> str:
 def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:
     """Tensors and manifest are in the new folder, and on disk."""
     folder.mkdir()
-    try:
+    with plain_os_errors():
         save_file(tensors, folder / _TENSORS)
-    except SafetensorError as error:  # it wraps what the file system says
-        number = _OS_ERROR.search(str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
     manifest = {"format": _FORMAT, "sha256": sha256_of(folder / _TENSORS), **notes}
     (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     for path in (folder / _TENSORS, folder / _MANIFEST, folder):

@@ -18,6 +18,7 @@ from infonce.loss_config import LossConfig, Negatives
 
 Auto = Literal["auto"]
 AUTO: Final = "auto"
+MAX_LEARNING_RATE: Final = 0.1
 DEFAULT_MAX_SEQ_LENGTH: Final = 256
 """What a training job reads of a text unless told, or fewer where the model has fewer."""
 
@@ -153,7 +154,7 @@ class TrainConfig:
         self._check_sizes()
         if self.learning_rate != AUTO:
             remedy = "2e-5 to 1e-4 suits a full fine-tune"
-            check_range("learning_rate", self.learning_rate, low=1e-8, high=1e-1, remedy=remedy)
+            check_range("learning_rate", self.learning_rate, low=1e-8, high=MAX_LEARNING_RATE, remedy=remedy)
         if self.dropout != AUTO:
             check_range("dropout", self.dropout, low=0.0, high=0.9)
         check_range("warmup_ratio", self.warmup_ratio, low=0.0, high=1.0)
@@ -206,8 +207,8 @@ class TrainConfig:
             remedy = f"lower batch_size to {math.isqrt(MAX_UNPAIRED_LOGITS // self.max_negatives)}"
             raise ConfigError(f"{message} {limit}; {remedy} or set negatives to 'shared'", param="batch_size")
 
-    def resolve(self, num_pairs: int) -> Self:
-        """This config with every `auto` that the number of pairs decides replaced by a number.
+    def resolve(self, num_pairs: int, *, width: int | None) -> Self:
+        """This config with every `auto` that the pairs and the width of the model's vectors decide made a number.
 
         Raises:
             ConfigError: there are fewer than two pairs, or fewer than one batch, or no dropout to tell views apart.
@@ -221,14 +222,17 @@ class TrainConfig:
         return replace(
             self,
             n_epochs=_auto_epochs(num_pairs) if self.n_epochs == AUTO else self.n_epochs,
-            batch_size=min(64, num_pairs) if self.batch_size == AUTO else self.batch_size,
-            learning_rate=self._auto_rate() if self.learning_rate == AUTO else self.learning_rate,
+            batch_size=_auto_batch(num_pairs) if self.batch_size == AUTO else self.batch_size,
+            learning_rate=self._auto_rate(width) if self.learning_rate == AUTO else self.learning_rate,
             dropout=0.0 if self.dropout == AUTO else self.dropout,
         )
 
-    def _auto_rate(self) -> float:
-        """Adapters start from nothing and are few: they want a higher rate."""
-        return 5e-5 if self.lora is None else 5e-4
+    def _auto_rate(self, width: int | None) -> float:
+        """1e-4 up to 384 dimensions, where it was measured (docs/log.md), and less the wider a model is.
+
+        A model that is not here yet counts as one of 768. Adapters start from nothing and are few: they want more.
+        """
+        return 1e-4 * min(1.0, 384 / (width or 768)) * (1 if self.lora is None else 10)
 
     def num_steps(self, num_pairs: int) -> int:
         """How many optimizer steps a run over `num_pairs` pairs takes; the config must be resolved."""
@@ -282,4 +286,9 @@ def _auto_epochs(num_pairs: int) -> int:
     """Enough passes that a small set sees some hundred steps, one pass for a large one."""
     if num_pairs >= 20_000:
         return 1
-    return 2 if num_pairs >= 2_000 else 4
+    return 2 if num_pairs >= 2_000 else 3
+
+
+def _auto_batch(num_pairs: int) -> int:
+    """More steps for a small set, more negatives for a large one."""
+    return min(32 if num_pairs < 4_000 else 64, num_pairs)

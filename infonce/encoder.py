@@ -21,6 +21,7 @@ from infonce.device import resolve_device
 from infonce.errors import ConfigError, Stopped
 from infonce.int8 import Int8Copies
 from infonce.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
+from infonce.os_errors import plain_os_errors
 from infonce.packing import Packing, can_pack, is_packed, set_attention
 from infonce.pooling import pool
 from infonce.precision import autocast
@@ -69,7 +70,7 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write the folder that `load`, sentence-transformers and other servers read."""
         folder.mkdir(parents=True, exist_ok=True)
-        with quiet_transformers():
+        with quiet_transformers(), plain_os_errors():
             self.backbone.save_pretrained(str(folder))  # type: ignore[operator]  # nn.Module hides PreTrainedModel
         for name, content in self._files.items():
             (folder / name).write_bytes(content)

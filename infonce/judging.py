@@ -32,7 +32,7 @@ class AsItIsNow:
 
     def evaluation(self, judged: EvalSet, *, ks: Sequence[int]) -> Evaluate:
         """The encoder's numbers on that set, whenever they are asked for."""
-        return lambda step: evaluate(self, judged, ks=ks).metrics
+        return Evaluate(metrics=lambda step: evaluate(self, judged, ks=ks).metrics, digest=judged.digest)
 
 
 def judge_of(
@@ -55,11 +55,11 @@ def judge_of(
     def judge(step: int) -> float:
         value = torch.zeros(1, dtype=torch.float64, device=device)
         if evaluate is not None and processes.rank == 0:
-            metrics = evaluate(step)
+            metrics = evaluate.metrics(step)
             if rule.metric not in metrics:
                 message = f"early_stopping.metric is {rule.metric!r}, which was not measured; known are"
                 raise ConfigError(f"{message} {', '.join(metrics)}", param="early_stopping.metric")
-            progress.judged(step, metrics)
+            progress.judged(step, rule.metric, metrics=metrics)
             value += metrics[rule.metric]
         processes.sum(value)
         return value.item()

@@ -51,7 +51,7 @@ def prepare(
         ConfigError: config, pairs and model do not fit together.
     """
     table, tokens = _read(encoder, pairs, config=config, progress=progress)
-    config = config.resolve(len(table))
+    config = _with_batch_of(config, table, given=len(pairs)).resolve(len(table), width=encoder.dimensions)
     check_together(config, table, encoder=encoder)
     dropout = float(config.dropout)
     if set_dropout(encoder.backbone, dropout) == 0 < dropout:
@@ -76,6 +76,14 @@ def _read(
     if any(lost):
         progress.dropped(*lost)
     return table, tokens
+
+
+def _with_batch_of(config: TrainConfig, table: PairTable, *, given: int) -> TrainConfig:
+    """A batch that fits the pairs that were given fits those as well that can be read."""
+    size = config.batch_size
+    if size == AUTO or not len(table) < size <= given:
+        return config
+    return replace(config, batch_size=max(2, len(table)))
 
 
 def _decided(

@@ -3,6 +3,7 @@
 Thakur et al. 2021, "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information Retrieval Models".
 """
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -47,6 +48,11 @@ class EvalSet:
                 if document not in self.corpus:
                     detail = f"qrels name document {_shown(document)}, which is not in the corpus"
                     raise _broken("unknown_document", detail)
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256 of all that is in it, in its order."""
+        return hashlib.sha256(json.dumps([self.corpus, self.queries, self.qrels]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

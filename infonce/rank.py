@@ -37,7 +37,7 @@ class Silence:
     def dropped(self, num_pairs: int, num_negatives: int) -> None:
         """Nothing happens."""
 
-    def judged(self, step: int, metrics: Any) -> None:
+    def judged(self, step: int, metric: str, *, metrics: Any) -> None:
         """Nothing happens."""
 
     def resumed(self, step: int) -> None:

@@ -26,8 +26,9 @@ from infonce.errors import ConfigError, RankFailed, Stopped
 from infonce.meeting import Meeting, RankOrder
 from infonce.pairs import Pair
 
-COMMAND: Final = (sys.executable, "-m", "infonce.rank")
-"""What runs a rank; the folder of `Meeting`, its number, how many there are and rank 0's pid are added."""
+COMMAND: Final = (sys.executable, "-P", "-m", "infonce.rank")
+"""What runs a rank, importing nothing from where it starts; the folder of `Meeting`, its number, how many there are and
+rank 0's pid are added."""
 
 _POLL_SECONDS = 0.02
 _WATCH_SECONDS = 0.2

@@ -10,8 +10,15 @@ from infonce.precision import Choice
 
 SPEED_WINDOW_SECONDS: Final = 20.0
 
-Evaluate = Callable[[int], Mapping[str, float]]
-"""How good the encoder is after so many steps, 0 among them: metric key → value."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluate:
+    """How an encoder is judged while it is trained."""
+
+    metrics: Callable[[int], Mapping[str, float]]
+    """How good it is after so many steps, 0 among them: metric key → value."""
+    digest: str
+    """Of what it is judged on; a run that goes on must be judged on the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +35,7 @@ class StepRecord:
     """What the loss was computed with."""
     num_tokens: int
     elapsed_seconds: float
-    """Since the run began, attempts that were broken off included."""
+    """Since the run began, attempts that were broken off included, evaluations not."""
     pairs_per_second: float
     eta_seconds: float
 
@@ -51,8 +58,8 @@ class Progress(Protocol):
     def unsaved(self, reason: str) -> None:
         """Take note that a checkpoint could not be written; the run goes on and tries again."""
 
-    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take note of how good the encoder is after so many steps."""
+    def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
+        """Take note of how good the encoder is after so many steps, and of the metric that decides."""
 
     def stop_requested(self) -> bool:
         """Whether the run should end; asked at every chunk."""
@@ -73,7 +80,7 @@ class TrainResult:
     best_step: int | None
     """After which the weights were taken, where the run was judged while it went on."""
     seconds: float
-    """Of all attempts."""
+    """Of all attempts, evaluations not included."""
 
     @property
     def num_trained(self) -> int:

@@ -1,6 +1,7 @@
 """What the steps of a run change: weights and objective, the optimizer, and the best weights that were found so far."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -47,12 +48,16 @@ class BestState:
         self._tensors: dict[str, Tensor] = {}
         self.value = -math.inf
         self.step = 0
+        self.seconds = 0.0
+        """That evaluations took, in this attempt."""
 
     def heed(self, step: int) -> None:
         """If the run is to be judged after so many steps, it has been."""
         if step <= self._judged_step or self.exhausted or not evaluation_is_due(step, self._total_steps):
             return
+        began = time.perf_counter()
         value = self._judge(step)
+        self.seconds += time.perf_counter() - began
         self._judged_step, self._waited = step, self._waited + 1
         if value > self.value:
             self.value, self.step, self._waited = value, step, 0

@@ -1,8 +1,6 @@
 """What a terminal shows of a training: a bar while it runs, and what came of it."""
 
-import resource
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from infonce.peak_memory import peak_memory_bytes
 from infonce.precision import Choice
 from infonce.records import StepRecord
-from infonce.tuning import METRIC, Tuned
+from infonce.tuning import Tuned
 
 
 @contextmanager
@@ -76,9 +75,9 @@ class Watch:
         reason = "the model's tokenizer makes nothing of a text of theirs"
         self._say(f"left out are {num_pairs} pairs and {num_negatives} negatives: {reason}")
 
-    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+    def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         """How good the model is by now is said."""
-        self._say(f"after {step} steps {METRIC} is {metrics[METRIC]:.3f}")
+        self._say(f"after {step} steps {metric} is {metrics[metric]:.3f}")
         self._bar.update(self._task, description="training")
 
     def unsaved(self, reason: str) -> None:
@@ -111,13 +110,3 @@ def show(tuned: Tuned, output: Path) -> None:
         interval = f"{found.metric} {found.delta:+.3f}, 95 % interval {found.low:+.3f} to {found.high:+.3f}"
         console.print(f"{interval} on {found.num_queries:,} held-out queries: {found.verdict.value}")
     console.print(f"The model is in {output}, with report.json beside its weights (sha256 {tuned.weights_sha256}).")
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process ever held."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # elsewhere it is counted from the start of whoever started this process
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -55,11 +55,12 @@ def train(
     keep_freed_memory()
     processes = Processes.current()
     known = processes.count > 1 or checkpoints is not None
+    held = {} if evaluate is None or config.early_stopping is None else {"held-out data": evaluate.digest}
     who = identity(encoder, pairs, config=config) if known else {}
     saved = None if checkpoints is None else newest(checkpoints)
     check_same_start({**who, "step": saved.step if saved else 0}, processes, device=encoder.device)
     if saved is not None:
-        check_same_run(saved, facts=who)
+        check_same_run(saved, facts={**who, **held})
     ready = prepare(encoder, pairs, config=config, progress=progress, saved=saved)
     config, table, tokens, choice = ready.config, ready.table, ready.tokens, ready.choice
     total_steps, per_epoch = config.num_steps(len(table)), ready.steps_per_epoch
@@ -81,11 +82,15 @@ def train(
             curve = [StepRecord(**record) for record in saved.curve]
             progress.resumed(saved.step)
             saved = None  # its tensors would stay in memory as long as this function runs
-        facts = {**who, "config": config.to_dict(), "choice": choice.to_dict(), "processes": processes.count}
+        facts = {**who, **held, "config": config.to_dict(), "choice": choice.to_dict(), "processes": processes.count}
         place = checkpoints if processes.rank == 0 else None
         keeper = Keeper(place, state, curve=curve, facts=facts, unsaved=progress.unsaved)
 
         earlier_seconds = curve[-1].elapsed_seconds if curve else 0.0
+
+        def elapsed() -> float:
+            return earlier_seconds + time.perf_counter() - start - (0.0 if best is None else best.seconds)
+
         speed = Speed()
         with _deterministic(config.deterministic), keeper.saving_on_stop():
             for step in range(len(curve), total_steps):
@@ -120,7 +125,7 @@ def train(
                     grad_norm=norm,
                     temperature=temperature,
                     num_tokens=int(tokens.lengths[batch.rows].sum()),
-                    elapsed_seconds=earlier_seconds + time.perf_counter() - start,
+                    elapsed_seconds=elapsed(),
                     pairs_per_second=speed.per_second,
                     eta_seconds=(total_steps - step - 1) * len(table) / per_epoch / speed.per_second,
                 )
@@ -129,6 +134,8 @@ def train(
                 keeper.save_if_due()
             if best is not None:
                 best.heed(total_steps)
+            keeper.save_at_end()
+            if best is not None:
                 best.restore()
     encoder.backbone.eval()
     return TrainResult(
@@ -139,7 +146,7 @@ def train(
         trained_tokens=sum(record.num_tokens for record in curve),
         temperature=objective.temperature_now,
         best_step=None if best is None else best.step,
-        seconds=earlier_seconds + time.perf_counter() - start,
+        seconds=elapsed(),
     )
 
 

@@ -18,6 +18,12 @@ from infonce.sentences import sentences
 
 train_app = typer.Typer()
 INTERRUPTED = 130
+_OPTIONS = {
+    "n_epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "learning_rate": "--learning-rate",
+    "seed": "--seed",
+}
 
 
 @train_app.command()
@@ -45,7 +51,8 @@ def train(
         config = _config(named, settings or [])
         folder = _folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.terminal import peak_memory_bytes, show, watching
+        from infonce.peak_memory import peak_memory_bytes
+        from infonce.terminal import show, watching
         from infonce.tuning import Order, tune
 
         order = Order(
@@ -73,10 +80,17 @@ def train(
 def _config(named: Mapping[str, Any], settings: list[str]) -> TrainConfig:
     """The config of the options; a setting of the loss may be named like one of the training."""
     values: dict[str, Any] = {**named, "loss": {}}
+    seen: set[str] = set()
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting!r} has no '='; write NAME=VALUE", param=name)
+        if name == "loss":
+            raise ConfigError(f"--set {setting!r}: name the settings of the loss one by one", param=name)
+        if name in named or name in seen:
+            option = _OPTIONS.get(name, "one --set alone")
+            raise ConfigError(f"--set {setting!r}: {name} is given in another place; use {option}", param=name)
+        seen.add(name)
         try:
             value = json.loads(text)
         except ValueError:

@@ -21,6 +21,7 @@ from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
 from infonce.formats import read_pairs
 from infonce.judging import AsItIsNow
+from infonce.layout import read_layout
 from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
@@ -37,6 +38,7 @@ KS: Final = (1, 5, 10)
 _CHECKPOINTS = "checkpoints"
 _VECTORS = "vectors"
 _REPORT = "report.json"
+_UNFINISHED = "unfinished"
 
 
 class Watch(Progress, Protocol):
@@ -112,10 +114,9 @@ def tune(order: Order, watch: Watch) -> Tuned:
         message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
         raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
     watch.phase("loading")
-    encoder = Encoder.load(order.model, order.encoder)
-    if order.encoder.max_seq_length is None:
-        longest = min(DEFAULT_MAX_SEQ_LENGTH, encoder.max_seq_length)
-        encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=longest))
+    order.output.mkdir(parents=True, exist_ok=True)  # better now than after the last step
+    length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
+    encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
     started = perf_counter()
     pairs, judged = _split(list(read_pairs(order.pairs)), order)
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
@@ -140,17 +141,20 @@ def tune(order: Order, watch: Watch) -> Tuned:
         comparison = compare(before.per_query, after.per_query, metric=METRIC, seed=config.seed)
 
     watch.phase("saving")
-    digest = _save(encoder, order.output)
+    staged = order.output / _UNFINISHED
+    shutil.rmtree(staged, ignore_errors=True)
+    encoder.save(staged)
     tuned = Tuned(
         trained=trained,
         before=before,
         after=after,
         comparison=comparison,
         seconds=preparing_seconds + trained.seconds,
-        weights_sha256=digest,
+        weights_sha256=sha256_of(staged / WEIGHTS),
     )
     report = {**tuned.to_dict(), "curve": [asdict(record) for record in trained.curve]}
-    (order.output / _REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (staged / _REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _move(staged, order.output)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return tuned
 
@@ -160,14 +164,14 @@ def _check_output(folder: Path) -> None:
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder", param="output")
-    goes_on = _CHECKPOINTS in found and WEIGHTS not in found
+    goes_on = {_CHECKPOINTS, _UNFINISHED} & set(found) and WEIGHTS not in found
     if found and not goes_on:
         message = f"{folder} holds {found[0]} already and nothing is overwritten"
         raise ConfigError(f"{message}; name a new folder or empty this one", param="output")
 
 
 def _split(pairs: list[Pair], order: Order) -> tuple[list[Pair], EvalSet | None]:
-    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out > 0 else (pairs, None)
+    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out != 0 else (pairs, None)
 
 
 def _evaluated(
@@ -192,14 +196,10 @@ def _ks(config: TrainConfig) -> list[int]:
     return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
 
 
-def _save(encoder: Encoder, folder: Path) -> str:
-    """The model is in the folder, its weights on disk last; their SHA-256."""
-    part = folder / "unfinished"
-    shutil.rmtree(part, ignore_errors=True)
-    encoder.save(part)
+def _move(part: Path, folder: Path) -> None:
+    """All that is in the part is in the folder, the weights last: where they are, everything is."""
     for path in sorted(part.iterdir(), key=lambda path: path.name == WEIGHTS):
         if (folder / path.name).is_dir():  # of a run that was killed in this very loop
             shutil.rmtree(folder / path.name)
         path.rename(folder / path.name)
     part.rmdir()
-    return sha256_of(folder / WEIGHTS)

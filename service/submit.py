@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from infonce.config import AUTO, EncoderConfig, HardNegatives, Prompts, TrainConfig
+from infonce.config import AUTO, MAX_LEARNING_RATE, EncoderConfig, HardNegatives, Prompts, TrainConfig
 from infonce.early_stopping import EarlyStopping
 from infonce.errors import ConfigError, UnknownModel
 from infonce.hub import FoundModel
@@ -85,9 +85,11 @@ def submit_training(
         encoder, loss = _encoder_config(asked.method.contrastive), _loss_config(asked.method.contrastive)
         if model is not None:
             _check_fits_model(lookup, model, encoder=encoder, loss=loss)
+        width = None if model is None else lookup.dimensions(model)
         with database.write() as tx:
             training = _training_file(tx, project, asked=asked)
-            config = _train_config(asked, loss, num_pairs=_num_training_pairs(training, asked=asked))
+            num_pairs = _num_training_pairs(training, asked=asked)
+            config = _train_config(asked, loss, num_pairs=num_pairs, width=width)
             _check_fits_file(config, training)
             _check_judged(asked, config)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
@@ -185,7 +187,7 @@ def _file(tx: Tx, project: str, *, id: str, purpose: FilePurpose, param: str) ->
     return record
 
 
-def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int) -> TrainConfig:
+def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int, width: int | None) -> TrainConfig:
     method, top = asked.method.contrastive, asked.hyperparameters
     settings: dict[str, Any] = {name: getattr(method.hyperparameters, name) for name in _SAME_NAMES}
     for name in ("n_epochs", "batch_size"):
@@ -199,10 +201,15 @@ def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int) -> Trai
     settings |= _parts(method)
     negatives = method.hard_negatives
     config = TrainConfig(**settings, loss=loss, hard_negatives=negatives.use, max_negatives=negatives.max_per_query)
-    config = config.resolve(num_pairs)
+    config = config.resolve(num_pairs, width=width)
     if multiplier != AUTO:
         assert config.learning_rate != AUTO, "resolve leaves no automatic rate"
-        config = replace(config, learning_rate=config.learning_rate * multiplier)  # in its range by both their limits
+        rate = config.learning_rate * multiplier
+        if rate > MAX_LEARNING_RATE:
+            message = f"learning_rate_multiplier is {multiplier}, which makes the learning rate {rate:.3g}"
+            remedy = f"at most {MAX_LEARNING_RATE}; lower it"
+            raise ConfigError(f"{message}; it can be {remedy}", param="learning_rate_multiplier")
+        config = replace(config, learning_rate=rate)
     return config
 
 

@@ -22,13 +22,16 @@ from infonce.errors import (
 from service.store.errors import ArtifactCorrupt, InvalidValue, NotFound, StorageFull
 from service.store.records import JobError
 
+NAN_LOSS: Final = "nan_loss"
+"""The code of a job whose loss left the numbers."""
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM: Final = "the disk that holds the artifacts is full; free some space and submit the job again"
 _PATH: Final = re.compile(r"(?<![\w/])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
 
 _CODES: Final[tuple[tuple[type[Exception], str, bool], ...]] = (
     # the first class that fits wins; the flag says whether the user's input is the cause
-    (NonFiniteLoss, "nan_loss", True),
+    (NonFiniteLoss, NAN_LOSS, True),
     (TrainingError, "training_failed", True),
     (DatasetError, "dataset_invalid", True),
     (ConfigError, "invalid_value", True),

@@ -16,7 +16,7 @@ from service.store import jobs
 from service.store.database import Tx
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.records import JobError, JobRecord, JobStatus
-from worker.failures import describe, without_paths
+from worker.failures import NAN_LOSS, describe, without_paths
 from worker.orders import clean, forget, write_order
 from worker.process import ChildProcess, Message, child_environment
 from worker.progress import MessageType
@@ -177,7 +177,8 @@ class Attempt:
         job = self._job
         if committed:
             log.info("job %s: attempt %d ended: %s", job.id, job.attempt, type(outcome).__name__)
-            if self._now().status in (JobStatus.SUCCEEDED, JobStatus.FAILED):  # a cancelled one keeps its last state
+            diverged = isinstance(outcome, Failed) and outcome.error.code == NAN_LOSS  # the last good state stays
+            if self._now().status in (JobStatus.SUCCEEDED, JobStatus.FAILED) and not diverged:  # a cancelled one too
                 forget(self._shop, job)
         elif not self._is_own_success():
             log.warning("job %s: attempt %d is fenced and wrote nothing", job.id, job.attempt)

@@ -15,6 +15,7 @@ from infonce.bench.report import OURS, THEIRS, Bars, Column, Numbers, Report, Ro
 from infonce.busy import Busy
 from infonce.config import EncoderConfig, Precision
 from infonce.encoder import Encoder
+from infonce.int8 import has_int8
 
 PRECISIONS: Final = tuple(precision for precision in Precision if precision is not Precision.AUTO)
 
@@ -49,7 +50,9 @@ def measure(setting: Setting, *, say: Busy) -> Iterator[Report]:
     say("Loading both")
     encoder = Encoder.load(setting.model, EncoderConfig(max_seq_length=setting.max_length))
     ways: dict[str, Callable[[Sequence[str]], Vectors]] = {
-        f"{OURS}, {precision.value}": partial(encoder.encode, precision=precision) for precision in PRECISIONS
+        f"{OURS}, {precision.value}": partial(encoder.encode, precision=precision)
+        for precision in PRECISIONS
+        if precision is not Precision.INT8 or has_int8(encoder.device)
     }
     ways[_PEER] = _peer(setting.model, max_length=encoder.max_seq_length)
     for name, encode in ways.items():

@@ -4,7 +4,6 @@
 peaks each in a process of its own, because memory that was once taken stays with a process.
 """
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from infonce.graph_budget import GraphBudget
 from infonce.hub import MINILM, Hub, HubMode
 from infonce.joint import JointBatch
 from infonce.pairs import Pair
+from infonce.peak_memory import peak_memory_bytes
 from infonce.precision import autocast
 from infonce.tokens import chunks
 
@@ -123,7 +123,7 @@ def report_of(rows: Sequence[Row], setting: Mapping[str, object]) -> Report:
 def _peak_gb(setting: Setting, form: Form, *, pairs: Sequence[Pair]) -> float:
     """The peak of this process after one step."""
     _step(setting, form, pairs=pairs)[0]()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return peak_memory_bytes() / 1e9
 
 
 def _step(setting: Setting, form: Form, *, pairs: Sequence[Pair]) -> tuple[Callable[[], object], int]:

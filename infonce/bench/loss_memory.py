@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from infonce.bench.report import Bars, Column, Numbers, Report
 from infonce.loss_config import LossConfig
 from infonce.losses import info_nce
+from infonce.peak_memory import peak_memory_bytes
 from infonce.tiled import DEFAULT_SIDE
 
 BATCHES: Final = tuple(2**power for power in range(10, 17))
@@ -108,9 +109,9 @@ def added_bytes(batch: int, dimensions: int, *, tile_size: int) -> int:
     step = _Step(batch, dimensions)
     _Step(64, dimensions).seconds(tile_size=tile_size and 64)  # threads and libraries are up
     Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak starts again at what is resident now
-    before = _peak_bytes()
+    before = peak_memory_bytes()
     step.seconds(tile_size=tile_size)
-    return _peak_bytes() - before
+    return peak_memory_bytes() - before
 
 
 def median_seconds(batch: int, dimensions: int, *, forms: Sequence[int], rounds: int) -> list[float]:
@@ -143,8 +144,3 @@ class _Step:
         began = perf_counter()
         info_nce(self._anchors, self._positives, config=config).backward()  # type: ignore[no-untyped-call]
         return perf_counter() - began
-
-
-def _peak_bytes() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

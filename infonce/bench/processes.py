@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Final
 
 from infonce.errors import InfonceError
+from infonce.peak_memory import high_water_bytes
 
 _POLL_SECONDS: Final = 0.2  # a look at /proc takes a millisecond: 1/400 of two cores
 _OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -107,12 +108,4 @@ def tree_bytes(root: int) -> int:
     tree = [root]
     for process in tree:
         tree.extend(children[process])
-    return max(sum(resident.get(process, 0) for process in tree), *(_high_water(process) for process in tree))
-
-
-def _high_water(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmHWM:")), 0)
+    return max(sum(resident.get(process, 0) for process in tree), *(high_water_bytes(process) or 0 for process in tree))

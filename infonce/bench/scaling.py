@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
 from infonce.pairs import Pair
 from infonce.precision import Choice
+from infonce.rank import Silence
 from infonce.records import StepRecord
 from infonce.train import train
 
@@ -117,7 +118,7 @@ def tiny_pairs(count: int, *, seed: int) -> list[Pair]:
     ]
 
 
-class _Clock:
+class _Clock(Silence):
     """A `Progress` that notes when steps end, and asks to stop after the last."""
 
     def __init__(self, steps: int) -> None:
@@ -132,18 +133,6 @@ class _Clock:
     def measured(self, choice: Choice) -> None:
         """Everything is loaded."""
         self.measured_at = perf_counter()
-
-    def dropped(self, num_pairs: int, num_negatives: int) -> None:
-        """Nothing happens."""
-
-    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Nothing happens."""
-
-    def resumed(self, step: int) -> None:
-        """Nothing goes on here."""
-
-    def unsaved(self, reason: str) -> None:
-        """Nothing is saved here."""
 
     def stop_requested(self) -> bool:
         """Whether all steps are done."""

@@ -32,6 +32,7 @@ Tx: TypeAlias = sa.Connection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 10
+_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # the lower 8 bits of an error
 _PRAGMAS = (
     f"busy_timeout={_BUSY_SECONDS * 1000}",  # milliseconds; first, for the next line may already meet a lock
     "journal_mode=WAL",
@@ -195,10 +196,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
             try:
                 connection.execute(f"PRAGMA {pragma}")
                 break
-            except (
-                sqlite3.OperationalError
-            ):  # a change of the journal is refused at once where another one is under way
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:  # a change of the journal waits for no other one
+                if error.sqlite_errorcode & 0xFF not in _BUSY_CODES or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
 

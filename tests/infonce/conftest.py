@@ -37,8 +37,8 @@ class Watcher:
     def dropped(self, num_pairs: int, num_negatives: int) -> None:
         self.lost = num_pairs, num_negatives
 
-    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.judgements[step] = metrics["ndcg@10"]
+    def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
+        self.judgements[step] = metrics[metric]
 
     def unsaved(self, reason: str) -> None:
         self.reasons.append(reason)

@@ -209,3 +209,25 @@ def test_a_loss_that_leaves_the_numbers_keeps_the_last_good_checkpoint(tmp_path:
     assert saved is not None and saved.step == 3
     assert all(torch.isfinite(tensor).all() for tensor in saved.tensors.values())
     assert run(tmp_path / "on", BASE, checkpoints=checkpoints).fingerprint() == run(tmp_path / "w", BASE).fingerprint()
+
+
+def test_the_last_steps_of_a_long_run_are_saved_for_what_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(folder=tmp_path / "kept")
+    run(tmp_path / "short", BASE, checkpoints=checkpoints)
+    assert newest(checkpoints) is None
+    monkeypatch.setattr("infonce.checkpoint._WORTH_SECONDS", 0.0)
+    whole, watcher, again = (
+        run(tmp_path / "long", BASE, checkpoints=checkpoints),
+        Watcher(),
+        tiny_encoder(tmp_path / "b"),
+    )
+    train(again, toy_pairs(24, negatives=2), config=BASE, progress=watcher, checkpoints=checkpoints)
+    assert (watcher.resumed_after, watcher.steps) == (NUM_STEPS, [])
+    assert again.fingerprint() == whole.fingerprint()
+
+
+def test_a_model_on_a_full_disk_is_an_error_of_the_file_system(encoder: Encoder, tmp_path: Path) -> None:
+    with no_room_for(10_000), pytest.raises(OSError, match="File too large"):
+        encoder.save(tmp_path / "saved")

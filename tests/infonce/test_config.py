@@ -7,6 +7,7 @@ import pytest
 
 from infonce.config import HardNegatives, TrainConfig
 from infonce.errors import ConfigError
+from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
 
 
@@ -55,13 +56,13 @@ def test_further_views_need_dropout() -> None:
     with pytest.raises(ConfigError, match=r"dropout is 0\.0.* num_views is 3.* set dropout to 0\.1"):
         TrainConfig(loss=loss, dropout=0.0)
     with pytest.raises(ConfigError, match=r"dropout is 0\.0") as caught:
-        TrainConfig(loss=loss).resolve(100)
+        TrainConfig(loss=loss).resolve(100, width=384)
     assert caught.value.param == "dropout"
-    assert TrainConfig(loss=loss, dropout=0.1).resolve(100).loss == loss
+    assert TrainConfig(loss=loss, dropout=0.1).resolve(100, width=384).loss == loss
 
 
 def test_two_views_are_two_texts_and_need_no_dropout() -> None:
-    assert TrainConfig(loss=LossConfig(num_views=2)).resolve(100).dropout == 0.0
+    assert TrainConfig(loss=LossConfig(num_views=2)).resolve(100, width=384).dropout == 0.0
 
 
 @pytest.mark.parametrize(
@@ -83,4 +84,19 @@ def test_a_matrix_beyond_reason_is_refused_at_the_door(loss: dict[str, Any], bat
 
 @pytest.mark.parametrize("loss", [LossConfig(num_views=16), LossConfig(negatives=Negatives.UNPAIRED)])
 def test_an_automatic_batch_is_never_too_large_for_its_loss(loss: LossConfig) -> None:
-    assert TrainConfig(loss=loss, max_negatives=1_000, dropout=0.1).resolve(1_000_000).batch_size == 64
+    assert TrainConfig(loss=loss, max_negatives=1_000, dropout=0.1).resolve(1_000_000, width=384).batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "n_epochs", "batch_size"),
+    [(20, 3, 20), (1_999, 3, 32), (3_999, 2, 32), (4_000, 2, 64), (20_000, 1, 64)],
+)
+def test_small_sets_get_more_passes_and_smaller_batches(num_pairs: int, n_epochs: int, batch_size: int) -> None:
+    found = TrainConfig().resolve(num_pairs, width=384)
+    assert (found.n_epochs, found.batch_size) == (n_epochs, batch_size)
+
+
+@pytest.mark.parametrize(("width", "rate"), [(128, 1e-4), (384, 1e-4), (768, 5e-5), (1_024, 3.75e-5), (None, 5e-5)])
+def test_wide_models_get_a_lower_rate_and_adapters_a_higher_one(width: int | None, rate: float) -> None:
+    assert TrainConfig().resolve(100, width=width).learning_rate == pytest.approx(rate)
+    assert TrainConfig(lora=LoraConfig()).resolve(100, width=width).learning_rate == pytest.approx(10 * rate)

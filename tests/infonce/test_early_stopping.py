@@ -1,5 +1,6 @@
 """A run that is judged while it goes on ends when it no longer gets better, and leaves its best state."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from infonce.checkpoint import Checkpoints, newest
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.early_stopping import EarlyStopping, evaluation_is_due
 from infonce.encoder import Encoder
-from infonce.errors import ConfigError, Stopped
+from infonce.errors import CheckpointMismatch, ConfigError, Stopped
 from infonce.loss_config import LossConfig
-from infonce.records import TrainResult
+from infonce.records import Evaluate, TrainResult
 from infonce.train import train
 from tests.factories import tiny_encoder, toy_pairs
 from tests.infonce.conftest import Watcher
@@ -32,7 +33,12 @@ SCORES = {0: 0.1, 2: 0.2, 4: 0.5, 6: 0.4, 8: 0.5}
 
 
 def judged(
-    encoder: Encoder, watcher: Watcher, score: Callable[[int], float], *, kept: Checkpoints | None = None
+    encoder: Encoder,
+    watcher: Watcher,
+    score: Callable[[int], float],
+    *,
+    kept: Checkpoints | None = None,
+    digest: str = "",
 ) -> TrainResult:
     """A run over toy pairs, judged by that score."""
     return train(
@@ -41,7 +47,7 @@ def judged(
         config=CONFIG,
         progress=watcher,
         checkpoints=kept,
-        evaluate=lambda step: {"ndcg@10": score(step)},
+        evaluate=Evaluate(metrics=lambda step: {"ndcg@10": score(step)}, digest=digest),
     )
 
 
@@ -100,8 +106,28 @@ def test_a_metric_that_nobody_measures_is_refused_when_it_is_named(metric: objec
 
 def test_a_rank_that_was_not_measured_is_an_error_and_not_the_last_state(encoder: Encoder, watcher: Watcher) -> None:
     config = replace(CONFIG, early_stopping=EarlyStopping(metric="mrr@7"))
+    known = Evaluate(metrics=lambda step: {"ndcg@10": 0.5}, digest="")
     with pytest.raises(ConfigError, match=r"'mrr@7', which was not measured; known are ndcg@10"):
-        train(encoder, toy_pairs(32), config=config, progress=watcher, evaluate=lambda step: {"ndcg@10": 0.5})
+        train(encoder, toy_pairs(32), config=config, progress=watcher, evaluate=known)
     with pytest.raises(ConfigError, match="nothing is held out to judge by"):
         train(encoder, toy_pairs(32), config=config, progress=watcher)
     assert watcher.steps == [] and torch.is_grad_enabled()
+
+
+def test_a_run_that_goes_on_is_judged_on_the_same_data(tmp_path: Path) -> None:
+    kept = Checkpoints(folder=tmp_path / "kept")
+    with pytest.raises(Stopped):
+        judged(tiny_encoder(tmp_path / "a"), Watcher(stop_after=9), SCORES.__getitem__, kept=kept, digest="these")
+    with pytest.raises(CheckpointMismatch, match="its held-out data was these and is those"):
+        judged(tiny_encoder(tmp_path / "b"), Watcher(), SCORES.__getitem__, kept=kept, digest="those")
+
+
+def test_evaluating_is_no_time_of_the_training(encoder: Encoder, watcher: Watcher) -> None:
+    def slowly(step: int) -> float:
+        time.sleep(0.2)
+        return SCORES[step]
+
+    began = time.perf_counter()
+    result = judged(encoder, watcher, slowly)
+    assert result.seconds < time.perf_counter() - began - 0.2 * len(SCORES)
+    assert result.curve[-1].elapsed_seconds <= result.seconds

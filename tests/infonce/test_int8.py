@@ -92,6 +92,17 @@ def test_the_precision_of_serving_is_the_fastest_and_int8_only_by_a_tenth(encode
     assert fastest == f"encode_{precision}"
 
 
+def test_a_processor_without_int8_products_serves_in_another_precision(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Int8Linear, weights: torch.Tensor) -> None:
+        raise ConfigError("precision is 'int8', whose products overflow on this processor", param="precision")
+
+    monkeypatch.setattr(Int8Linear, "_refuse_overflow", refuse)
+    precision, seconds = fastest_serving(encoder)
+    assert precision is not Precision.INT8 and "encode_int8" not in seconds
+
+
 @pytest.mark.parametrize(("name", "cosine"), [("float32", 0.99999), ("bf16", 0.9995), ("int8", 0.99999)])
 def test_minilm_gives_a_text_its_vector_whatever_its_neighbours(name: str, cosine: float) -> None:
     precision = Precision(name)

@@ -25,7 +25,7 @@ def test_linear_layers_alone_change_and_by_a_matrix_of_low_rank(family: str, tmp
     before = {name: tensor.clone() for name, tensor in encoder.backbone.state_dict().items()}
     result = train(encoder, toy_pairs(32), config=CONFIG, progress=watcher)
     after = encoder.backbone.state_dict()
-    assert after.keys() == before.keys() and result.config.learning_rate == 5e-4
+    assert after.keys() == before.keys() and result.config.learning_rate == 1e-3
     changes = {name: after[name] - before[name] for name in before if not torch.equal(after[name], before[name])}
     assert len(changes) >= 8
     assert max(int(torch.linalg.matrix_rank(change, rtol=1e-4)) for change in changes.values()) == 4

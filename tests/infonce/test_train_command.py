@@ -77,6 +77,11 @@ def test_nothing_held_out_means_no_metrics_and_a_person_reads_sentences(tmp_path
         (("--set", "temperature=9000"), "temperature is 9000; it must be between"),
         (("--set", "early_stopping={}"), "nothing is held out to judge by"),
         (("--max-length", "3"), "max_seq_length is 3; it must be between 4"),
+        (("--set", "n_epochs=1"), "n_epochs is given in another place; use --epochs"),
+        (("--set", "dropout=0", "--set", "dropout=0.1"), "dropout is given in another place; use one --set alone"),
+        (("--set", 'loss={"symmetric": false}'), "name the settings of the loss one by one"),
+        (("--held-out", "-0.1"), "evaluation.held_out is -0.1; it must be above 0 and below 1"),
+        (("--held-out", "nan"), "evaluation.held_out is nan; it must be above 0 and below 1"),
         (("--held-out", "1"), "evaluation.held_out is 1.0; it must be above 0 and below 1"),
     ],
 )

@@ -1,5 +1,6 @@
 """Pairs of which the model's tokenizer reads nothing are left out, counted and said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,14 @@ def test_what_reads_as_nothing_is_left_out_and_counted(prompts: Prompts, tmp_pat
 def test_too_few_pairs_that_can_be_read_are_refused(encoder: Encoder, watcher: Watcher) -> None:
     with pytest.raises(ConfigError, match="there are 1 training pairs"):
         train(encoder, BROKEN, config=TrainConfig(), progress=watcher)
+
+
+def test_a_batch_that_was_to_hold_all_pairs_holds_those_that_can_be_read(encoder: Encoder, watcher: Watcher) -> None:
+    config = TrainConfig(n_epochs=1, batch_size=12, learning_rate=1e-3)
+    result = train(encoder, [*BROKEN, *toy_pairs(9)], config=config, progress=watcher)
+    assert (result.config.batch_size, len(result.curve), watcher.lost) == (10, 1, (2, 2))
+    with pytest.raises(ConfigError, match="batch_size is 13 and there are 10 pairs"):
+        train(encoder, [*BROKEN, *toy_pairs(9)], config=replace(config, batch_size=13), progress=watcher)
 
 
 def test_a_table_without_some_rows_is_the_table_of_the_other_pairs() -> None:

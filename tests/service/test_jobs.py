@@ -26,9 +26,9 @@ def stored(gateway: Gateway, id: str) -> JobRecord:
 def test_an_order_waits_with_every_auto_that_the_pairs_decide(gateway: Gateway) -> None:
     job = gateway.order(training_file=gateway.pairs(40), suffix="faq", metadata={"team": "search"}).json()
     assert (job["object"], job["status"], job["phase"]) == ("fine_tuning.job", "queued", "waiting")
-    assert job["hyperparameters"] == {"n_epochs": 4, "batch_size": 36, "learning_rate_multiplier": 1.0}
+    assert job["hyperparameters"] == {"n_epochs": 3, "batch_size": 32, "learning_rate_multiplier": 1.0}
     settings = job["method"]["contrastive"]["hyperparameters"]
-    assert (settings["learning_rate"], settings["dropout"], settings["precision"]) == (5e-5, 0.0, "auto")
+    assert (settings["learning_rate"], settings["dropout"], settings["precision"]) == (1e-4, 0.0, "auto")
     assert (job["seed"], job["metadata"], job["progress"]["queue_position"]) == (42, {"team": "search"}, 1)
     assert gateway.http.get(f"{JOBS}/{job['id']}").json() == job
 
@@ -40,7 +40,7 @@ def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     spec = stored(gateway, gateway.order(training_file=file, method=method).json()["id"]).spec
     assert (spec["model"], spec["training_file"], spec["evaluation_file"]) == (BASE, file, None)
     assert spec["encoder"] == {"pooling": "auto", "max_seq_length": 32, "prompts": prompts, "device": "auto"}
-    assert spec["config"]["batch_size"] == 40 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
+    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
 
 
 def test_a_training_in_int8_is_refused_at_the_door(gateway: Gateway) -> None:
@@ -70,7 +70,17 @@ def test_openais_own_hyperparameters_count(gateway: Gateway) -> None:
     asked = {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 2.0}
     job = gateway.order(training_file=gateway.pairs(), hyperparameters=asked).json()
     assert job["hyperparameters"] == asked
-    assert job["method"]["contrastive"]["hyperparameters"]["learning_rate"] == pytest.approx(1e-4)
+    assert job["method"]["contrastive"]["hyperparameters"]["learning_rate"] == pytest.approx(2e-4)
+
+
+def test_a_multiplier_that_makes_too_large_a_rate_is_refused_by_its_own_name(gateway: Gateway) -> None:
+    method = contrastive(hyperparameters={"lora": {}})
+    answer = gateway.order(
+        training_file=gateway.pairs(), method=method, hyperparameters={"learning_rate_multiplier": 1000}
+    )
+    body = problem(answer, 422, "invalid_value")
+    assert body["error"]["param"] == "hyperparameters.learning_rate_multiplier"
+    assert "makes the learning rate 1; it can be at most 0.1; lower it" in body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,7 @@ def test_adapters_and_early_stopping_are_taken_down_and_echoed_with_their_defaul
     job = gateway.order(training_file=gateway.pairs(40), method=contrastive(hyperparameters=asked)).json()
     expected = {"lora": {"r": 8, "alpha": 32, "dropout": 0.0}, "early_stopping": {"metric": "mrr@5", "patience": 3}}
     settings = job["method"]["contrastive"]["hyperparameters"]
-    assert expected.items() <= settings.items() and settings["learning_rate"] == 5e-4
+    assert expected.items() <= settings.items() and settings["learning_rate"] == 1e-3
     assert expected.items() <= stored(gateway, job["id"]).spec["config"].items()
 
 

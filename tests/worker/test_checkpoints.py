@@ -52,3 +52,12 @@ def test_a_cancelled_job_keeps_its_last_checkpoint_and_nothing_unfinished(site: 
     assert site.job(id).status is JobStatus.CANCELLED
     [folder] = kept(site, id)
     assert [path.name for path in folder.iterdir()] == ["step-1"]
+
+
+def test_a_job_whose_loss_left_the_numbers_keeps_its_last_good_checkpoint(site: Site) -> None:
+    id = site.submit_training()
+    error = {"code": "nan_loss", "message": "the loss is nan at step 7", "user": True}
+    site.with_child(SAVING + f"say('failed', error={error!r}); sys.exit(64)").answer()
+    assert site.job(id).status is JobStatus.FAILED
+    [folder] = kept(site, id)
+    assert [path.name for path in folder.iterdir()] == ["step-1"]

@@ -31,19 +31,24 @@ def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Prog
 
 
 def serving_precision(encoder: Encoder, root: Path, *, wanted: Precision) -> Precision:
-    """What is wanted; `auto` is the precision in which vectors of this encoder are kept already, else the fastest here.
+    """What is wanted; `auto` is the precision in which most vectors of this encoder are kept, else the fastest here.
 
     A machine that is busy with something else may measure another one than an hour before; what was computed then is
     as good, and computing all of it again is not faster.
     """
     if wanted is not Precision.AUTO:
         return wanted
-    kept = [precision for precision in Precision if _folder(encoder, root, precision=precision).is_dir()]
-    return kept[0] if kept else fastest_serving(encoder)[0]
+    kept = {precision: _num_bytes(_folder(encoder, root, precision=precision)) for precision in Precision}
+    most = max(kept, key=lambda precision: kept[precision])
+    return most if kept[most] else fastest_serving(encoder)[0]
 
 
 def _folder(encoder: Encoder, root: Path, *, precision: Precision) -> Path:
     return root / f"{encoder.fingerprint()}-{precision.value}"
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 class _Watch:

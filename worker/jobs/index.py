@@ -53,7 +53,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     use_threads(order["threads"])
     progress.phase(Phase.LOADING)
     documents = Documents.read(Path(order["documents"]), order["dimension"])
-    fingerprint, reused, embedded = None, 0, 0
+    fingerprint, precision, reused, embedded = None, None, 0, 0
     if order["model"] is not None:
         encoder = Encoder.load(Path(order["model"]["path"]))
         fingerprint = encoder.fingerprint()
@@ -70,6 +70,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         "count": index.count,
         "dimension": index.dimension,
         "fingerprint": fingerprint,
+        "precision": precision,
         "reused": reused,
         "embedded": embedded,
     }

@@ -183,9 +183,9 @@ class Watcher:
         data = {"pairs": num_pairs, "negatives": num_negatives}
         self._progress.event("warn", "dropped", message=message, data=data)
 
-    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+    def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         """The parent knows how good the model is by now."""
-        message = f"After {step} steps {METRIC} is {metrics[METRIC]:.3f}."
+        message = f"After {step} steps {metric} is {metrics[metric]:.3f}."
         self._progress.event("info", "judged", message=message, data={"step": step, "metrics": dict(metrics)})
 
     def unsaved(self, reason: str) -> None:

@@ -45,6 +45,7 @@ def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: 
     vectors = encoder.encode(sentences(30), side=Side.DOCUMENT)
     assert [hits.ids[0] for hits in index.search(vectors, 1)] == [f"d{place}" for place in range(30)]
     assert (result["count"], result["embedded"], result["reused"]) == (30, 30, 0)
+    assert result["precision"] == "float32"
     assert result["fingerprint"] == index.fingerprint == encoder.fingerprint()
     assert recorder.phases == ["loading", "embedding", "building"]
     assert recorder.steps[-1]["percent"] == 100
@@ -95,6 +96,15 @@ def test_the_precision_of_kept_vectors_is_used_whatever_is_fastest_now(
     encoder, root = Encoder.load(Path(order["model"]["path"])), Path(order["vectors_root"])
     cached(encoder, root, precision=precision, progress=recorder).encode(sentences(30), side=Side.DOCUMENT)
     assert run(order | {"precision": "auto"}, recorder)["reused"] == 30
+
+
+def test_the_precision_of_most_kept_vectors_counts(order: dict[str, Any], recorder: Recorder) -> None:
+    encoder, root = Encoder.load(Path(order["model"]["path"])), Path(order["vectors_root"])
+    for precision, count in ((Precision.FLOAT32, 2), (Precision.BF16, 30)):
+        kept = cached(encoder, root, precision=precision, progress=recorder)
+        kept.encode(sentences(30)[:count], side=Side.DOCUMENT)
+    result = run(order | {"precision": "auto"}, recorder)
+    assert (result["precision"], result["reused"]) == ("bf16", 30)
 
 
 def test_vectors_of_another_precision_are_not_those_that_are_wanted(order: dict[str, Any], recorder: Recorder) -> None:

@@ -28,7 +28,7 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, str]:
 
 @pytest.fixture
 def order(tmp_path: Path, model: Path) -> dict[str, Any]:
-    config = TrainConfig(n_epochs=1, batch_size=8, learning_rate=1e-3).resolve(40)
+    config = TrainConfig(n_epochs=1, batch_size=8, learning_rate=1e-3).resolve(40, width=384)
     (tmp_path / "staging").mkdir()
     return {
         "kind": "train",
@@ -111,7 +111,7 @@ def test_maximum_length_that_was_left_open_is_the_models_own_where_that_is_less(
 
 
 def test_batch_larger_than_what_the_split_left_is_lowered_and_said(order: dict[str, Any], recorder: Recorder) -> None:
-    order["config"] = TrainConfig(n_epochs=1, batch_size=36, learning_rate=1e-3).resolve(40).to_dict()
+    order["config"] = TrainConfig(n_epochs=1, batch_size=36, learning_rate=1e-3).resolve(40, width=384).to_dict()
     run(order, recorder)
     assert "batch_size" in recorder.events and recorder.chosen["batch_size"] == 32
 
