@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from infonce.pairs import Pair
     from infonce.precision import Choice
     from infonce.qrels import EvalSet
-    from infonce.records import Progress, StepRecord, TrainResult
+    from infonce.records import Evaluate, Progress, StepRecord, TrainResult
     from infonce.temperature import LearnedTemperature
     from infonce.tokens import TokenizedTexts
     from infonce.vectors import TextEncoder
@@ -40,6 +40,7 @@ _HOMES = {
     "Encoder": "encoder",
     "EncoderConfig": "config",
     "EvalSet": "qrels",
+    "Evaluate": "records",
     "Evaluation": "evaluation",
     "FoundModel": "hub",
     "GradCache": "gradcache",
@@ -85,6 +86,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "EvalSet",
+    "Evaluate",
     "Evaluation",
     "FoundModel",
     "GradCache",
