@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store import events, files
+from service.store.columns import plain_text
 from service.store.database import Tx
 from service.store.errors import Conflict, InvalidValue, NotFound
 from service.store.events import NewEvent
 from service.store.paging import window
 from service.store.queue import QUEUE_OF, kinds_of
 from service.store.records import CollectionRecord, JobError, JobKind, JobRecord, JobStatus, Page, Phase, new_id
-from service.store.tables import jobs, plain_text, record_of, values_of
+from service.store.tables import jobs, record_of, values_of
 
 LEASE_SECONDS: Final = 60.0
 BACKOFF_SECONDS: Final = (2.0, 10.0, 30.0)

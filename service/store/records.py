@@ -32,6 +32,7 @@ class JobStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -116,6 +117,11 @@ class JobRecord:
     run_after: float = 0.0
     doorbell_at: float | None = None
     cancel_requested: bool = False
+    pause_requested: bool = False
+    saved_step: int = 0
+    """The step of the newest checkpoint that an attempt has told of."""
+    lost_at_step: int = 0
+    """What `saved_step` was at the last loss; a job that has come further since has its losses forgiven."""
     subject: str | None = None
     """What it works on where that is one object (a collection's id), so that twins can be found."""
 
@@ -154,6 +160,8 @@ class ModelRecord:
     """Hash of weights, pooling, prompts, tokenizer and maximum length: equal prints give equal vectors."""
     summary: Mapping[str, Any]
     """Evaluation summary as in the report: base, tuned, verdict."""
+    num_bytes: int = 0
+    """Of its folder; 0 where it was published before this was counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +195,8 @@ class VersionRecord:
     """The newest document write that the index contains."""
     folder: str
     job_id: str
+    num_bytes: int = 0
+    """Of its folder; 0 where it was published before this was counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +220,34 @@ class KeyRecord:
     name: str
     secret_sha256: bytes = field(repr=False)
     scopes: tuple[str, ...]
-    """What it may do; every key is an admin key as yet, and no route looks."""
+    """What it may do."""
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    """Within a minute."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectRecord:
+    """Who owns objects, and how much it may use; None is the server's default."""
+
+    id: str
+    created_at: float
+    max_queued_jobs: int | None = None
+    max_stored_bytes: int | None = None
+    max_requests_per_minute: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepeatRecord:
+    """A POST that may come again under the same Idempotency-Key, and the object that it made."""
+
+    project: str
+    route: str
+    key: str
+    body_sha256: str
+    object_id: str
     created_at: float
 
 

@@ -1,135 +1,19 @@
-"""The tables, and the column types that make SQLite and PostgreSQL hold the same values.
+"""The tables.
 
 Column names are the field names of `records.py`; a test proves that the migrations make exactly these tables.
 """
 
-import json
-import math
-from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeDecorator
 
-from service.store.errors import InvalidValue
+from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
-MAX_INTEGER = 2**53
-"""Beyond it JSON readers round, and beyond 2**63 SQLite and PostgreSQL fail in different ways."""
-
 R = TypeVar("R")
-
-
-def plain_text(value: str) -> str:
-    """The text itself.
-
-    Raises:
-        InvalidValue: it holds NUL (SQLite stores it, PostgreSQL refuses it) or a lone surrogate.
-    """
-    if "\x00" in value:
-        raise InvalidValue("A text holds the NUL character, which cannot be stored; remove it")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidValue("A text holds a lone surrogate and is no valid Unicode; remove it") from error
-    return value
-
-
-def bounded(value: int) -> int:
-    """The integer itself.
-
-    Raises:
-        InvalidValue: it is beyond ±2**53.
-    """
-    if abs(value) > MAX_INTEGER:
-        raise InvalidValue("An integer lies outside ±9007199254740992 and cannot be stored")
-    return value
-
-
-def json_value(value: Any) -> Any:
-    """A copy made of dicts, lists and scalars that reads back equal on every backend.
-
-    Raises:
-        InvalidValue: it holds what JSON or a backend cannot: NaN, infinity, NUL, a surrogate, a large integer.
-    """
-    if isinstance(value, str):
-        return plain_text(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return bounded(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, Mapping):
-        return {plain_text(str(key)): json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_value(item) for item in value]
-    raise InvalidValue(f"{value!r} cannot be stored as JSON; numbers must be finite")
-
-
-class PlainText(TypeDecorator[str]):
-    """Text without NUL and lone surrogates."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """The text, checked."""
-        return None if value is None else plain_text(value)
-
-
-class Whole(TypeDecorator[int]):
-    """An integer within ±2**53."""
-
-    impl = sa.BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> int | None:
-        """The integer, checked."""
-        return None if value is None else bounded(value)
-
-
-class Json(TypeDecorator[Any]):
-    """A JSON value as text: the same bytes on both backends, and the order of keys is kept."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        """The value as JSON text, checked."""
-        return None if value is None else json.dumps(json_value(value), ensure_ascii=False, separators=(",", ":"))
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        """The value that was stored."""
-        return None if value is None else json.loads(value)
-
-
-class Word(TypeDecorator[StrEnum]):
-    """One word of a closed set; no CHECK in the schema, so that a new word needs no migration."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def __init__(self, words: type[StrEnum]) -> None:
-        super().__init__()
-        self.words = words
-
-    def process_bind_param(self, value: StrEnum | None, dialect: sa.Dialect) -> str | None:
-        """The word's text, checked."""
-        if value is None:
-            return None
-        if value not in set(self.words):
-            raise InvalidValue(f"{value!r} is none of {', '.join(self.words)}")
-        return str(value)
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> StrEnum | None:
-        """The member of the set."""
-        return None if value is None else self.words(value)
-
 
 metadata = sa.MetaData(
     naming_convention={
@@ -177,6 +61,9 @@ jobs = sa.Table(
     _column("run_after", sa.Double()),
     _column("doorbell_at", sa.Double(), optional=True),
     _column("cancel_requested", sa.Boolean()),
+    _column("pause_requested", sa.Boolean()),
+    _column("saved_step", Whole()),
+    _column("lost_at_step", Whole()),
     _column("subject", PlainText(), optional=True),
     sa.Index(None, "status", "kind", "priority", "created_at"),  # claim, ring, reap
     sa.Index(None, "project", "status"),  # how many does a project run
@@ -226,6 +113,7 @@ models = sa.Table(
     _column("dimensions", Whole()),
     _column("max_tokens", Whole()),
     _column("fingerprint", PlainText()),
+    _column("num_bytes", Whole()),
     _column("summary", Json()),
     sa.Index(None, "project", "created_at", "id"),
 )
@@ -257,6 +145,7 @@ versions = sa.Table(
     _column("dimension", Whole()),
     _column("count", Whole()),
     _column("watermark", Whole()),
+    _column("num_bytes", Whole()),
     sa.Column("folder", PlainText, nullable=False, unique=True),
     sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
 )
@@ -282,6 +171,31 @@ api_keys = sa.Table(
     _column("secret_sha256", sa.LargeBinary()),
     _column("scopes", Json()),
     _column("created_at", sa.Double()),
+    _column("expires_at", sa.Double(), optional=True),
+    _column("revoked_at", sa.Double(), optional=True),
+    _column("last_used_at", sa.Double(), optional=True),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    _id(),
+    _column("created_at", sa.Double()),
+    _column("max_queued_jobs", Whole(), optional=True),
+    _column("max_stored_bytes", Whole(), optional=True),
+    _column("max_requests_per_minute", Whole(), optional=True),
+)
+
+repeats = sa.Table(
+    "repeats",
+    metadata,
+    sa.Column("project", PlainText, primary_key=True),
+    sa.Column("route", PlainText, primary_key=True),
+    sa.Column("key", PlainText, primary_key=True),
+    _column("body_sha256", PlainText()),
+    _column("object_id", PlainText()),
+    _column("created_at", sa.Double()),
+    sa.Index(None, "created_at"),
 )
 
 

@@ -24,6 +24,8 @@ RECORD_OF = {
     "collections": records.CollectionRecord,
     "versions": records.VersionRecord,
     "api_keys": records.KeyRecord,
+    "projects": records.ProjectRecord,
+    "repeats": records.RepeatRecord,
 }
 
 
@@ -39,11 +41,11 @@ def postgres_url(
 
 
 def shape(tx: sa.Connection) -> dict[str, Any]:
-    """All that a database knows of its tables, but for their order."""
+    """All that a database knows of its tables, but for the order of tables and columns."""
     inspector = sa.inspect(tx)
     return {
         name: [
-            [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(name)],
+            sorted((c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(name)),
             inspector.get_pk_constraint(name)["constrained_columns"],
             sorted((i["name"], i["column_names"], i["unique"]) for i in inspector.get_indexes(name)),
             sorted((u["name"], u["column_names"]) for u in inspector.get_unique_constraints(name)),
@@ -76,7 +78,8 @@ def test_the_code_knows_the_newest_step_and_the_history_is_one_line() -> None:
     assert script.get_heads() == [tables.SCHEMA_VERSION]
 
 
-def test_the_last_step_can_be_undone_and_done_again(url: str) -> None:
+@pytest.mark.parametrize("to", ["-1", "base"])
+def test_steps_can_be_undone_and_done_again(url: str, to: str) -> None:
     from alembic import command
 
     database = Database.open(url)
@@ -85,12 +88,39 @@ def test_the_last_step_can_be_undone_and_done_again(url: str) -> None:
     with database.write() as tx:
         before = shape(tx)
         config.attributes["connection"] = tx
-        command.downgrade(config, "-1")
-    with database.read() as tx:
-        assert shape(tx) == {}
+        command.downgrade(config, to)
+        earlier = shape(tx)
+    assert earlier != before
+    assert to != "base" or earlier == {}
     migrate(url)
     with database.read() as tx:
         assert shape(tx) == before
+    database.close()
+
+
+def test_rows_of_the_first_schema_are_kept(url: str) -> None:
+    from alembic import command
+
+    database, config = Database.open(url), Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    key = {
+        "id": "k",
+        "project": "old",
+        "name": "n",
+        "secret_sha256": b"s" * 32,
+        "scopes": '["admin"]',
+        "created_at": 7.0,
+    }
+    columns = ", ".join(key)
+    with database.write() as tx:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0001")
+        tx.execute(sa.text(f"INSERT INTO api_keys ({columns}) VALUES (:{', :'.join(key)})"), key)
+    migrate(url)
+    with database.read() as tx:
+        assert tx.execute(sa.select(tables.projects.c.id)).scalars().all() == ["old"]
+        kept = tables.record_of(records.KeyRecord, tx.execute(sa.select(tables.api_keys)).one())
+    assert (kept.project, kept.expires_at, kept.revoked_at) == ("old", None, None)
     database.close()
 
 
