@@ -62,6 +62,8 @@ class Packing:
             states (T, D); returns (n, L, D).
         """
         count, longest = self.mask.shape
+        if len(states) == count * longest:  # no text is shorter: nothing to copy
+            return states.view(count, longest, -1)
         blank = states.new_zeros(count * longest, states.shape[1])
         return blank.index_copy(0, self.places, states).view(count, longest, -1)
 

@@ -3,8 +3,11 @@
 The worker's job does the same with what only a service has: vectors that are kept, files of judgements, a report.
 """
 
+import fcntl
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +42,7 @@ _CHECKPOINTS = "checkpoints"
 _VECTORS = "vectors"
 _REPORT = "report.json"
 _UNFINISHED = "unfinished"
+_LOCK = "lock"
 
 
 class Watch(Progress, Protocol):
@@ -106,15 +110,20 @@ def tune(order: Order, watch: Watch) -> Tuned:
     """The tuned model is in the folder `order.output`; a run that was broken off there goes on.
 
     Raises:
-        ConfigError: the output is a model already, or settings, pairs and model do not fit together.
+        ConfigError: the output is a model already or another process trains into it, or settings, pairs and model do
+            not fit together.
         DatasetError, InvalidModel, CheckpointMismatch, NonFiniteLoss, Stopped: as the parts say.
     """
     _check_output(order.output)
     if order.config.early_stopping is not None and not order.held_out:
         message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
         raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
+    with _alone_in(order.output / _CHECKPOINTS):
+        return _tune(order, watch)
+
+
+def _tune(order: Order, watch: Watch) -> Tuned:
     watch.phase("loading")
-    order.output.mkdir(parents=True, exist_ok=True)  # better now than after the last step
     length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
     encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
     started = perf_counter()
@@ -157,6 +166,23 @@ def tune(order: Order, watch: Watch) -> Tuned:
     _move(staged, order.output)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return tuned
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Inside, no other process saves there; the kernel ends the lock with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)  # better now than after the last step
+    with (folder / _LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"another process trains into {folder.parent}; wait for its end, or name another folder"
+            raise ConfigError(message, param="output") from None
+        try:
+            yield
+        finally:
+            if folder.exists() and [path.name for path in folder.iterdir()] == [_LOCK]:  # nothing was made
+                shutil.rmtree(folder)
 
 
 def _check_output(folder: Path) -> None:

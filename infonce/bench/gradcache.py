@@ -7,10 +7,8 @@ peaks each in a process of its own, because memory that was once taken stays wit
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from infonce.backbone import set_dropout
 from infonce.batches import Batch, PairTable
+from infonce.bench.processes import in_fresh_process
 from infonce.bench.report import Bars, Column, Numbers, Report
 from infonce.config import Attention, EncoderConfig, Precision, TrainConfig
 from infonce.docstrings import SetSizes, installed_sources, read_docstrings
@@ -88,8 +87,7 @@ def measure(setting: Setting, *, rounds: int, on_round: Callable[[str], None] = 
     peaks = {}
     for form in Form:
         on_round(f"peak memory, {form}")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            peaks[form] = pool.submit(_peak_gb, setting, form, pairs=pairs).result()
+        peaks[form] = in_fresh_process(_peak_gb, setting, form, pairs=pairs)
     steps = {form: _step(setting, form, pairs=pairs) for form in Form}
     seconds: dict[Form, list[float]] = {form: [] for form in Form}
     for number in range(rounds + 1):  # the first warms caches up

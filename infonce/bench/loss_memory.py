@@ -3,18 +3,17 @@
 Reads the peak from /proc and so runs on Linux only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 
+from infonce.bench.processes import in_fresh_process
 from infonce.bench.report import Bars, Column, Numbers, Report
 from infonce.loss_config import LossConfig
 from infonce.losses import info_nce
@@ -40,9 +39,6 @@ _BARS: Final = (
     Bars(title="whole matrix, MB", key="dense_mb", form=",.0f", is_log=True),
 )
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -67,8 +63,8 @@ def measure(
     for batch in batches:
         fits = dense_bytes(batch, dimensions) <= memory_limit_gb * 1e9
         forms = (DEFAULT_SIDE, 0) if fits else (DEFAULT_SIDE,)
-        added = [_in_fresh_process(added_bytes, batch, dimensions, tile_size=form) for form in forms]
-        seconds = _in_fresh_process(median_seconds, batch, dimensions, forms=forms, rounds=rounds)
+        added = [in_fresh_process(added_bytes, batch, dimensions, tile_size=form) for form in forms]
+        seconds = in_fresh_process(median_seconds, batch, dimensions, forms=forms, rounds=rounds)
         yield Row(
             batch=batch,
             tiled_seconds=seconds[0],
@@ -122,11 +118,6 @@ def median_seconds(batch: int, dimensions: int, *, forms: Sequence[int], rounds:
     while len(times) <= rounds or perf_counter() - began < _LEAST_SECONDS:
         times.append([step.seconds(tile_size=form) for form in forms])
     return [median(column) for column in zip(*times[1:], strict=True)]
-
-
-def _in_fresh_process(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        return fresh.submit(function, *arguments, **named).result()
 
 
 class _Step:

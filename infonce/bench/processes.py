@@ -8,18 +8,24 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
+from infonce import lifeline
 from infonce.errors import InfonceError
 from infonce.peak_memory import high_water_bytes
 
 _POLL_SECONDS: Final = 0.2  # a look at /proc takes a millisecond: 1/400 of two cores
 _OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4_096
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +79,13 @@ def run(command: Sequence[str], *, on_poll: Callable[[float], None]) -> Ended:
         reason = said[-1].removeprefix("infonce: ") if said else f"exit code {process.returncode}"
         raise InfonceError(f"a measurement failed ({' '.join(command[:5])} …): {reason}")
     return Ended(printed=json.loads(lines[-1]), peak_bytes=peak)
+
+
+def in_fresh_process(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """What a process that has done nothing else, and ends with this one, returned; call it from the main thread."""
+    context, parent = get_context("spawn"), (os.getpid(),)
+    with ProcessPoolExecutor(1, mp_context=context, initializer=lifeline.end_with, initargs=parent) as fresh:
+        return fresh.submit(function, *arguments, **named).result()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -3,16 +3,14 @@
 import os
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Final
 
-from infonce.bench.processes import tree_bytes
+from infonce.bench.processes import in_fresh_process, tree_bytes
 from infonce.bench.report import OURS, Bars, Column, Numbers, Report, Row
 from infonce.busy import Busy
 from infonce.config import EncoderConfig, TrainConfig
@@ -78,8 +76,7 @@ def measure(setting: Setting, sizes: Sequence[int], *, rounds: int, say: Busy) -
     for number in range(rounds):
         for size in sizes[:: -1 if number % 2 else 1]:
             say(f"Round {number + 1} of {rounds}, {size:,} pairs")
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                found = fresh.submit(run, setting, size).result()
+            found = in_fresh_process(run, setting, size)
             taken[size].append(found)
             say.note(f"Round {number + 1} of {rounds}, {size:,} pairs: {found.milliseconds:.2f} ms a pair")
         yield _report(setting, taken)

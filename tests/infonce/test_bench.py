@@ -21,7 +21,9 @@ from infonce.bench.scaling import Setting
 from infonce.errors import ConfigError, InfonceError
 from infonce.losses import info_nce
 from infonce.qrels import EvalSet
+from tests.end_to_end.processes import until
 from tests.factories import tiny_encoder, tiny_model, toy_pairs
+from tests.worker.test_process import runs
 
 
 def bench(*words: object) -> Result:
@@ -99,6 +101,16 @@ def test_the_peak_of_a_process_tree_counts_the_children() -> None:
         assert process.stdout is not None and process.stdout.readline()
         assert 120e6 < tree_bytes(process.pid) < 300e6
         process.communicate()
+
+
+def test_a_fresh_process_ends_with_the_one_that_waits_for_it() -> None:
+    wait = "print(__import__('os').getpid(), flush=True) or __import__('signal').pause()"
+    code = f"from infonce.bench.processes import in_fresh_process\nin_fresh_process(eval, {wait!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+    until(lambda: not runs(pid), "the end of the fresh process", seconds=5)
 
 
 def test_a_process_that_fails_is_told_by_its_last_line() -> None:

@@ -22,7 +22,7 @@ from infonce.distributed import Processes
 from infonce.errors import ConfigError, RankFailed, Stopped
 from infonce.lifeline import EXIT_ORPHANED
 from infonce.meeting import Meeting, RankOrder, wanted_processes
-from infonce.ranks import num_processes, ranks
+from infonce.ranks import COMMAND, num_processes, ranks
 from tests.end_to_end.processes import until
 from tests.factories import toy_pairs
 from tests.worker.test_process import runs
@@ -126,6 +126,14 @@ def test_a_rank_ends_with_its_stdin_and_heeds_no_signal_that_is_for_the_first_pr
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(10) == EXIT_ORPHANED
+
+
+def test_a_rank_imports_nothing_from_where_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "infonce").mkdir()
+    (tmp_path / "infonce" / "__init__.py").write_text("raise SystemExit('from where it starts')")
+    meeting = [str(tmp_path), "1", "2", "1"]  # nothing lies there: it ends with an error of its own
+    ended = subprocess.run([*COMMAND, *meeting], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode != 0 and "from where it starts" not in ended.stderr
 
 
 def test_order_and_pairs_survive_their_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`infonce train`: a model in a folder, one JSON object, a run that goes on, and one sentence for each mistake."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -92,6 +93,17 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, model: Path, words: tuple[str
     assert done.exit_code == 1 and done.stdout == ""
     assert done.stderr.count("\n") <= 2 and sentence in done.stderr
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_two_at_once_in_one_folder_are_one_and_a_refusal(tmp_path: Path, model: Path) -> None:
+    words = (written(tmp_path, toy_pairs(16)), "--model", model, "--output", tmp_path / "out", *FIXED)
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("ab") as lock:  # as the other process has it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = infonce_train(*words)
+    assert refused.exit_code == 1 and "another process trains into" in refused.stderr.replace("\n", " ")
+    assert infonce_train(*words).exit_code == 0
 
 
 def test_a_run_that_is_told_to_end_goes_on_with_the_weights_of_one_that_was_not(tmp_path: Path, model: Path) -> None:
