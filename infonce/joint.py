@@ -85,6 +85,12 @@ class JointBatch:
         self.objective.remember(vectors if keys is None else keys, batch)
         return loss.item()
 
+    def forget_gradients(self) -> None:
+        """No gradient is left, of an unfinished step either."""
+        self.encoder.backbone.zero_grad()
+        if self.objective.temperature is not None:
+            self.objective.temperature.zero_grad()
+
     def _stop_within(self) -> bool:
         """Whether to stop in the middle of a step: never where others would wait for this process's share."""
         return self.processes.count == 1 and self.stop()
