@@ -47,6 +47,7 @@ def write_order(shop: Workshop, job: JobRecord) -> Order:
         collection, inputs = None, _train_inputs(shop, job)
         inputs |= _checkpoints(shop, job)
         inputs |= {"processes": shop.settings.processes, "ranks": str(folder / _RANKS)}
+        inputs |= {"gpu_locks": str(shop.artifacts.gpu_locks)}
     else:
         collection, inputs = _index_inputs(shop, job, path=folder / _DOCUMENTS)
     body = {

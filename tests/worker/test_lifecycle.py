@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infonce.hub import FoundModel, Hub, HubMode, Source
-from service.store import catalog, documents, events, jobs
+from service.store import catalog, documents, events, jobs, wishes
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.errors import DatabaseUnavailable
@@ -128,7 +128,7 @@ def test_wish_to_cancel_ends_job_and_child(site: Site) -> None:
     attempt = site.with_child(WAIT).begin()
     until(lambda: site.job(id).phase is Phase.TRAINING, "the child at work")
     with site.shop.database.write() as tx:
-        jobs.request_cancel(tx, PROJECT, id=id, now=time.time())
+        wishes.request_cancel(tx, PROJECT, id=id, now=time.time())
     attempt.result(4)
     assert (site.job(id).status, published(site)) == (JobStatus.CANCELLED, [])
 
