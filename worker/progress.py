@@ -65,9 +65,10 @@ class MessageType(StrEnum):
 class LineProgress:
     """A `Progress` that writes JSON lines to a file descriptor; safe from several threads."""
 
-    def __init__(self, descriptor: int, stop: threading.Event) -> None:
+    def __init__(self, descriptor: int, stop: threading.Event, *, sign_seconds: float = SIGN_SECONDS) -> None:
         self._descriptor = descriptor
         self._stop = stop
+        self._sign_seconds = sign_seconds
         self._lock = threading.Lock()
         self._sign_at = time.monotonic()
 
@@ -93,7 +94,7 @@ class LineProgress:
 
     def stop_requested(self) -> bool:
         """Whether a stop was asked for; the parent knows now and then that this is still asked."""
-        if time.monotonic() - self._sign_at >= SIGN_SECONDS:
+        if time.monotonic() - self._sign_at >= self._sign_seconds:
             self._sign_at = time.monotonic()
             self._send(MessageType.AT_WORK, {})
         return self._stop.is_set()

@@ -95,14 +95,16 @@ def finished(folder: Path, checkpoints: Checkpoints, watcher: Watcher, config: T
 
 def test_two_checkpoints_are_kept_and_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path) -> None:
     checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
-    finished(tmp_path / "a", checkpoints, Watcher())
+    first = Watcher()
+    finished(tmp_path / "a", checkpoints, first)
+    assert first.saved_steps == [1, 2, 3, 4, 5, 6] and first.damaged_steps == []
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["step-000000005", "step-000000006"]
     with (checkpoints.folder / "step-000000006" / "state.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
     watcher = Watcher()
     result = finished(tmp_path / "b", checkpoints, watcher)
-    assert watcher.resumed_after == 5
+    assert (watcher.resumed_after, watcher.damaged_steps) == (5, [6])
     assert [record.step for record in watcher.steps] == [6]
     assert [record.step for record in result.curve] == [1, 2, 3, 4, 5, 6]
 
@@ -170,7 +172,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(num_bytes: int, tmp_path:
     with no_room_for(num_bytes):
         train(encoder, pairs, config=BASE, progress=watcher, checkpoints=checkpoints)
     assert encoder.fingerprint() == run(tmp_path / "whole", BASE).fingerprint()
-    assert watcher.reasons == ["File too large"] * NUM_STEPS
+    assert watcher.reasons == ["File too large"] * NUM_STEPS and watcher.saved_steps == []
     assert list(checkpoints.folder.iterdir()) == []
 
 

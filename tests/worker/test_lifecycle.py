@@ -17,6 +17,7 @@ from service.store import catalog, documents, events, jobs, wishes
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.errors import DatabaseUnavailable
+from service.store.queue import QUEUES
 from service.store.records import EventRecord, JobStatus, ModelRecord, Page, Phase
 from tests.end_to_end.processes import until
 from tests.worker.conftest import PROJECT, Site
@@ -133,13 +134,15 @@ def test_wish_to_cancel_ends_job_and_child(site: Site) -> None:
     assert (site.job(id).status, published(site)) == (JobStatus.CANCELLED, [])
 
 
-def test_child_that_does_not_stop_is_killed(site: Site) -> None:
+def test_child_that_does_not_stop_is_killed_within_fifteen_seconds(site: Site) -> None:
     id = site.submit_training()
     attempt = site.with_child("say('phase', phase='training')\ntime.sleep(60)").begin()
     until(lambda: site.job(id).phase is Phase.TRAINING, "the child at work")
-    site.drain_path.touch()
-    attempt.result(20)
-    assert (site.job(id).status, site.job(id).losses) == (JobStatus.QUEUED, 0)
+    with site.shop.database.write() as tx:
+        wishes.request_pause(tx, PROJECT, id=id, now=time.time())
+    site.drain_path.touch()  # the worker shuts down as well, and the job is paused all the same
+    attempt.result(15)
+    assert (site.job(id).status, site.job(id).losses) == (JobStatus.PAUSED, 0)
 
 
 def test_worker_that_shuts_down_gives_its_job_back_without_a_loss(site: Site) -> None:
@@ -177,6 +180,16 @@ def test_result_of_a_fenced_attempt_is_discarded(site: Site) -> None:
     take = f"import sqlite3; c = sqlite3.connect({url!r}); c.execute('UPDATE jobs SET attempt = 2'); c.commit()"
     site.with_child(f"{take}\nfinish_training()").answer()
     assert (site.job(id).status, published(site), all_models(site)) == (JobStatus.RUNNING, [], [])
+
+
+def test_a_hundred_bells_for_jobs_that_are_done_change_nothing(site: Site) -> None:
+    """A late, doubled or foreign bell is the same: what it names is not read, and nothing waits."""
+    id = site.submit_training()
+    site.with_child("finish_training()").answer()
+    before = site.job(id), all_events(site, id), published(site)
+    for number in range(100):
+        site.with_child("finish_training()").answer(QUEUES[number % 2])
+    assert (site.job(id), all_events(site, id), published(site)) == before
 
 
 class Broken(Hub):
