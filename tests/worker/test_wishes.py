@@ -44,7 +44,6 @@ def test_a_running_job_saves_and_pauses_and_goes_on_when_resumed(site: Site) -> 
     ("wishes_in_order", "end"),
     [
         ([wishes.request_pause, wishes.request_cancel], JobStatus.CANCELLED),
-        ([wishes.request_cancel, wishes.request_pause], JobStatus.CANCELLED),
         ([wishes.request_pause, wishes.request_resume], JobStatus.QUEUED),
     ],
 )
