@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
+from infonce import errors
 from service.store import jobs
 from service.store.database import Tx
 from service.store.errors import DatabaseUnavailable, StorageFull
@@ -33,6 +34,7 @@ SAVE_SECONDS: Final = 10.0
 """The same where the job will go on: a state of 1 GB is written in this time, and the whole stack ends within 15 s."""
 DRAIN_SECONDS: Final = 8.0
 """How long the end of an attempt is tried to be written while the database is away and the worker shuts down."""
+SHUTTING_DOWN: Final = "the worker is shutting down"
 PERMANENT: Final = range(64, 80)
 """Exit codes of a child (sysexits.h) after which another attempt would end the same way."""
 
@@ -110,7 +112,7 @@ class Attempt:
 
     def _perform(self) -> Outcome:
         """Prepare, work, publish; nothing is committed yet."""
-        order = write_order(self._shop, self._job)
+        order = write_order(self._shop, self._job, stop=self._stop_wanted)
         if self._stop_wanted():
             return Stopped()
         settings = self._shop.settings
@@ -208,7 +210,7 @@ class Attempt:
 
     def _why_stopped(self) -> str:
         if self._shop.settings.draining():
-            return "the worker is shutting down"
+            return SHUTTING_DOWN
         return "the job was asked to pause" if self._pulse.pause_requested else "the wish to stop was withdrawn"
 
     def _insist(self, ending: Callable[[Tx, float], bool]) -> bool:
@@ -240,6 +242,8 @@ class Attempt:
 def _meaning(error: BaseException) -> Outcome:
     """What an exception on the parent's side means for the job."""
     if isinstance(error, SystemExit | KeyboardInterrupt):
+        return Stopped(reason=SHUTTING_DOWN)
+    if isinstance(error, errors.Stopped):
         return Stopped()
     reason = describe(error)
     return Failed(error=reason) if reason else Lost(reason=without_paths(f"worker: {type(error).__name__}: {error}"))

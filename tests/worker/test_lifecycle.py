@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infonce.errors import Stopped
 from infonce.hub import FoundModel, Hub, HubMode, Source
 from service.store import catalog, documents, events, jobs, wishes
 from service.store.database import Database, Tx
@@ -21,6 +23,7 @@ from service.store.queue import QUEUES
 from service.store.records import EventRecord, JobStatus, ModelRecord, Page, Phase
 from tests.end_to_end.processes import until
 from tests.worker.conftest import PROJECT, Site
+from worker.orders import write_order
 
 
 def all_events(site: Site, id: str) -> list[EventRecord]:
@@ -231,6 +234,28 @@ def test_model_that_may_be_downloaded_is_there_before_the_child(site: Site) -> N
     assert order["model"] == {"name": "acme/other", "path": "/downloaded/acme/other"}
 
 
+class Slow(Fetching):
+    """A hub whose downloads last until they are let go."""
+
+    go = threading.Event()
+
+    def fetch(self, name: str) -> FoundModel:
+        self.go.wait(20)
+        return super().fetch(name)
+
+
+def test_a_wish_is_heard_while_a_model_is_downloaded(site: Site) -> None:
+    id = site.submit_training(model="acme/other")
+    slow = replace(site, shop=replace(site.shop, hub=Slow(mode=HubMode.ALLOW)))
+    attempt = slow.begin()
+    until(lambda: site.job(id).status is JobStatus.RUNNING, "the download")
+    with site.shop.database.write() as tx:
+        wishes.request_pause(tx, PROJECT, id=id, now=time.time())
+    attempt.result(10)
+    Slow.go.set()
+    assert (site.job(id).status, site.job(id).losses) == (JobStatus.PAUSED, 0)
+
+
 def test_tuned_model_is_trained_on_only_if_it_is_what_was_published(site: Site) -> None:
     site.submit_training()
     site.with_child("finish_training()").answer()
@@ -314,6 +339,29 @@ def test_index_job_activates_its_version(site: Site) -> None:
         version = catalog.get_version(tx, str(active))
     assert (version.count, version.watermark, site.job(id).result["version"]) == (1, 1, active)
     site.shop.artifacts.verify(site.shop.artifacts.collection_version_path(collection.id, version.id))
+
+
+def test_a_wish_to_stop_is_heard_while_documents_are_read(site: Site) -> None:
+    add_document(site, site.new_collection().name)
+    with site.shop.database.read() as tx:
+        collection = catalog.get_collection(tx, PROJECT, name="faq")
+    id = site.submit_index(collection)
+    with pytest.raises(Stopped):
+        write_order(site.shop, site.job(id), stop=lambda: True)
+    assert write_order(site.shop, site.job(id), stop=lambda: False).path.exists()
+
+
+class Stopping(Hub):
+    """A hub that is told to stop."""
+
+    def resolve(self, name: str, **_: Any) -> Any:
+        raise Stopped("stopped")
+
+
+def test_an_attempt_that_stops_before_its_child_is_no_loss(site: Site) -> None:
+    id = site.submit_training()
+    replace(site, shop=replace(site.shop, hub=Stopping())).answer()
+    assert (site.job(id).status, site.job(id).losses) == (JobStatus.QUEUED, 0)
 
 
 def test_documents_that_came_meanwhile_get_another_index_job(site: Site) -> None:
