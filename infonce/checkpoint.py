@@ -164,17 +164,17 @@ def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
         earlier = saved.facts.get(name)
         if earlier != value:
             message = (
-                f"the checkpoint of step {saved.step} belongs to another run: {_difference(name, earlier, now=value)}"
+                f"the checkpoint of step {saved.step} belongs to another run: {difference(name, earlier, now=value)}"
             )
             raise CheckpointMismatch(f"{message}; set it back, or give this run a folder of its own")
 
 
-def _difference(name: str, earlier: object, *, now: object) -> str:
-    """What differs, down to the setting where there are some."""
+def difference(name: str, earlier: object, *, now: object) -> str:
+    """What differs, down to the setting where there are some; nothing where nothing does."""
     if not isinstance(earlier, Mapping) or not isinstance(now, Mapping):
         return f"its {name} differs" if len(f"{earlier}{now}") > 100 else f"its {name} was {earlier} and is {now}"
     changed = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
-    return ", ".join(_difference(key, earlier.get(key), now=now.get(key)) for key in changed)
+    return ", ".join(difference(key, earlier.get(key), now=now.get(key)) for key in changed)
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -13,8 +13,9 @@ import torch
 from infonce.backbone import set_dropout
 from infonce.batches import PairTable, num_batches
 from infonce.calibrate import measure
-from infonce.checkpoint import Saved
+from infonce.checkpoint import Saved, difference
 from infonce.config import AUTO, HardNegatives, TrainConfig
+from infonce.device import computed_on
 from infonce.distributed import Processes
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
@@ -36,6 +37,8 @@ class Prepared:
     config: TrainConfig
     """Without any `auto`."""
     choice: Choice
+    machine: Mapping[str, Any]
+    """What it is computed on."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,8 +63,11 @@ def prepare(
     choose = partial(measure, encoder, tokens, stop=progress.stop_requested)
     config, choice = _decided(choose, encoder.device, config=config, saved=saved, num_tokens=_num_read(table, tokens))
     progress.measured(choice)
+    machine = computed_on(encoder.device, num_processes=Processes.current().count)
+    if saved is not None and (elsewhere := difference("machine", saved.facts.get("machine", machine), now=machine)):
+        progress.elsewhere(elsewhere)
     set_attention(encoder.backbone, choice.attention)
-    return Prepared(table=table, tokens=tokens, config=config, choice=choice)
+    return Prepared(table=table, tokens=tokens, config=config, choice=choice, machine=machine)
 
 
 def _read(

@@ -49,6 +49,9 @@ class Silence:
     def damaged(self, step: int) -> None:
         """Nothing happens."""
 
+    def elsewhere(self, difference: str) -> None:
+        """Nothing happens."""
+
     def halved(self, max_chunk_tokens: int) -> None:
         """Nothing happens."""
 

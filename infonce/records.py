@@ -61,6 +61,9 @@ class Progress(Protocol):
     def damaged(self, step: int) -> None:
         """Take note that the checkpoint of that step is not what was written, and that the one before is looked for."""
 
+    def elsewhere(self, difference: str) -> None:
+        """Take note that the run goes on on another machine, or under other versions: its last bits may differ."""
+
     def halved(self, max_chunk_tokens: int) -> None:
         """Take note that memory did not suffice: from here on a chunk has so many tokens, and rounds otherwise."""
 

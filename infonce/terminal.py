@@ -87,6 +87,10 @@ class Watch:
         """The trouble is said."""
         self._say(f"the checkpoint of step {step} is damaged; the one before is looked for")
 
+    def elsewhere(self, difference: str) -> None:
+        """The warning is said."""
+        self._say(f"this is not what the run began on, {difference}; its last bits may differ")
+
     def halved(self, max_chunk_tokens: int) -> None:
         """The trouble is said."""
         self._say(f"memory did not suffice; the training goes on with {max_chunk_tokens} tokens at once")

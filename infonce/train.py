@@ -84,7 +84,7 @@ def train(
             curve = [StepRecord(**record) for record in saved.curve]
             progress.resumed(saved.step)
             saved = None  # its tensors would stay in memory as long as this function runs
-        facts = {**who, **held, "config": config.to_dict(), "choice": choice.to_dict(), "processes": processes.count}
+        facts = {**who, **held, "config": config.to_dict(), "choice": choice.to_dict(), "machine": ready.machine}
         place = checkpoints if processes.rank == 0 else None
         keeper = Keeper(place, state, curve=curve, facts=facts, progress=progress)
         gradients = Halving(joint, usual=choice.max_chunk_tokens, keeper=keeper, progress=progress)

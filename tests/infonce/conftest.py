@@ -27,6 +27,7 @@ class Watcher:
     saved_steps: list[int] = field(default_factory=list)
     damaged_steps: list[int] = field(default_factory=list)
     chunk_sizes: list[int] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -48,6 +49,9 @@ class Watcher:
 
     def damaged(self, step: int) -> None:
         self.damaged_steps.append(step)
+
+    def elsewhere(self, difference: str) -> None:
+        self.differences.append(difference)
 
     def halved(self, max_chunk_tokens: int) -> None:
         self.chunk_sizes.append(max_chunk_tokens)

@@ -1,5 +1,6 @@
 """A run that is broken off after any step and goes on ends with the bits of one that was not."""
 
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -128,6 +129,20 @@ def test_the_newest_of_earlier_attempts_is_read_and_left_as_it_is(tmp_path: Path
     finished(tmp_path / "b", own, watcher)
     assert watcher.resumed_after == 3 and len(list(own.folder.iterdir())) == 2
     assert {path: path.read_bytes() for path in earlier.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_goes_on_elsewhere_is_told_so_and_one_that_does_not_is_not(tmp_path: Path) -> None:
+    checkpoints, same, other = Checkpoints(folder=tmp_path / "kept"), Watcher(), Watcher()
+    with pytest.raises(Stopped):
+        run(tmp_path / "a", BASE, checkpoints=checkpoints, stop_after=7)
+    finished(tmp_path / "b", checkpoints, same)
+    [manifest] = checkpoints.folder.glob("*/manifest.json")
+    notes = json.loads(manifest.read_text())
+    notes["facts"]["machine"] |= {"torch": "1.0", "device": "abacus"}
+    manifest.write_text(json.dumps(notes))
+    finished(tmp_path / "c", checkpoints, other)
+    said = f"its torch was 1.0 and is {torch.__version__}, its device was abacus and is cpu"
+    assert (same.differences, other.differences) == ([], [said])
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

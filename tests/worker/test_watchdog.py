@@ -29,8 +29,8 @@ def test_a_child_that_hangs_or_is_frozen_is_killed_as_a_loss(site: Site, hang: s
 
 def test_a_child_that_gives_a_sign_is_not_killed_and_the_sign_is_no_event(site: Site) -> None:
     id = site.submit_training()
-    script = "for _ in range(20):\n    say('at_work')\n    time.sleep(0.1)\nfinish_training()"
-    patient(site, 1.5).with_child(script).answer()
+    script = "for _ in range(40):\n    say('at_work')\n    time.sleep(0.1)\nfinish_training()"
+    patient(site, 3.0).with_child(script).answer()
     with site.shop.database.read() as tx:
         types = [event.type for event in events.page(tx, id, page=Page())[0]]
     assert (site.job(id).status, types) == (JobStatus.SUCCEEDED, ["finished", "claimed", "submitted"])

@@ -201,6 +201,12 @@ class Watcher:
         message = f"The checkpoint of step {step} is damaged or of another version and is not used."
         self._progress.event("warn", "checkpoint_corrupt", message=message, data={"step": step})
 
+    def elsewhere(self, difference: str) -> None:
+        """The parent knows that the run goes on otherwise than it began."""
+        message = f"This is not what the training began on, {difference}; its last bits may differ."
+        data = {"reason": "machine", "difference": difference}
+        self._progress.event("warn", "resume_not_bit_exact", message=message, data=data)
+
     def halved(self, max_chunk_tokens: int) -> None:
         """The parent knows that the run goes on otherwise than it began."""
         message = f"Memory did not suffice; from here on a chunk has {max_chunk_tokens} tokens, which rounds otherwise."

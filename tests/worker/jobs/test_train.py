@@ -188,7 +188,8 @@ def test_what_a_user_should_know_of_a_run_is_said(recorder: Recorder) -> None:
     watcher.dropped(2, 1)
     watcher.unsaved("No space left on device")
     watcher.halved(512)
-    assert recorder.events == ["dropped", "unsaved", "resume_not_bit_exact"]
+    watcher.elsewhere("its torch was 1 and is 2")
+    assert recorder.events == ["dropped", "unsaved", "resume_not_bit_exact", "resume_not_bit_exact"]
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(order: dict[str, Any], recorder: Recorder) -> None:
