@@ -6,7 +6,7 @@ Every gateway and every worker runs the loop; the statements are conditional, so
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -60,6 +60,13 @@ def unring(tx: Tx, ids: list[str]) -> None:
     """These jobs are due again at the next sweep: their bell did not ring."""
     still = sa.and_(jobs.c.id.in_(ids), jobs.c.status == JobStatus.QUEUED)
     tx.execute(sa.update(jobs).where(still).values(doorbell_at=None))
+
+
+def unring_queues(tx: Tx, queues: Sequence[str]) -> None:
+    """Every job that waits in one of these queues is due at the next sweep: its message may be gone."""
+    kinds = [kind for queue in queues for kind in kinds_of(queue)]
+    waiting = sa.and_(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds))
+    tx.execute(sa.update(jobs).where(waiting).values(doorbell_at=None))
 
 
 class Sweep:
