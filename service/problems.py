@@ -82,6 +82,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _parameters)
+    for slipped in (OverflowError, UnicodeError, RecursionError):
+        app.add_exception_handler(slipped, _slipped)
     app.add_exception_handler(Exception, _unknown)
 
 
@@ -115,6 +117,13 @@ async def _parameters(request: Request, error: Exception) -> JSONResponse:
 
 def _place(loc: Sequence[int | str], message: str) -> Place:
     return Place(code="invalid_value", detail=f"{loc[0]} parameter {loc[-1]}: {message}")
+
+
+async def _slipped(request: Request, error: Exception) -> JSONResponse:
+    """The second net: a value that a check of ours let through, and that something below could not hold."""
+    log.error("%s %s: no check refused a value (%s)", request.method, request.url.path, _id(request), exc_info=error)
+    detail = "A number or a text of the request is out of the range that can be worked with; make it smaller or simpler"
+    return render(Problem(code="invalid_value", detail=detail), _id(request))
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:

@@ -55,7 +55,7 @@ def test_a_sane_request_id_is_kept_and_any_other_replaced(gateway: Gateway, sent
         (store.StorageFull("x"), "storage_full", {}),
         (errors.Unavailable("overloaded", "x", retry_after_seconds=7), "overloaded", {"retry-after": "7"}),
         (errors.TooLarge("it", 5), "too_large", {"connection": "close"}),
-        (ZeroDivisionError(), "internal_error", {}),
+        (ZeroDivisionError(), "internal_error", {"connection": "close"}),
     ],
 )
 def test_every_error_has_its_code_and_headers(error: Exception, code: str, headers: dict[str, str]) -> None:
