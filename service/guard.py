@@ -250,7 +250,6 @@ def _bare(problem: Problem) -> bytes:
     """The answer as it goes over the wire when no request was read."""
     answer = render(problem, f"req_{secrets.token_hex(12)}")
     answer.headers["connection"] = "close"
-    answer.headers["x-content-type-options"] = "nosniff"
     fields = b"".join(b"%b: %b\r\n" % field for field in answer.raw_headers)
     status = f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}\r\n"
     return status.encode("ascii") + fields + b"\r\n" + bytes(answer.body)

@@ -71,7 +71,7 @@ def render(problem: Problem, request_id: str) -> JSONResponse:
             "code": problem.code,
         },
     }
-    headers = {**problem.headers, "x-request-id": request_id}
+    headers = {**problem.headers, "x-request-id": request_id, "x-content-type-options": "nosniff"}
     return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
 
 

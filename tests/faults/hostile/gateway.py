@@ -23,6 +23,7 @@ from service.settings import EdgeLimits, GatewaySettings
 from service.store import keys
 from service.store.database import Database, migrate
 from service.store.settings import StoreSettings
+from tests.end_to_end.processes import until
 from tests.service.conftest import BASE, DIMENSIONS, PAIR, WordEncoder, lines
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +40,7 @@ class Hostile:
     url: str
     key: str
     home: Path
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
 
     @property
     def port(self) -> int:
@@ -78,18 +79,20 @@ class Hostile:
 def attacked(home: Path, **changes: float) -> Iterator[Hostile]:
     """A gateway with a file of pairs and a collection; the edge's limits are changed as asked."""
     command = [sys.executable, "-m", __name__, str(home), json.dumps(changes)]
-    with (home / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+    with (home / "log.txt").open("w") as log:  # a pipe that nobody empties would stop the gateway at the access log
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
-        assert process.stdout is not None
-        said = process.stdout.readline().split()
-        assert len(said) == 2, (home / "log.txt").read_text()
-        yield Hostile(url=said[0], key=said[1], home=home, process=process)
+        said = until(lambda: _first_line(home, process), "the line that says where it listens").split()
+        yield Hostile(url=said[-1], key=(home / "key").read_text(), home=home, process=process)
     finally:
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+
+
+def _first_line(home: Path, process: "subprocess.Popen[bytes]") -> str | None:
+    text = (home / "log.txt").read_text()
+    assert process.poll() is None, text
+    return next((line for line in text.splitlines() if line.startswith("infonce listens")), None)
 
 
 def prepare(hostile: Hostile) -> None:
@@ -112,7 +115,7 @@ def load(found: FoundModel) -> WordEncoder:
 
 
 def main(home: Path, changes: Mapping[str, Any]) -> None:
-    """Serve until the end; the first line of output is the address and a key."""
+    """Serve until the end, with a key that lies in the home."""
     url = f"sqlite:///{home / 'store.db'}"
     migrate(url)
     config = {"hidden_size": DIMENSIONS, "max_position_embeddings": 64, "model_type": "bert"}
@@ -131,8 +134,9 @@ def main(home: Path, changes: Mapping[str, Any]) -> None:
     with database.write() as tx:
         _, key = keys.create(tx, "default", name="test", now=0.0)
     database.close()
+    (home / "key").write_text(key)
     app = create_app(settings, Seams(ring=lambda job, queue: None, ping=lambda: True, load=load))
-    serve(app, settings, on_listening=lambda line: print(line.split()[-1], key, flush=True))
+    serve(app, settings, on_listening=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

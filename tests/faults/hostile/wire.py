@@ -2,12 +2,12 @@
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.end_to_end.processes import until
 from tests.faults.hostile.gateway import Hostile
 
 SECONDS = 15.0
@@ -107,11 +107,3 @@ def unharmed(hostile: Hostile) -> Iterator[None]:
     yield
     until(lambda: hostile.state() == before, "the state is as it was")
     assert ask(hostile, "GET", "/v1/collections/pets").status == 200
-
-
-def until(ask: Callable[[], bool], what: str) -> None:
-    """Returns as soon as the condition holds, and fails after a while."""
-    deadline = time.monotonic() + SECONDS
-    while not ask():
-        assert time.monotonic() < deadline, f"{what}: not true in time"
-        time.sleep(0.01)
