@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infonce.errors import InfonceError
@@ -22,6 +23,7 @@ from service.errors import OF_STATUS, PROBLEMS, Place, Problem, ServiceError, de
 from service.store.errors import StoreError
 
 log = logging.getLogger(__name__)
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 
@@ -104,7 +106,20 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
         "method_not_allowed": f"{request.method} is not allowed here; see the Allow header or /docs.",
     }.get(code, str(error.detail))
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers = {"allow": ", ".join(_allowed(request))}
     return render(Problem(code=code, detail=detail, headers=headers, status_override=error.status_code), _id(request))
+
+
+def _allowed(request: Request) -> list[str]:
+    """What the path can be asked for: the framework names the methods of one of its routes, and a path may have two."""
+    place = {name: request.scope[name] for name in ("type", "path", "root_path")}
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**place, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _parameters(request: Request, error: Exception) -> JSONResponse:

@@ -2,6 +2,7 @@
 
 import http.client
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.processes import until
-from tests.faults.hostile.gateway import ROOT, Hostile
+from tests.faults.hostile.gateway import ROOT, Hostile, attacked
 from tests.faults.hostile.test_hostile_json import BODIES, ROUTES
 from tests.faults.hostile.test_hostile_uploads import FILE, FORM, FORMS, LINES, send, upload
 from tests.faults.hostile.test_hostile_wire import TOO_LARGE
@@ -192,3 +193,14 @@ def test_1000_hostile_requests_leave_the_memory_flat(hostile: Hostile, seed: int
         grown = (hostile.resident_bytes() - before) / 1e6
     print(f"seed {seed}: {before / 1e6:.0f} MB, {grown:+.1f} MB after 1,000 hostile requests")
     assert abs(grown) <= 50 and not [status for status in statuses if not 400 <= status < 500]
+
+
+def test_slow_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    with attacked(tmp_path, body_idle_seconds=1.0) as ending, ExitStack() as stack:
+        for sent in (b"", b"GET /hea", head("GET", "/v1/files"), head("POST", JOBS) + b"x" * 100):
+            stack.enter_context(connected(ending)).sendall(sent)
+        stack.enter_context(stalled(ending, 3, path=JOBS, content_type=JSON, length=10_000))
+        began = time.monotonic()
+        ending.process.terminate()
+        assert ending.process.wait(15) == -signal.SIGTERM and time.monotonic() - began < 5
+        assert "ERROR" not in (ending.home / "log.txt").read_text()
