@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import anyio.to_thread
 from fastapi import FastAPI
 
 from service import problems
+from service.admission import Admission
 from service.broker import BrokerHealth
 from service.dependencies import Wiring
 from service.embedder import Embedder, Loader, encoder_loader
@@ -17,6 +19,7 @@ from service.model_lookup import ModelLookup
 from service.routes import collections, docs, embeddings, files, health, jobs, models
 from service.search import Search
 from service.settings import GatewaySettings
+from service.slow_bodies import BodyDeadline
 from service.store import keys
 from service.store.artifacts import Artifacts
 from service.store.database import Database
@@ -55,6 +58,8 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.wiring = parts
+    app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
+    app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
     for module in (files, jobs, models, embeddings, collections, health, docs):
         app.include_router(module.router)
@@ -66,6 +71,7 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """While the application is served, its sweep runs in a thread."""
     parts: Wiring = app.state.wiring
+    anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.edge.num_threads
     stop = threading.Event()
     thread = threading.Thread(target=parts.sweep.run, args=(stop,), name="sweep", daemon=True)
     thread.start()

@@ -36,6 +36,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "model_not_found": Kind(404, "Model is not known"),
     "not_found": Kind(404, "Nothing is here"),
     "method_not_allowed": Kind(405, "Method is not allowed here"),
+    "request_timeout": Kind(408, "Request came too slowly"),
     "conflict": Kind(409, "State does not allow this"),
     "in_use": Kind(409, "Object is in use"),
     "job_terminal": Kind(409, "Job has ended"),
@@ -183,7 +184,8 @@ def describe(error: Exception) -> Problem:
         return _own(error)
     code = next((FOREIGN[kind] for kind in type(error).__mro__ if kind in FOREIGN), None)
     if code is None:
-        return Problem(code="internal_error", detail="The service failed; its log names this request_id.")
+        detail = "The service failed; its log names this request_id."
+        return Problem(code="internal_error", detail=detail, headers=_headers("internal_error"))
     if isinstance(error, store.Conflict) and error.code in PROBLEMS:
         code = error.code
     if isinstance(error, library.DatasetError):
@@ -231,6 +233,6 @@ def _headers(code: str, retry_after_seconds: int | None = None) -> dict[str, str
         return {"www-authenticate": 'Bearer realm="infonce"'}
     if status == 409:
         return {"x-should-retry": "false"}
-    if status == 413:
-        return {"connection": "close"}  # the rest of the body is not wanted
+    if status in (408, 413, 500):  # the rest of the body is not wanted; after a fault uvicorn ends the connection
+        return {"connection": "close"}
     return {"retry-after": str(retry_after_seconds or 1)} if status in (429, 503) else {}

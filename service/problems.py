@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infonce.errors import InfonceError
@@ -22,6 +23,7 @@ from service.errors import OF_STATUS, PROBLEMS, Place, Problem, ServiceError, de
 from service.store.errors import StoreError
 
 log = logging.getLogger(__name__)
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 
@@ -71,7 +73,7 @@ def render(problem: Problem, request_id: str) -> JSONResponse:
             "code": problem.code,
         },
     }
-    headers = {**problem.headers, "x-request-id": request_id}
+    headers = {**problem.headers, "x-request-id": request_id, "x-content-type-options": "nosniff"}
     return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
 
 
@@ -82,6 +84,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _parameters)
+    for slipped in (OverflowError, UnicodeError, RecursionError):
+        app.add_exception_handler(slipped, _slipped)
     app.add_exception_handler(Exception, _unknown)
 
 
@@ -102,7 +106,20 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
         "method_not_allowed": f"{request.method} is not allowed here; see the Allow header or /docs.",
     }.get(code, str(error.detail))
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers = {"allow": ", ".join(_allowed(request))}
     return render(Problem(code=code, detail=detail, headers=headers, status_override=error.status_code), _id(request))
+
+
+def _allowed(request: Request) -> list[str]:
+    """What the path can be asked for: the framework names the methods of one of its routes, and a path may have two."""
+    place = {name: request.scope[name] for name in ("type", "path", "root_path")}
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**place, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _parameters(request: Request, error: Exception) -> JSONResponse:
@@ -115,6 +132,13 @@ async def _parameters(request: Request, error: Exception) -> JSONResponse:
 
 def _place(loc: Sequence[int | str], message: str) -> Place:
     return Place(code="invalid_value", detail=f"{loc[0]} parameter {loc[-1]}: {message}")
+
+
+async def _slipped(request: Request, error: Exception) -> JSONResponse:
+    """The second net: a value that a check of ours let through, and that something below could not hold."""
+    log.error("%s %s: no check refused a value (%s)", request.method, request.url.path, _id(request), exc_info=error)
+    detail = "A number or a text of the request is out of the range that can be worked with; make it smaller or simpler"
+    return render(Problem(code="invalid_value", detail=detail), _id(request))
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:

@@ -18,6 +18,52 @@ DEFAULT_MAX_UPLOAD_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EdgeLimits:
+    """How many callers are served at once, and how slow one may be."""
+
+    max_connections: int = 1_000
+    """Each holds a file descriptor and about 20 KB; a proxy or a busy client keeps some tens of them open."""
+    num_searches: int = 20
+    """Queries and embeddings at work: the embedder's 16 and 4 that bring vectors."""
+    num_uploads: int = 6
+    """Bodies that are written to disk or are large; two cores and one disk read no more lines at once."""
+    num_changes: int = 4
+    """Other requests that write: SQLite has one writer at a time."""
+    num_reads: int = 8
+    """A read takes milliseconds."""
+    header_seconds: float = 10.0
+    """From the first moment of a connection, or the first byte of its next request, to the end of the header."""
+    body_idle_seconds: float = 15.0
+    """Without a byte of a body that is waited for."""
+    body_grace_seconds: float = 10.0
+    """Of waiting for a body, before it must have come with `body_bytes_per_second` on average."""
+    body_bytes_per_second: int = 1_024
+    unread_seconds: float = 30.0
+    """In which a caller takes nothing of an answer that waits for it."""
+
+    @property
+    def num_threads(self) -> int:
+        """One for each place, and two that are always left for health."""
+        return self.num_searches + self.num_uploads + self.num_changes + self.num_reads + 2
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Limits from `INFONCE_MAX_CONNECTIONS`, `_MAX_SEARCHES`, `_MAX_UPLOADS`, `_MAX_CHANGES` and `_MAX_READS`.
+
+        Raises:
+            StartRefused: a value is not a whole number in its range.
+        """
+        usual = cls()
+        return cls(
+            max_connections=_whole(env, "INFONCE_MAX_CONNECTIONS", default=usual.max_connections, low=8, high=100_000),
+            num_searches=_whole(env, "INFONCE_MAX_SEARCHES", default=usual.num_searches, low=1, high=1_000),
+            num_uploads=_whole(env, "INFONCE_MAX_UPLOADS", default=usual.num_uploads, low=1, high=1_000),
+            num_changes=_whole(env, "INFONCE_MAX_CHANGES", default=usual.num_changes, low=1, high=1_000),
+            num_reads=_whole(env, "INFONCE_MAX_READS", default=usual.num_reads, low=1, high=1_000),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GatewaySettings:
     """Where the gateway listens, what it stands on, and how much it takes."""
 
@@ -33,11 +79,12 @@ class GatewaySettings:
     """Of the products of an embedding."""
     precision: Precision = Precision.FLOAT32
     """Of those products; `auto` measures each encoder when it is loaded."""
+    edge: EdgeLimits = EdgeLimits()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_THREADS`, `_SERVING_PRECISION`
-        and those of store and hub.
+        and those of store, hub and edge.
 
         Raises:
             StartRefused: a value is not what its name asks for.
@@ -56,6 +103,7 @@ class GatewaySettings:
             ),
             threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
             precision=Precision.for_serving(env, default=Precision.FLOAT32),
+            edge=EdgeLimits.from_env(env),
         )
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -20,6 +21,8 @@ from service.errors import InvalidInput, Place, ServiceError, TooLarge
 from service.store.artifacts import Artifacts, disk_errors
 
 FIELD_LIMIT = 1 << 10
+HEADER_LIMIT = 32 << 10
+"""Of a part: a file name of 5,000 characters is odd and no reason to refuse the file."""
 _OVERHEAD = 64 << 10  # what boundaries, headers and fields may add to the file
 _WRITE_BYTES = 1 << 20  # written at once: one trip to a thread per MiB
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
@@ -151,7 +154,8 @@ class _Form:
     def __init__(self, boundary: bytes) -> None:
         names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
         callbacks = {f"on_{name}": getattr(self, f"_{name}") for name in (*names, "headers_finished", "end")}
-        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a TypedDict of callables
+        known: Any = callbacks  # a TypedDict of callables
+        self._parser = MultipartParser(boundary, known, max_header_size=HEADER_LIMIT)
         self.fields: dict[str, bytes] = {}
         self.filename = ""
         self._has_file = self._ended = False

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.schemas.strict import (
@@ -22,7 +22,8 @@ from service.schemas.strict import (
 from service.schemas.vectors import MAX_DIMENSION, Vector
 
 MAX_HITS = 1_000
-COLLECTION_NAME = re.compile(r"(?!col-)[a-z0-9][a-z0-9_-]{0,62}")
+_NAME = "(?!col-)[a-z0-9][a-z0-9_-]{0,62}"
+COLLECTION_NAME = re.compile(_NAME)
 
 
 def _no_whole(value: object) -> object:
@@ -53,7 +54,7 @@ def _collection_name(name: str) -> str:
 class CollectionCreate(Request):
     """The body of `POST /v1/collections`: a model, or a dimension for vectors that the client brings."""
 
-    name: Annotated[str, AfterValidator(_collection_name)]
+    name: Annotated[str, AfterValidator(_collection_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
     model: Name | None = None
     dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)] | None = None
     metadata: Metadata = Field(default_factory=dict)

@@ -42,7 +42,17 @@ def sentence(message: str, *, code: str = "invalid_value") -> WrapValidator:
 def only(default: str) -> WrapValidator:
     """The one value that this version knows; any other is refused by name and never ignored in silence."""
     message = f"only {default} is supported in this version; leave the field out or set it to {default}"
-    return sentence(message, code="unsupported_value")
+
+    def validate(value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            found = handler(value)
+        except ValidationError:
+            raise PydanticCustomError("unsupported_value", message) from None
+        if type(found) is not type(value):  # a Literal takes 0 and 0.0 for False, and false for 0
+            raise PydanticCustomError("unsupported_value", message)
+        return found
+
+    return WrapValidator(validate)
 
 
 Off = Annotated[None, only("null")]

@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.settings import GatewaySettings
+from service.gateway import server_config
+from service.settings import EdgeLimits, GatewaySettings
+from tests.service.conftest import Gateway
 
 RUN = """import os
 from service.gateway import run
@@ -75,6 +77,18 @@ def test_what_it_cannot_start_with_is_said_in_a_sentence(
 ) -> None:
     done = subprocess.run([sys.executable, "-c", RUN], env=env | change, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and said in done.stderr.splitlines()[-1]
+
+
+def test_more_connections_than_the_system_has_files_for_are_refused(env: dict[str, str]) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (900, 900))\n" + RUN
+    done = subprocess.run([sys.executable, "-c", limited], env=env, capture_output=True, text=True, timeout=60)
+    assert "may open only 900 files; set it to 388 or less" in done.stderr.splitlines()[-1]
+
+
+def test_what_uvicorn_is_told(gateway: Gateway) -> None:
+    config = server_config(gateway.http.app, EdgeLimits())  # type: ignore[arg-type]  # starlette's client keeps any app
+    assert (config.timeout_graceful_shutdown, config.timeout_keep_alive, config.limit_concurrency) == (20, 5, None)
+    assert not config.server_header and not config.proxy_headers and config.ws == "none"
 
 
 def test_a_taken_port_is_said_to_be_taken(env: dict[str, str]) -> None:

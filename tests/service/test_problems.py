@@ -17,10 +17,14 @@ def test_an_unknown_path_is_a_problem(gateway: Gateway) -> None:
     assert "/nowhere" in problem(gateway.http.get("/nowhere"), 404, "not_found")["detail"]
 
 
-def test_a_wrong_method_is_a_problem_that_names_the_right_ones(gateway: Gateway) -> None:
-    answer = gateway.http.delete("/healthz")
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/healthz", "GET"), ("/v1/files", "GET, POST"), ("/v1/files/x", "DELETE, GET"), ("/v1/embeddings", "POST")],
+)
+def test_a_wrong_method_is_a_problem_that_names_the_right_ones(gateway: Gateway, path: str, allowed: str) -> None:
+    answer = gateway.http.patch(path)
     problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == allowed
 
 
 def test_a_parameter_out_of_range_is_named_with_its_limit(gateway: Gateway) -> None:
@@ -55,7 +59,7 @@ def test_a_sane_request_id_is_kept_and_any_other_replaced(gateway: Gateway, sent
         (store.StorageFull("x"), "storage_full", {}),
         (errors.Unavailable("overloaded", "x", retry_after_seconds=7), "overloaded", {"retry-after": "7"}),
         (errors.TooLarge("it", 5), "too_large", {"connection": "close"}),
-        (ZeroDivisionError(), "internal_error", {}),
+        (ZeroDivisionError(), "internal_error", {"connection": "close"}),
     ],
 )
 def test_every_error_has_its_code_and_headers(error: Exception, code: str, headers: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from infonce.errors import ConfigError
 from service.errors import StartRefused
-from service.settings import GatewaySettings
+from service.settings import EdgeLimits, GatewaySettings
 
 STORE = {"INFONCE_DATABASE_URL": "sqlite:////x/store.db", "INFONCE_ARTIFACTS": "/x/artifacts"}
 
@@ -38,6 +38,19 @@ def test_the_precision_of_serving_is_one_that_exists() -> None:
 def test_a_port_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(StartRefused, match=r"INFONCE_PORT is .* between 0 and 65535"):
         read(INFONCE_PORT=value)
+
+
+def test_how_many_callers_are_served_at_once_can_be_said() -> None:
+    said = {"CONNECTIONS": "50", "SEARCHES": "1", "UPLOADS": "2", "CHANGES": "3", "READS": "4"}
+    edge = read(**{f"INFONCE_MAX_{name}": number for name, number in said.items()}).edge
+    assert edge == EdgeLimits(max_connections=50, num_searches=1, num_uploads=2, num_changes=3, num_reads=4)
+    assert (edge.num_threads, read().edge.num_threads) == (12, 40)  # 40 is what the framework itself has
+
+
+@pytest.mark.parametrize("name", ["CONNECTIONS", "SEARCHES", "UPLOADS", "CHANGES", "READS"])
+def test_a_gateway_that_serves_nobody_is_refused(name: str) -> None:
+    with pytest.raises(StartRefused, match=f"INFONCE_MAX_{name} is '0'; it must be a whole number between"):
+        read(**{f"INFONCE_MAX_{name}": "0"})
 
 
 @pytest.mark.parametrize(

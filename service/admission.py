@@ -1,0 +1,159 @@
+"""How many requests of each class are worked on at once: a flood of one class leaves the others their threads.
+
+Who finds every place taken waits for one in order of arrival, and is refused with 503 when too many wait already.
+Health is asked for by machines that restart what does not answer: it is never refused.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Unavailable, describe
+from service.problems import render
+from service.settings import EdgeLimits
+
+MAX_WAITING = 256
+"""Who waits costs a connection and a few kilobytes; at 10 ms a request the last one waits for 2.5 s in four places."""
+
+SMALL_BODY_BYTES = 64 << 10
+"""A body that says it is no longer is received without a place: a sender who takes a minute keeps nobody out, and
+1,000 connections cannot bring more than 64 MB. A longer one keeps its place while it arrives, which bounds memory."""
+
+_HEALTH = ("/healthz", "/readyz")
+
+
+class Work(StrEnum):
+    """The classes, each with places of its own."""
+
+    SEARCH = "searches"
+    UPLOAD = "uploads"
+    CHANGE = "changes"
+    READ = "reads"
+
+
+def work_of(method: str, path: str) -> Work | None:
+    """The class of a request; none of what is always let in."""
+    if path in _HEALTH:
+        return None
+    if method != "POST":
+        return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
+    if path == "/v1/embeddings" or path.endswith("/query"):
+        return Work.SEARCH
+    if path == "/v1/files" or path.startswith("/v1/uploads") or path.endswith("/documents"):
+        return Work.UPLOAD
+    return Work.CHANGE
+
+
+class Places:
+    """The places of one class; entered and left by one event loop."""
+
+    def __init__(self, work: Work, num_places: int, *, num_waiting: int) -> None:
+        self._work = work
+        self._num_places = num_places
+        self._free = asyncio.Semaphore(num_places)
+        self._may_wait = num_waiting
+
+    async def enter(self) -> None:
+        """One place is taken, at once or after those who came before.
+
+        Raises:
+            Unavailable: all are taken and too many wait.
+        """
+        if self._free.locked():
+            if self._may_wait == 0:
+                message = f"{self._num_places} {self._work.value} are at work and no more may wait; try again"
+                raise Unavailable("overloaded", f"{message}, one after the other")
+            self._may_wait -= 1
+            try:
+                await self._free.acquire()
+            finally:
+                self._may_wait += 1
+        else:
+            await self._free.acquire()
+
+    def leave(self) -> None:
+        """The place is free for the next one."""
+        self._free.release()
+
+
+class Admission:
+    """Each request takes a place of its class, and gives it back while it waits for a small body."""
+
+    def __init__(self, app: ASGIApp, limits: EdgeLimits) -> None:
+        self._app = app
+        numbers: Mapping[Work, int] = {
+            Work.SEARCH: limits.num_searches,
+            Work.UPLOAD: limits.num_uploads,
+            Work.CHANGE: limits.num_changes,
+            Work.READ: limits.num_reads,
+        }
+        self._places = {
+            # who streams a gigabyte would be waited for without end
+            work: Places(work, number, num_waiting=0 if work is Work.UPLOAD else MAX_WAITING)
+            for work, number in numbers.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The request is answered, by the application or with a 503."""
+        work = work_of(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if work is None:
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(self._places[work], receive, is_small=_is_small(scope))
+        try:
+            await visit.begin()
+        except Unavailable as error:
+            answer = render(describe(error), scope.get("state", {}).get("request_id", "req_unknown"))
+            await answer(scope, receive, send)
+            return
+        async with visit.ended():
+            await self._app(scope, visit.receive, send)
+
+
+class _Visit:
+    """One request and the place that it has or has not."""
+
+    def __init__(self, places: Places, receive: Receive, *, is_small: bool) -> None:
+        self._places = places
+        self._receive = receive
+        self._is_small = is_small
+        self._is_in = self._is_whole = False
+
+    async def begin(self) -> None:
+        """It has a place."""
+        await self._places.enter()
+        self._is_in = True
+
+    @asynccontextmanager
+    async def ended(self) -> AsyncIterator[None]:
+        """In the end it has none."""
+        try:
+            yield
+        finally:
+            self._step_out()
+
+    async def receive(self) -> Message:
+        """The next message; while a small body is on its way, the place is another's."""
+        if self._is_whole or not self._is_small:
+            return await self._receive()
+        self._step_out()
+        message = await self._receive()
+        self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
+        if self._is_whole and message["type"] == "http.request":
+            await self.begin()
+        return message
+
+    def _step_out(self) -> None:
+        if self._is_in:
+            self._is_in = False
+            self._places.leave()
+
+
+def _is_small(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    declared = headers.get("content-length", "0")
+    return "transfer-encoding" not in headers and declared.isdecimal() and int(declared) <= SMALL_BODY_BYTES

@@ -1,0 +1,174 @@
+"""H22 to H35 as far as there is a route: forms that are none, names that lead elsewhere, lines that are no pairs."""
+
+import gzip
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.hostile.gateway import Hostile
+from tests.faults.hostile.wire import Answer, ask, post, refused, unharmed
+
+FORM = "multipart/form-data; boundary=abc"
+PAIR = {"query": "which pet barks", "positive": "the dog barks"}
+END = b"--abc--\r\n"
+
+
+def part(name: str, content: bytes, filename: str | None = None) -> bytes:
+    named = "" if filename is None else f'; filename="{filename}"'
+    return b"--abc\r\ncontent-disposition: form-data; name=%b%b\r\n\r\n%b\r\n" % (
+        json.dumps(name).encode(),
+        named.encode("utf-8", "surrogateescape"),
+        content,
+    )
+
+
+PURPOSE = part("purpose", b"fine-tune")
+FILE = part("file", json.dumps(PAIR).encode(), "p.jsonl")
+
+
+def upload(hostile: Hostile, content: bytes, filename: str = "pairs.jsonl") -> Answer:
+    return send(hostile, PURPOSE + part("file", content, filename) + END)
+
+
+def send(hostile: Hostile, body: bytes, content_type: str = FORM) -> Answer:
+    return ask(hostile, "POST", "/v1/files", body=body, content_type=content_type)
+
+
+FORMS = {
+    "no boundary": ("multipart/form-data", PURPOSE + FILE + END, 400, "malformed_multipart"),
+    "another boundary": ("multipart/form-data; boundary=xyz", PURPOSE + FILE + END, 400, "malformed_multipart"),
+    "a long boundary": ("multipart/form-data; boundary=" + "a" * 300, b"", 400, "malformed_multipart"),
+    "no form": ("application/json", b"{}", 415, "unsupported_media_type"),
+    "garbage": (FORM, bytes(range(256)) * 100, 400, "malformed_multipart"),
+    "nothing": (FORM, b"", 400, "malformed_multipart"),
+    "no part": (FORM, END, 422, "missing_field"),
+    "truncated": (FORM, PURPOSE + FILE[:-20], 400, "malformed_multipart"),
+    "no end": (FORM, PURPOSE + FILE, 400, "malformed_multipart"),
+    "no file": (FORM, PURPOSE + END, 422, "missing_field"),
+    "no purpose": (FORM, FILE + END, 422, "missing_field"),
+    "five files": (FORM, PURPOSE + FILE * 5 + END, 422, "invalid_value"),
+    "1,500 fields": (FORM, b"".join(part(f"f{n}", b"x") for n in range(1_500)) + END, 422, "unknown_field"),
+    "1,500 purposes": (FORM, PURPOSE * 1_500 + FILE + END, 422, "invalid_value"),
+    "a long field": (FORM, part("purpose", b"x" * 5_000) + FILE + END, 413, "too_large"),
+    "an unknown purpose": (FORM, part("purpose", b"fun") + FILE + END, 422, "invalid_value"),
+    "a purpose of bytes": (FORM, part("purpose", b"\xff\x00") + FILE + END, 422, "invalid_value"),
+    "a part without a name": (FORM, b"--abc\r\nx: y\r\n\r\nz\r\n" + END, 422, "unknown_field"),
+    "a part of 1,000 headers": (
+        FORM,
+        b"--abc\r\n" + b"x: y\r\n" * 1_000 + b"\r\nz\r\n" + END,
+        400,
+        "malformed_multipart",
+    ),
+    "a header of 1 MB": (FORM, b"--abc\r\nx: " + b"y" * (1 << 20) + b"\r\n\r\nz\r\n" + END, 400, "malformed_multipart"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_h22_a_form_that_is_none_is_refused(hostile: Hostile, name: str) -> None:
+    content_type, body, status, code = FORMS[name]
+    with unharmed(hostile):
+        refused(send(hostile, body, content_type), status, code)
+
+
+@pytest.mark.parametrize(
+    ("filename", "label"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\\\windows\\\\cmd.exe", "cmd.exe"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("n" * 5_000, "n" * 255),
+        ("CON", "CON"),
+        ("..", ".."),
+        ("<script>alert(1)</script>", "script>"),
+        ("\udcff\udcfe", "\ufffd\ufffd"),
+        ("", "upload"),
+    ],
+    ids=range(9),
+)
+def test_h23_a_name_is_a_label_and_no_place(hostile: Hostile, tmp_path: Path, filename: str, label: str) -> None:
+    before = set(hostile.files())
+    outside = sorted(hostile.home.glob("*")) + sorted(hostile.home.parent.glob("*"))
+    answer = upload(hostile, json.dumps(PAIR).encode(), filename)
+    assert answer.status == 200, answer
+    assert answer.json()["filename"] == label and answer.headers["x-content-type-options"] == "nosniff"
+    assert set(hostile.files()) - before == {f"files/{answer.json()['id']}"}
+    assert sorted(hostile.home.glob("*")) + sorted(hostile.home.parent.glob("*")) == outside
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+def rows(*found: Any) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in found)
+
+
+LINES: dict[str, tuple[bytes, int | None, str]] = {
+    "H24 one line of 3 MB": (b'{"query": "' + b"a" * (3 << 20) + b'"}', 1, "line_too_long"),
+    "H25 nothing": (b"", None, "empty_dataset"),
+    "H25 empty lines": (b"\n" * 20_000, None, "empty_dataset"),
+    "H25 empty objects": (b"{}\n" * 20_000, 1, "missing_field"),
+    "H27 one broken line of 1,000": (rows(*[PAIR] * 16, "x", *[PAIR] * 983), 17, "not_an_object"),
+    "H28 an array": (rows(PAIR, []), 2, "not_an_object"),
+    "H28 a number": (rows(PAIR, 5), 2, "not_an_object"),
+    "H28 null": (rows(PAIR, None), 2, "not_an_object"),
+    "H28 a number for a text": (rows(PAIR | {"positive": 5}), 1, "wrong_type"),
+    "H28 no positive": (rows(PAIR, {"query": "a"}), 2, "missing_field"),
+    "H28 negatives that are none": (rows(PAIR | {"negatives": [None]}), 1, "wrong_type"),
+    "H29 blank": (rows(PAIR | {"positive": " \t "}), 1, "empty_text"),
+    "H29 without width": (rows(PAIR | {"query": "\u200b\u200d"}), 1, "empty_text"),
+    "H29 control characters": (rows(PAIR | {"query": "\x01\x02"}), 1, "empty_text"),
+    "H30 a million characters": (rows(PAIR | {"query": "a" * 1_000_000}), 1, "text_too_long"),
+    "H30 a million marks": (
+        ('{"query": "e' + "\u0301" * 400_000 + '", "positive": "a"}').encode(),
+        1,
+        "text_too_long",
+    ),
+    "H34 a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), 1, "not_utf8"),
+    "H34 an archive": (b"PK\x03\x04" + bytes(100), 1, "invalid_json"),
+    "H34 a pickle": (pickle.dumps(PAIR), 1, "not_utf8"),
+    "H34 parquet": (b"PAR1" + bytes(100) + b"PAR1", 1, "invalid_json"),
+    "H34 UTF-16": (json.dumps(PAIR).encode("utf-16"), 1, "not_utf8"),
+    "H34 gzip": (gzip.compress(rows(PAIR)), 1, "not_utf8"),
+    "H4 NUL": (rows(PAIR | {"query": "a\0b"}), 1, "invalid_text"),
+    "H3 a lone surrogate": (b'{"query": "\\ud800", "positive": "a"}', 1, "invalid_text"),
+    "H1 deep": (b'{"query": ' + b"[" * 100_000 + b"}", 1, "invalid_json"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_file_with_a_line_that_is_no_pair_is_refused_whole(hostile: Hostile, name: str) -> None:
+    content, line, code = LINES[name]
+    with unharmed(hostile):
+        errors = refused(upload(hostile, content), 422, "dataset_invalid")["errors"]
+        assert (errors[0]["line"], errors[0]["code"]) == (line, code) and len(errors) <= 20
+
+
+def test_h26_what_other_programs_take_for_the_end_of_a_line_is_text(hostile: Hostile) -> None:
+    texts = ["a\u2028b", "a\u0085b", "a\u2029b", "a\x0bb \x1c c"]
+    content = b"".join(json.dumps(PAIR | {"query": t}, ensure_ascii=False).encode() + b"\r\n" for t in texts)
+    answer = upload(hostile, b"\xef\xbb\xbf" + content)
+    assert (answer.status, answer.json()["counts"]["pairs"]) == (200, len(texts)), answer
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+DOCUMENT = {"id": "a", "vector": [1.0] + [0.0] * 7}
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", None),
+        (rows(DOCUMENT, 5), 2),
+        (rows(DOCUMENT, DOCUMENT | {"vector": [1.0]}), 2),
+        (rows(DOCUMENT, {"id": "b", "text": "no vector"}), 2),
+        (rows(DOCUMENT) * 16 + b"{\n" + rows(DOCUMENT) * 983, 17),
+        (b'{"id": "' + b"a" * (5 << 20) + b'"}', 1),
+        (b"\x89PNG\r\n\x1a\n", 1),
+    ],
+    ids=range(7),
+)
+def test_a_stream_of_documents_is_refused_whole(hostile: Hostile, content: bytes, line: int | None) -> None:
+    with unharmed(hostile):
+        answer = post(hostile, "/v1/collections/pets/documents", content, content_type="application/x-ndjson")
+        assert refused(answer, 422, "dataset_invalid")["errors"][0]["line"] == line

@@ -1,0 +1,71 @@
+"""Each class of work has its places, and those who wait are served in their order."""
+
+import asyncio
+
+import pytest
+
+from service.admission import Places, Work, work_of
+from service.errors import Unavailable
+from tests.service.conftest import Gateway
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "work"),
+    [
+        ("GET", "/healthz", None),
+        ("GET", "/readyz", None),
+        ("GET", "/v1/files", Work.READ),
+        ("GET", "/docs/swagger-ui-bundle.js", Work.READ),
+        ("POST", "/v1/files", Work.UPLOAD),
+        ("POST", "/v1/collections/pets/documents", Work.UPLOAD),
+        ("POST", "/v1/collections/pets/query", Work.SEARCH),
+        ("POST", "/v1/embeddings", Work.SEARCH),
+        ("POST", "/v1/collections", Work.CHANGE),
+        ("POST", "/v1/fine_tuning/jobs/x/cancel", Work.CHANGE),
+        ("DELETE", "/v1/files/x", Work.CHANGE),
+        ("BREW", "/healthz/", Work.CHANGE),
+    ],
+)
+def test_a_request_belongs_to_a_class(method: str, path: str, work: Work | None) -> None:
+    assert work_of(method, path) is work
+
+
+def test_only_health_is_let_in_without_a_place(gateway: Gateway) -> None:
+    paths = gateway.http.get("/openapi.json").json()["paths"]
+    free = [path for path, methods in paths.items() for name in methods if work_of(name.upper(), path) is None]
+    assert sorted(free) == ["/healthz", "/readyz"]
+
+
+def test_who_waits_is_served_in_order_and_who_is_one_too_many_refused() -> None:
+    async def crowd() -> list[int]:
+        places, served = Places(Work.CHANGE, 1, num_waiting=2), []
+
+        async def visit(number: int) -> None:
+            await places.enter()
+            served.append(number)
+            places.leave()
+
+        await places.enter()
+        waiting = [asyncio.create_task(visit(number)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="1 changes are at work and no more may wait"):
+            await places.enter()
+        places.leave()
+        await asyncio.gather(*waiting)
+        await visit(3)
+        return served
+
+    assert asyncio.run(crowd()) == [1, 2, 3]
+
+
+def test_who_gives_up_waiting_leaves_the_place_to_others() -> None:
+    async def crowd() -> None:
+        places = Places(Work.READ, 1, num_waiting=1)
+        await places.enter()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(places.enter(), 0.001)
+        places.leave()
+        await places.enter()
+
+    asyncio.run(crowd())
