@@ -12,11 +12,11 @@ FAILED = 1
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """What the user did wrong is said in one sentence on stderr, with exit code 1."""
+def sentences(kinds: tuple[type[Exception], ...] = (InfonceError,)) -> Iterator[None]:
+    """What the user did wrong, an error of these kinds or of files, is one sentence on stderr, with exit code 1."""
     try:
         yield
-    except InfonceError as error:
+    except kinds as error:
         print(f"infonce: {error}", file=sys.stderr, flush=True)
         raise typer.Exit(FAILED) from None
     except BrokenPipeError:  # whoever read our output has enough

@@ -5,6 +5,7 @@ Nothing that the caller sent is echoed but the names of unknown keys.
 
 import codecs
 import difflib
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -29,11 +30,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def json_body(model: type[Model], *, limit: int = JSON_LIMIT) -> Callable[[Request], Awaitable[Model]]:
-    """A dependency that gives the request's body as `model`."""
+    """A dependency that gives the request's body as `model`; its digest is `request.state.body_sha256`."""
 
     async def read(request: Request) -> Model:
         require_type(request, "application/json")
         raw = await read_all(request, limit)
+        request.state.body_sha256 = hashlib.sha256(raw).hexdigest()
         if len(raw) <= _INLINE_BYTES:
             return parse(model, raw)
         return await run_in_threadpool(parse, model, raw)

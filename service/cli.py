@@ -1,13 +1,10 @@
-"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo | train | plot | bench`.
+"""The command line: `infonce serve | gateway | worker | migrate | keys | demo | train | plot | bench`.
 
 A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
 """
 
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,16 +12,12 @@ import typer
 
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
-from infonce.errors import InfonceError
 from infonce.train_command import train_app
-from service.errors import ServiceError
-from service.store.errors import StoreError
+from service.keys_cli import DEFAULT_HOME, keys_app
+from service.sentences import FAILED, sentences
 from service.store.queue import QUEUES
-from service.store.records import DEFAULT_PROJECT
-from service.store.settings import DATABASE_URL
 
-DEFAULT_HOME = "~/.infonce"
-FAILED, INTERRUPTED = 1, 130
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="Fine-tune embedding models with InfoNCE over REST, and serve what they find.",
@@ -32,23 +25,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(plot_app, name="plot")
 app.add_typer(bench_app, name="bench")
 app.add_typer(train_app)
 
 Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """What the user did or configured wrong is said in one sentence on stderr, with exit code 1."""
-    try:
-        yield
-    except (ServiceError, StoreError, InfonceError) as error:
-        print(f"infonce: {error}", file=sys.stderr, flush=True)
-        raise typer.Exit(FAILED) from None
 
 
 @app.command()
@@ -128,31 +110,6 @@ def migrate() -> None:
     with sentences():
         database.migrate(StoreSettings.from_env(os.environ).database_url)
     print("The database has this version's schema.")
-
-
-@keys_app.command("create")
-def create_key(
-    name: Annotated[str, typer.Option(help="What people will know it by.")] = "admin",
-    project: Annotated[str, typer.Option(help="Whose objects it opens.")] = DEFAULT_PROJECT,
-    home: Annotated[
-        Path | None, typer.Option(help="Of `infonce serve`, if INFONCE_DATABASE_URL is not set.", envvar="INFONCE_HOME")
-    ] = None,
-) -> None:
-    """Make an admin key and print it: it is stored as a hash and cannot be shown again."""
-    from service.store import keys
-    from service.store.database import Database, migrate, sqlite_url
-    from service.supervisor import DATABASE_FILE
-
-    url = os.environ.get(DATABASE_URL) if home is None else None
-    with sentences():
-        if url is None:  # a home's database is ours to make: a key is needed before the first start on another address
-            url = sqlite_url((home or Path(DEFAULT_HOME)).expanduser().absolute() / DATABASE_FILE)
-            migrate(url)
-        database = Database.open(url)
-        with database.write() as tx:
-            _, plaintext = keys.create(tx, project, name=name, now=time.time())
-        database.close()
-    print(plaintext)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What routes ask for: the wired parts, the caller's project, ids that can be ids, and windows of lists."""
+"""What routes ask for: the wired parts, ids that can be ids, and windows of lists; callers are `callers.py`'s."""
 
 import re
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from starlette.requests import Request
 
 from service.broker import BrokerHealth
 from service.embedder import Embedder
-from service.errors import NotAuthenticated, ServiceError
+from service.errors import ServiceError
 from service.model_lookup import ModelLookup
+from service.rates import Rates
 from service.search import Search
 from service.settings import GatewaySettings
-from service.store import keys
 from service.store.artifacts import Artifacts
 from service.store.database import Database
 from service.store.errors import NotFound
-from service.store.records import DEFAULT_PROJECT, Page
+from service.store.records import Page
 from service.store.sweep import Sweep
 
 MAX_PAGE = 1_000
@@ -38,6 +38,7 @@ class Wiring:
     search: Search
     sweep: Sweep
     broker: BrokerHealth
+    rates: Rates
     clock: Callable[[], float]
 
 
@@ -49,31 +50,6 @@ def wiring(request: Request) -> Wiring:
 
 
 Parts = Annotated[Wiring, Depends(wiring)]
-
-
-def caller(request: Request, parts: Parts) -> str:
-    """The project on whose behalf the request comes.
-
-    While no key exists and only this machine can connect, that is the default project.
-
-    Raises:
-        NotAuthenticated: a key is needed and there is none that counts.
-    """
-    sent = request.headers.getlist("authorization")
-    scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
-    with parts.database.read() as tx:
-        if parts.settings.loopback and not keys.any_key(tx):
-            return DEFAULT_PROJECT
-        record = keys.verify(tx, key.strip())
-    if record is None or scheme.lower() != "bearer":
-        raise NotAuthenticated
-    return record.project
-
-
-Project = Annotated[str, Depends(caller)]
-
-KEY_FIRST = [Depends(caller)]
-"""Of every router that needs a key: it is asked for before bodies are read and ids are looked at."""
 
 
 def object_id(prefix: str, kind: str) -> Callable[[str], str]:

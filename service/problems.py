@@ -6,7 +6,7 @@ Also gives each request its id, which every answer carries.
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -47,9 +47,15 @@ class RequestIds:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers["x-content-type-options"] = "nosniff"
+                headers.update(scope["state"].get("headers", {}))
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+def add_headers(request: Request, headers: Mapping[str, str]) -> None:
+    """The answer to this request will have these headers, whatever it is."""
+    request.scope["state"].setdefault("headers", {}).update(headers)
 
 
 def render(problem: Problem, request_id: str) -> JSONResponse:

@@ -64,6 +64,29 @@ class EdgeLimits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Quotas:
+    """How much a project may use that has no limits of its own; None is without a limit."""
+
+    max_queued_jobs: int = 100
+    """On one machine that is days of work; more are most often a script gone wrong."""
+    max_stored_bytes: int | None = None
+    max_requests_per_minute: int | None = None
+    """In each gateway."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Limits from `INFONCE_MAX_QUEUED_JOBS`, `INFONCE_MAX_STORED_BYTES` and `INFONCE_MAX_REQUESTS_PER_MINUTE`.
+
+        Raises:
+            StartRefused: a value is not a whole number in its range.
+        """
+        jobs = _whole(env, "INFONCE_MAX_QUEUED_JOBS", default=cls().max_queued_jobs, low=1, high=1_000_000)
+        stored = _whole(env, "INFONCE_MAX_STORED_BYTES", default=0, low=1, high=1 << 50)
+        requests = _whole(env, "INFONCE_MAX_REQUESTS_PER_MINUTE", default=0, low=1, high=10_000_000)
+        return cls(max_queued_jobs=jobs, max_stored_bytes=stored or None, max_requests_per_minute=requests or None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GatewaySettings:
     """Where the gateway listens, what it stands on, and how much it takes."""
 
@@ -80,11 +103,12 @@ class GatewaySettings:
     precision: Precision = Precision.FLOAT32
     """Of those products; `auto` measures each encoder when it is loaded."""
     edge: EdgeLimits = EdgeLimits()
+    quotas: Quotas = Quotas()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_THREADS`, `_SERVING_PRECISION`
-        and those of store, hub and edge.
+        and those of store, hub, edge and quotas.
 
         Raises:
             StartRefused: a value is not what its name asks for.
@@ -104,6 +128,7 @@ class GatewaySettings:
             threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
             precision=Precision.for_serving(env, default=Precision.FLOAT32),
             edge=EdgeLimits.from_env(env),
+            quotas=Quotas.from_env(env),
         )
 
     @property

@@ -1,6 +1,7 @@
 """The one write path for work: checked here, written as a row, committed; the sweep rings, never the request."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -71,9 +72,15 @@ _OTHER_NAMES = {"hard_negatives": "hard_negatives.use", "max_negatives": "hard_n
 
 
 def submit_training(
-    database: Database, lookup: ModelLookup, *, project: str, asked: JobCreate, now: float
+    database: Database,
+    lookup: ModelLookup,
+    *,
+    project: str,
+    asked: JobCreate,
+    now: float,
+    insert: Callable[[Tx, JobRecord], None] = jobs.insert,
 ) -> JobRecord:
-    """The job is checked and waits.
+    """The job is checked and waits; `insert` may add to what is written with it, or refuse.
 
     Raises:
         UnknownModel: no such base model here, and none may be downloaded.
@@ -93,7 +100,7 @@ def submit_training(
             _check_fits_file(config, training)
             _check_judged(asked, config)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
-            jobs.insert(tx, record)
+            insert(tx, record)
     except ConfigError as error:
         place = _PLACES.get(error.param, _HYPERPARAMETERS + error.param)
         names = rf"\b({'|'.join(_OTHER_NAMES)})\b"

@@ -9,8 +9,10 @@ from starlette.requests import Request
 
 from infonce.errors import IndexMismatch
 from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_all, require_type
-from service.dependencies import KEY_FIRST, Parts, Project, Window, Wiring
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts, Window, Wiring
 from service.ingest import store_documents, store_lines
+from service.repetition import Once
 from service.schemas.collections import (
     COLLECTION_NAME,
     CollectionCreate,
@@ -45,22 +47,34 @@ Name = Annotated[str, Depends(collection_name)]
 
 @router.post("", status_code=201, openapi_extra=described(CollectionCreate))
 def create(
-    asked: Annotated[CollectionCreate, Depends(json_body(CollectionCreate))], parts: Parts, project: Project
+    request: Request,
+    asked: Annotated[CollectionCreate, Depends(json_body(CollectionCreate))],
+    parts: Parts,
+    project: Project,
+    repetition: Once,
 ) -> CollectionObject:
     """Make an empty collection, for texts under a model or for vectors of your own."""
-    record = CollectionRecord(
-        id=new_id("col"),
-        project=project,
-        name=asked.name,
-        created_at=parts.clock(),
-        model=asked.model,
-        dimension=_dimension(asked, parts, project),
-        metadata=asked.metadata,
-        watermark=0,
-    )
-    with parts.database.write() as tx:
-        catalog.insert_collection(tx, record)
-        return _answer(tx, record)
+    digest = request.state.body_sha256
+
+    def make() -> str:
+        record = CollectionRecord(
+            id=new_id("col"),
+            project=project,
+            name=asked.name,
+            created_at=parts.clock(),
+            model=asked.model,
+            dimension=_dimension(asked, parts, project),
+            metadata=asked.metadata,
+            watermark=0,
+        )
+        with parts.database.write() as tx:
+            catalog.insert_collection(tx, record)
+            repetition.remember(tx, digest, object_id=record.id)
+        return record.id
+
+    id = repetition.once(parts.database, digest, make)
+    with parts.database.read() as tx:
+        return _answer(tx, catalog.get_collection(tx, project, name=id))
 
 
 @router.get("")

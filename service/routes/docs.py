@@ -11,11 +11,23 @@ from service.errors import ServiceError
 from service.schemas.collections import CollectionCreate, CollectionQuery, DocumentsUpsert
 from service.schemas.embeddings import EmbeddingCreate
 from service.schemas.jobs import JobCreate
+from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
 from service.schemas.problem import ProblemBody
 
 router = APIRouter(include_in_schema=False)
 
-_BODIES = (JobCreate, EmbeddingCreate, CollectionCreate, DocumentsUpsert, CollectionQuery, ProblemBody)
+_BODIES = (
+    JobCreate,
+    EmbeddingCreate,
+    CollectionCreate,
+    DocumentsUpsert,
+    CollectionQuery,
+    ApiKeyCreate,
+    ApiKeyRotate,
+    ProjectCreate,
+    Limits,
+    ProblemBody,
+)
 """The models that FastAPI never sees: `bodies.py` reads them."""
 
 _ASSETS = {

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from service.bodies import EMBEDDINGS_LIMIT, described, json_body
-from service.dependencies import KEY_FIRST, Parts, Project
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts
 from service.errors import ServiceError
 from service.schemas.embeddings import Embedding, EmbeddingCreate, Embeddings, Usage
 from service.schemas.vectors import to_base64

@@ -1,5 +1,7 @@
 """Uploads: streamed to disk, every line read, then kept; or nothing of them is."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +13,15 @@ from starlette.requests import Request
 
 from infonce.formats import check_pairs
 from infonce.qrels import check_beir
-from service.dependencies import KEY_FIRST, Parts, Project, Window, Wiring, object_id
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts, Window, Wiring, object_id
 from service.errors import InvalidInput, Place
+from service.quotas import admit_bytes
+from service.repetition import Once, Repetition
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
+from service.store.database import Tx
 from service.store.records import FilePurpose, FileRecord, new_id
 from service.uploads import Upload, received_upload
 
@@ -42,10 +48,10 @@ _UPLOAD_FORM = {
 
 
 @router.post("", openapi_extra=_UPLOAD_FORM)
-async def upload(request: Request, parts: Parts, project: Project) -> FileObject:
+async def upload(request: Request, parts: Parts, project: Project, repetition: Once) -> FileObject:
     """Upload pairs (`fine-tune`: JSON Lines) or judgements (`eval`: a BEIR zip)."""
     async with received_upload(request, parts.artifacts, limit=parts.settings.max_upload_bytes) as received:
-        return FileObject.of(await run_in_threadpool(_keep, parts, project, received))
+        return FileObject.of(await run_in_threadpool(_kept, parts, received, repetition))
 
 
 @router.get("")
@@ -74,7 +80,24 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
     return FileDeleted(id=id)
 
 
-def _keep(parts: Wiring, project: str, received: Upload) -> FileRecord:
+def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord:
+    """What was made of the upload, now or when it came before; its boundary differs each time, and does not count."""
+    said = json.dumps([received.purpose, received.filename, received.sha256])
+    digest = hashlib.sha256(said.encode()).hexdigest()
+
+    def record(tx: Tx, record: FileRecord) -> None:
+        quotas = parts.settings.quotas
+        admit_bytes(tx, record.project, num_bytes=record.num_bytes, quotas=quotas, now=record.created_at)
+        files.insert_file(tx, record)
+        repetition.remember(tx, digest, object_id=record.id)
+
+    project = repetition.project
+    id = repetition.once(parts.database, digest, lambda: _keep(parts, project, received, insert=record).id)
+    with parts.database.read() as tx:
+        return files.get_file(tx, project, id=id)
+
+
+def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx, FileRecord], None]) -> FileRecord:
     """The upload is checked, in its place and recorded."""
     if received.purpose not in _CHECKS:
         detail = f"purpose is {received.purpose[:80]!r}; it must be one of {', '.join(_CHECKS)}"
@@ -94,7 +117,7 @@ def _keep(parts: Wiring, project: str, received: Upload) -> FileRecord:
     recorded = False
     try:
         with parts.database.write() as tx:
-            files.insert_file(tx, record)
+            insert(tx, record)
         recorded = True
     finally:
         if not recorded:

@@ -5,15 +5,20 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends
+from starlette.requests import Request
 
 from service.bodies import described, json_body
-from service.dependencies import KEY_FIRST, MetadataFilter, Parts, Project, Window, Wiring, object_id
+from service.callers import KEY_FIRST, Project
+from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
 from service.errors import ServiceError
+from service.quotas import admit_job
+from service.repetition import Once
 from service.reports import read_report
 from service.schemas.job_answers import FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
 from service.store import catalog, events, jobs, wishes
+from service.store.database import Tx
 from service.store.records import JobKind, JobRecord, JobStatus, Page
 from service.submit import submit_training
 
@@ -25,15 +30,28 @@ JobId = Annotated[str, Depends(object_id("(?:ftjob|job)", "job"))]
 
 @router.post(TUNING, openapi_extra=described(JobCreate))
 def create(
+    request: Request,
     asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
     parts: Parts,
     project: Project,
+    repetition: Once,
     after: BackgroundTasks,
 ) -> FineTuningJob:
     """Order a training: checked now, done by a worker."""
-    record = submit_training(parts.database, parts.lookup, project=project, asked=asked, now=parts.clock())
+    digest = request.state.body_sha256
+
+    def insert(tx: Tx, record: JobRecord) -> None:
+        admit_job(tx, project, quotas=parts.settings.quotas, now=record.created_at)
+        jobs.insert(tx, record)
+        repetition.remember(tx, digest, object_id=record.id)
+
+    def submit() -> str:
+        now = parts.clock()
+        return submit_training(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
+
+    id = repetition.once(parts.database, digest, submit)
     after.add_task(parts.sweep.poke)
-    return FineTuningJob.of(*_read(parts, project, record.id))
+    return FineTuningJob.of(*_read(parts, project, id))
 
 
 @router.get(TUNING)

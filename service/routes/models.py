@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from service.dependencies import KEY_FIRST, Parts, Project, Window
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts, Window
 from service.schemas.lists import Listing
 from service.schemas.models import ModelObject
 

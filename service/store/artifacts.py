@@ -124,8 +124,8 @@ class Artifacts:
         return self.root / "tmp" / f"{uuid4().hex}.part"
 
     @disk_errors()
-    def seal(self, staging: Path) -> None:
-        """Every file of the folder is on disk, readable by all, and listed with its checksum.
+    def seal(self, staging: Path) -> int:
+        """Every file of the folder is on disk, readable by all, and listed with its checksum; how many bytes they have.
 
         Raises:
             StorageFull: there is no room for the list.
@@ -133,11 +133,13 @@ class Artifacts:
         """
         (staging / CHECKSUMS).unlink(missing_ok=True)
         listed: dict[str, Any] = {}
+        num_bytes = 0
         for path in sorted(staging.rglob("*")):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise InvalidValue(f"{path.relative_to(staging)} is no plain file; an artifact holds nothing else")
             if path.is_file():
                 listed[path.relative_to(staging).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                num_bytes += path.stat().st_size
                 path.chmod(0o644)  # safetensors writes 0600, which a gateway under another user cannot read
                 _sync(path)
         checksums = staging / CHECKSUMS
@@ -147,6 +149,7 @@ class Artifacts:
         for folder in (*(path for path in staging.rglob("*") if path.is_dir()), staging):
             folder.chmod(0o755)
             _sync(folder)
+        return num_bytes + checksums.stat().st_size
 
     @disk_errors()
     def publish(self, staging: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ StoreError
 ├── Conflict            the object's state forbids it; `code` says which rule
 ├── InvalidValue        a value that cannot be stored: NUL or lone surrogate, an integer beyond 2**53, a broken name
 │   └── BadCursor       `after` names no element of the list
+├── Repeated            the same request has been answered before; `object_id` is what it made
 ├── InvalidSetting      an environment variable is missing or wrong
 ├── StoreUnavailable    something does not answer just now; trying again may help
 │   ├── DatabaseUnavailable  the database, or a lock in it, could not be had in time
@@ -47,6 +48,14 @@ class BadCursor(InvalidValue):
     def __init__(self, after: str) -> None:
         super().__init__(f"after={after!r} is the id of no element of this list; leave it out to begin at the start")
         self.after = after
+
+
+class Repeated(StoreError):
+    """The same request has been answered before; `object_id` is what it made."""
+
+    def __init__(self, object_id: str) -> None:
+        super().__init__(f"The same request has made {object_id} already")
+        self.object_id = object_id
 
 
 class InvalidSetting(StoreError):

@@ -58,6 +58,15 @@ class FilePurpose(StrEnum):
     EVAL = "eval"
 
 
+class Scope(StrEnum):
+    """What a key may do; admin holds all others."""
+
+    READ = "read"
+    TRAIN = "train"
+    INDEX = "index"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileRecord:
     """An immutable upload of one purpose."""
@@ -219,8 +228,7 @@ class KeyRecord:
     project: str
     name: str
     secret_sha256: bytes = field(repr=False)
-    scopes: tuple[str, ...]
-    """What it may do."""
+    scopes: tuple[Scope, ...]
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_migrate_and_keys_create_make_a_key_that_is_known(tmp_path: Path) -> Non
     by_url = infonce("keys", "create", "--name", "ci", INFONCE_DATABASE_URL=url)
     database = Database.open(url)
     with database.read() as tx:
-        found = [keys.verify(tx, done.stdout.strip()) for done in (by_home, by_url)]
+        found = [keys.verify(tx, done.stdout.strip(), now=time.time()) for done in (by_home, by_url)]
     database.close()
     assert [key.name for key in found if key is not None] == ["admin", "ci"]
 
@@ -64,5 +65,5 @@ def test_a_key_can_be_made_before_the_first_start(tmp_path: Path) -> None:
     done = infonce("keys", "create", INFONCE_HOME=str(tmp_path / "new ho?me"))
     database = Database.open(sqlite_url(tmp_path / "new ho?me" / "infonce.db"))
     with database.read() as tx:
-        assert keys.verify(tx, done.stdout.strip()) is not None
+        assert keys.verify(tx, done.stdout.strip(), now=time.time()) is not None
     database.close()

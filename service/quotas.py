@@ -1,0 +1,40 @@
+"""How much a project may have waiting and stored; counted in the transaction that adds to it."""
+
+from service.errors import ServiceError, Unavailable
+from service.settings import Quotas
+from service.store import projects
+from service.store.database import Tx
+
+_JOBS_AGAIN_SECONDS = 30
+
+
+def admit_job(tx: Tx, project: str, *, quotas: Quotas, now: float) -> None:
+    """One more job may wait, and what it makes may be stored.
+
+    Raises:
+        Unavailable: as many wait as may (`queue_limit`).
+        ServiceError: the project has stored what it may (`storage_quota`).
+    """
+    record = projects.held(tx, project, now=now)
+    limit = quotas.max_queued_jobs if record.max_queued_jobs is None else record.max_queued_jobs
+    waiting = projects.num_waiting_jobs(tx, project)
+    if waiting >= limit:
+        message = f"{waiting} jobs of the project wait and {limit} may; wait for some, cancel some, or raise the limit"
+        raise Unavailable("queue_limit", message, retry_after_seconds=_JOBS_AGAIN_SECONDS)
+    admit_bytes(tx, project, num_bytes=0, quotas=quotas, now=now)
+
+
+def admit_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas, now: float) -> None:
+    """So many bytes more may be stored.
+
+    Raises:
+        ServiceError: the project would have more than it may (`storage_quota`).
+    """
+    record = projects.held(tx, project, now=now)
+    limit = quotas.max_stored_bytes if record.max_stored_bytes is None else record.max_stored_bytes
+    if limit is None:
+        return
+    stored = projects.stored_bytes(tx, project)
+    if stored + num_bytes > limit or stored >= limit:
+        message = f"The project has stored {stored} of {limit} bytes and this would add {num_bytes}"
+        raise ServiceError("storage_quota", f"{message}; delete files, or have the limit raised")

@@ -1,0 +1,100 @@
+"""POSTs that come twice: by their Idempotency-Key, or as the retry of a client that sends none.
+
+OpenAI's client tells with each request how often it has tried (`x-stainless-retry-count`) and repeats the same body
+within seconds; its first try is never taken for a repetition.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from service.callers import Project
+from service.dependencies import Parts
+from service.errors import ServiceError
+from service.problems import add_headers
+from service.store import repeats
+from service.store.database import Database, Tx
+from service.store.errors import Repeated
+from service.store.records import RepeatRecord
+from service.store.repeats import KEPT_SECONDS
+
+RETRY_SECONDS: Final = 60.0
+"""How long a client's own retries are recognised."""
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_RETRIES = "x-stainless-retry-count"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repetition:
+    """What one POST is known by when it comes again; without a key it is not."""
+
+    request: Request
+    project: str
+    key: str | None
+    since: float
+    """Before it the key was another request's."""
+    now: float
+
+    def once(self, database: Database, body_sha256: str, make: Callable[[], str]) -> str:
+        """The id of what `make` made, or of what the same request made before; the answer says which.
+
+        `make` calls `remember` in the transaction that makes it.
+
+        Raises:
+            Conflict: the key came with another body (`idempotency_mismatch`).
+        """
+        try:
+            if self.key is not None:
+                with database.read() as tx:
+                    repeats.check(tx, self._record(body_sha256, ""), since=self.since)
+            return make()
+        except Repeated as earlier:
+            add_headers(self.request, {"idempotency-replayed": "true"})
+            return earlier.object_id
+
+    def remember(self, tx: Tx, body_sha256: str, *, object_id: str) -> None:
+        """This request made that object.
+
+        Raises:
+            Repeated, Conflict: another one with the key was faster.
+        """
+        if self.key is not None:
+            repeats.remember(tx, self._record(body_sha256, object_id), since=self.since)
+
+    def _record(self, body_sha256: str, object_id: str) -> RepeatRecord:
+        assert self.key is not None, "asked only where there is one"
+        return RepeatRecord(
+            project=self.project,
+            route=self.request.scope["route"].path,
+            key=self.key,
+            body_sha256=body_sha256,
+            object_id=object_id,
+            created_at=self.now,
+        )
+
+
+def repetition(request: Request, parts: Parts, project: Project) -> Repetition:
+    """What this request is known by.
+
+    Raises:
+        ServiceError: the Idempotency-Key is no key.
+    """
+    now, key = parts.clock(), request.headers.get("idempotency-key")
+    if key is not None:
+        if not _KEY.fullmatch(key):
+            message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
+            raise ServiceError("invalid_value", message, param="Idempotency-Key")
+        return Repetition(request=request, project=project, key=f"key {key}", since=now - KEPT_SECONDS, now=now)
+    tried = request.headers.get(_RETRIES, "")
+    if not tried.isdecimal():
+        return Repetition(request=request, project=project, key=None, since=now, now=now)
+    since = now - RETRY_SECONDS if int(tried[:9]) > 0 else now + 1.0
+    return Repetition(request=request, project=project, key="retry", since=since, now=now)
+
+
+Once = Annotated[Repetition, Depends(repetition)]

@@ -1,0 +1,80 @@
+"""API keys: made, listed, replaced and ended by administrators; those of the default project see all projects."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from service.bodies import described, json_body
+from service.callers import KEY_FIRST, Caller, Who
+from service.dependencies import Parts, Window
+from service.errors import ServiceError
+from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate, NewApiKey
+from service.schemas.lists import Listing
+from service.store import keys
+from service.store.errors import NotFound
+
+router = APIRouter(prefix="/v1/api_keys", tags=["keys"], dependencies=KEY_FIRST)
+_ID = re.compile(r"[0-9A-Za-z]{8}")
+
+
+def key_id(id: str) -> str:
+    """The path's `id` if it can be a key's; else it is not found, as a random one."""
+    if not _ID.fullmatch(id):
+        raise NotFound("API key", id[:80])
+    return id
+
+
+KeyId = Annotated[str, Depends(key_id)]
+
+
+@router.post("", status_code=201, openapi_extra=described(ApiKeyCreate))
+def create(asked: Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))], parts: Parts, who: Who) -> NewApiKey:
+    """Make a key; `secret` is shown this once."""
+    project, now = _project(asked, who), parts.clock()
+    expires_at = None if asked.expires_in_seconds is None else now + asked.expires_in_seconds
+    with parts.database.write() as tx:
+        made = keys.create(tx, project, name=asked.name, now=now, scopes=asked.scopes, expires_at=expires_at)
+    return NewApiKey.made(*made)
+
+
+@router.get("")
+def list_keys(parts: Parts, who: Who, page: Window) -> Listing[ApiKey]:
+    """Keys, newest first, those that ended among them."""
+    with parts.database.read() as tx:
+        records, more = keys.page_keys(tx, who.administers, page=page)
+    return Listing.of([ApiKey.of(record) for record in records], more)
+
+
+@router.get("/{id}")
+def retrieve(id: KeyId, parts: Parts, who: Who) -> ApiKey:
+    """One key."""
+    with parts.database.read() as tx:
+        return ApiKey.of(keys.get(tx, id, project=who.administers))
+
+
+@router.post("/{id}/rotate", status_code=201, openapi_extra=described(ApiKeyRotate))
+def rotate(
+    id: KeyId, asked: Annotated[ApiKeyRotate, Depends(json_body(ApiKeyRotate))], parts: Parts, who: Who
+) -> NewApiKey:
+    """Make a key like this one, which counts only for a while from now on."""
+    project, now = who.administers, parts.clock()
+    with parts.database.write() as tx:
+        return NewApiKey.made(*keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds))
+
+
+@router.delete("/{id}")
+def delete(id: KeyId, parts: Parts, who: Who) -> ApiKeyDeleted:
+    """Revoke a key: it opens nothing from now on, and stays in the list."""
+    with parts.database.write() as tx:
+        keys.revoke(tx, id, project=who.administers, now=parts.clock())
+    return ApiKeyDeleted(id=id)
+
+
+def _project(asked: ApiKeyCreate, who: Caller) -> str:
+    if asked.project is None or asked.project == who.project:
+        return who.project
+    if who.administers is not None:
+        message = f"An admin key of project {who.project} makes keys of that project alone; leave project out"
+        raise ServiceError("insufficient_scope", message, param="project")
+    return asked.project

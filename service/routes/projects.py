@@ -1,0 +1,75 @@
+"""Projects and their limits; an administrator of the default project sees all, any other its own."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from service.bodies import described, json_body
+from service.callers import KEY_FIRST, Who
+from service.dependencies import Parts, Window
+from service.errors import ServiceError
+from service.schemas.keys import PROJECT_NAME, Limits, ProjectCreate, ProjectObject
+from service.schemas.lists import Listing
+from service.store import projects
+from service.store.database import Tx
+from service.store.errors import NotFound
+from service.store.records import DEFAULT_PROJECT, ProjectRecord
+
+router = APIRouter(prefix="/v1/projects", tags=["keys"], dependencies=KEY_FIRST)
+
+
+def own_project(id: str, who: Who) -> str:
+    """The path's `id` if the caller administers it; else it is not found, as a random one."""
+    if not re.fullmatch(PROJECT_NAME, id) or who.administers not in (None, id):
+        raise NotFound("project", id[:80])
+    return id
+
+
+ProjectId = Annotated[str, Depends(own_project)]
+
+
+@router.post("", status_code=201, openapi_extra=described(ProjectCreate))
+def create(asked: Annotated[ProjectCreate, Depends(json_body(ProjectCreate))], parts: Parts, who: Who) -> ProjectObject:
+    """Make a project; keys are made for it under /v1/api_keys."""
+    _require_all(who.administers)
+    record = ProjectRecord(created_at=parts.clock(), **asked.model_dump())
+    with parts.database.write() as tx:
+        projects.insert_project(tx, record)
+        return _answer(tx, record)
+
+
+@router.get("")
+def list_projects(parts: Parts, who: Who, page: Window) -> Listing[ProjectObject]:
+    """Projects, newest first."""
+    with parts.database.read() as tx:
+        records, more = projects.page_projects(tx, only=who.administers, page=page)
+        return Listing.of([_answer(tx, record) for record in records], more)
+
+
+@router.get("/{id}")
+def retrieve(id: ProjectId, parts: Parts) -> ProjectObject:
+    """One project, its limits and what it uses."""
+    with parts.database.read() as tx:
+        return _answer(tx, projects.get_project(tx, id))
+
+
+@router.post("/{id}", openapi_extra=described(Limits))
+def update(
+    id: ProjectId, asked: Annotated[Limits, Depends(json_body(Limits))], parts: Parts, who: Who
+) -> ProjectObject:
+    """Set limits; those that are left out stay."""
+    _require_all(who.administers)
+    with parts.database.write() as tx:
+        return _answer(tx, projects.set_limits(tx, id, limits=asked.model_dump(exclude_unset=True)))
+
+
+def _require_all(administers: str | None) -> None:
+    if administers is not None:
+        message = f"Projects and limits are set with an admin key of project {DEFAULT_PROJECT}"
+        raise ServiceError("insufficient_scope", message)
+
+
+def _answer(tx: Tx, record: ProjectRecord) -> ProjectObject:
+    waiting, stored = projects.num_waiting_jobs(tx, record.id), projects.stored_bytes(tx, record.id)
+    return ProjectObject.of(record, waiting_jobs=waiting, stored_bytes=stored)
