@@ -46,7 +46,7 @@ class Caller:
         return None if self.project == DEFAULT_PROJECT else self.project
 
 
-def caller(request: Request, parts: Parts, after: BackgroundTasks) -> Caller:
+def caller(request: Request, parts: Parts, *, after: BackgroundTasks) -> Caller:
     """The caller, who may do what is asked for.
 
     While no key was ever made and only this machine can connect, that is an administrator of the default project.

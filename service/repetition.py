@@ -36,11 +36,12 @@ class Repetition:
     request: Request
     project: str
     key: str | None
-    since: float
-    """Before it the key was another request's."""
+    """None where the body itself is the key, as long as `since` lets it be one."""
+    since: float | None
+    """Before it the key was another request's; None for a request that cannot come again."""
     now: float
 
-    def once(self, database: Database, body_sha256: str, make: Callable[[], str]) -> str:
+    def once(self, database: Database, body_sha256: str, *, make: Callable[[], str]) -> str:
         """The id of what `make` made, or of what the same request made before; the answer says which.
 
         `make` calls `remember` in the transaction that makes it.
@@ -49,7 +50,7 @@ class Repetition:
             Conflict: the key came with another body (`idempotency_mismatch`).
         """
         try:
-            if self.key is not None:
+            if self.since is not None:
                 with database.read() as tx:
                     repeats.check(tx, self._record(body_sha256, ""), since=self.since)
             return make()
@@ -63,22 +64,21 @@ class Repetition:
         Raises:
             Repeated, Conflict: another one with the key was faster.
         """
-        if self.key is not None:
+        if self.since is not None:
             repeats.remember(tx, self._record(body_sha256, object_id), since=self.since)
 
     def _record(self, body_sha256: str, object_id: str) -> RepeatRecord:
-        assert self.key is not None, "asked only where there is one"
         return RepeatRecord(
             project=self.project,
             route=self.request.scope["route"].path,
-            key=self.key,
+            key=f"retry {body_sha256}" if self.key is None else f"key {self.key}",
             body_sha256=body_sha256,
             object_id=object_id,
             created_at=self.now,
         )
 
 
-def repetition(request: Request, parts: Parts, project: Project) -> Repetition:
+def repetition(request: Request, parts: Parts, *, project: Project) -> Repetition:
     """What this request is known by.
 
     Raises:
@@ -89,12 +89,12 @@ def repetition(request: Request, parts: Parts, project: Project) -> Repetition:
         if not _KEY.fullmatch(key):
             message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
             raise ServiceError("invalid_value", message, param="Idempotency-Key")
-        return Repetition(request=request, project=project, key=f"key {key}", since=now - KEPT_SECONDS, now=now)
+        return Repetition(request=request, project=project, key=key, since=now - KEPT_SECONDS, now=now)
     tried = request.headers.get(_RETRIES, "")
-    if not tried.isdecimal():
-        return Repetition(request=request, project=project, key=None, since=now, now=now)
-    since = now - RETRY_SECONDS if int(tried[:9]) > 0 else now + 1.0
-    return Repetition(request=request, project=project, key="retry", since=since, now=now)
+    since = None
+    if tried.isdecimal():
+        since = now - RETRY_SECONDS if int(tried[:9]) > 0 else now + 1.0
+    return Repetition(request=request, project=project, key=None, since=since, now=now)
 
 
 Once = Annotated[Repetition, Depends(repetition)]

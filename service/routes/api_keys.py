@@ -9,7 +9,7 @@ from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Caller, Who
 from service.dependencies import Parts, Window
 from service.errors import ServiceError
-from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate, NewApiKey
+from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate
 from service.schemas.lists import Listing
 from service.store import keys
 from service.store.errors import NotFound
@@ -29,13 +29,13 @@ KeyId = Annotated[str, Depends(key_id)]
 
 
 @router.post("", status_code=201, openapi_extra=described(ApiKeyCreate))
-def create(asked: Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))], parts: Parts, who: Who) -> NewApiKey:
+def create(asked: Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))], parts: Parts, who: Who) -> ApiKey:
     """Make a key; `secret` is shown this once."""
     project, now = _project(asked, who), parts.clock()
     expires_at = None if asked.expires_in_seconds is None else now + asked.expires_in_seconds
     with parts.database.write() as tx:
         made = keys.create(tx, project, name=asked.name, now=now, scopes=asked.scopes, expires_at=expires_at)
-    return NewApiKey.made(*made)
+    return ApiKey.of(*made)
 
 
 @router.get("")
@@ -56,11 +56,11 @@ def retrieve(id: KeyId, parts: Parts, who: Who) -> ApiKey:
 @router.post("/{id}/rotate", status_code=201, openapi_extra=described(ApiKeyRotate))
 def rotate(
     id: KeyId, asked: Annotated[ApiKeyRotate, Depends(json_body(ApiKeyRotate))], parts: Parts, who: Who
-) -> NewApiKey:
+) -> ApiKey:
     """Make a key like this one, which counts only for a while from now on."""
     project, now = who.administers, parts.clock()
     with parts.database.write() as tx:
-        return NewApiKey.made(*keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds))
+        return ApiKey.of(*keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds))
 
 
 @router.delete("/{id}")

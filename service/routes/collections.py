@@ -72,7 +72,7 @@ def create(
             repetition.remember(tx, digest, object_id=record.id)
         return record.id
 
-    id = repetition.once(parts.database, digest, make)
+    id = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
         return _answer(tx, catalog.get_collection(tx, project, name=id))
 

@@ -92,7 +92,7 @@ def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord
         repetition.remember(tx, digest, object_id=record.id)
 
     project = repetition.project
-    id = repetition.once(parts.database, digest, lambda: _keep(parts, project, received, insert=record).id)
+    id = repetition.once(parts.database, digest, make=lambda: _keep(parts, project, received, insert=record).id)
     with parts.database.read() as tx:
         return files.get_file(tx, project, id=id)
 

@@ -49,7 +49,7 @@ def create(
         now = parts.clock()
         return submit_training(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
 
-    id = repetition.once(parts.database, digest, submit)
+    id = repetition.once(parts.database, digest, make=submit)
     after.add_task(parts.sweep.poke)
     return FineTuningJob.of(*_read(parts, project, id))
 

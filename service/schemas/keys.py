@@ -1,6 +1,6 @@
 """API keys and projects as administrators see them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ Scopes = Annotated[
     sentence("must be a list of one to four of read, train, index, admin"),
 ]
 Limit = Annotated[int, Field(ge=0, le=MAX_WHOLE)]
+RequestLimit = Annotated[int, Field(ge=1, le=10_000_000)]
+"""None at all would shut administrators out as well."""
 
 
 class ApiKeyCreate(Request):
@@ -37,7 +39,7 @@ class ApiKeyRotate(Request):
 
 
 class ApiKey(Answer):
-    """A key; its secret is not stored."""
+    """A key; its secret is shown when it is made, and nowhere stored."""
 
     id: str
     object: Literal["api_key"] = "api_key"
@@ -49,23 +51,22 @@ class ApiKey(Answer):
     revoked_at: int | None
     last_used_at: int | None
     """Within a minute."""
+    secret: str | None = None
+    """What is sent as `Authorization: Bearer …`; null but in the answer that made the key."""
 
     @classmethod
-    def of(cls, record: KeyRecord) -> Self:
+    def of(cls, record: KeyRecord, secret: str | None = None) -> Self:
         """The record as an answer."""
-        return cls(**_shown(record))
-
-
-class NewApiKey(ApiKey):
-    """A key that has just been made, with what cannot be shown again."""
-
-    secret: str
-    """What is sent as `Authorization: Bearer …`."""
-
-    @classmethod
-    def made(cls, record: KeyRecord, secret: str) -> Self:
-        """The record and its plain text."""
-        return cls(**_shown(record), secret=secret)
+        times = {name: getattr(record, name) for name in ("expires_at", "revoked_at", "last_used_at")}
+        return cls(
+            id=record.id,
+            name=record.name,
+            project=record.project,
+            scopes=list(record.scopes),
+            created_at=int(record.created_at),
+            secret=secret,
+            **{name: None if at is None else int(at) for name, at in times.items()},
+        )
 
 
 class ApiKeyDeleted(Answer):
@@ -81,13 +82,16 @@ class Limits(Request):
 
     max_queued_jobs: Limit | None = None
     max_stored_bytes: Limit | None = None
-    max_requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    max_requests_per_minute: RequestLimit | None = None
 
 
-class ProjectCreate(Limits):
-    """A new project."""
+class ProjectCreate(Request):
+    """A new project, and how much it may use; null is the server's limit."""
 
     id: ProjectName
+    max_queued_jobs: Limit | None = None
+    max_stored_bytes: Limit | None = None
+    max_requests_per_minute: RequestLimit | None = None
 
 
 class ProjectObject(Answer):
@@ -115,15 +119,3 @@ class ProjectObject(Answer):
             waiting_jobs=waiting_jobs,
             stored_bytes=stored_bytes,
         )
-
-
-def _shown(record: KeyRecord) -> dict[str, Any]:
-    times = {name: getattr(record, name) for name in ("expires_at", "revoked_at", "last_used_at")}
-    return {
-        "id": record.id,
-        "name": record.name,
-        "project": record.project,
-        "scopes": list(record.scopes),
-        "created_at": int(record.created_at),
-        **{name: None if at is None else int(at) for name, at in times.items()},
-    }

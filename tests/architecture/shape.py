@@ -32,6 +32,7 @@ FREE_PARAMETERS = (
     "service.routes",
     "service.dependencies",
     "service.cli",
+    "service.keys_cli",
     "infonce.cli",
     "infonce.bench.cli",
     "infonce.train_command",

@@ -1,0 +1,85 @@
+"""A POST that comes twice makes one object."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.service.conftest import BASE, PAIR, Gateway, lines, problem
+
+Send = Callable[..., httpx2.Response]
+
+
+def senders(gateway: Gateway) -> dict[str, Send]:
+    """What makes a file, a job and a collection, with these headers and with another body where that is asked for."""
+    file = gateway.pairs()
+
+    def upload(*, other: bool = False, **headers: str) -> httpx2.Response:
+        content = lines([PAIR, PAIR | {"query": "who barks"}] + [PAIR | {"query": "who"}] * other)
+        files, data = {"file": ("pairs.jsonl", content)}, {"purpose": "fine-tune"}
+        return gateway.http.post("/v1/files", files=files, data=data, headers=headers)
+
+    def post(path: str, body: dict[str, Any], change: dict[str, Any]) -> Send:
+        def send(*, other: bool = False, **headers: str) -> httpx2.Response:
+            return gateway.http.post(path, json=body | change if other else body, headers=headers)
+
+        return send
+
+    job = {"model": BASE, "training_file": file}
+    collection = {"name": "faq", "model": BASE}
+    return {
+        "/v1/files": upload,
+        "/v1/fine_tuning/jobs": post("/v1/fine_tuning/jobs", job, {"seed": 7}),
+        "/v1/collections": post("/v1/collections", collection, {"name": "other"}),
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/collections"])
+def test_a_key_makes_one_object_and_names_it_again(gateway: Gateway, path: str) -> None:
+    send, key = senders(gateway)[path], {"idempotency-key": "k-1"}
+    before = len(gateway.http.get(path).json()["data"])
+    first, again = send(**key), send(**key)
+    assert first.is_success and again.status_code == first.status_code and again.json()["id"] == first.json()["id"]
+    assert "idempotency-replayed" not in first.headers and again.headers["idempotency-replayed"] == "true"
+    assert len(gateway.http.get(path).json()["data"]) == before + 1
+    refused = send(other=True, **key)
+    problem(refused, 409, "idempotency_mismatch")
+    assert refused.headers["x-should-retry"] == "false"
+    assert send(other=True, **{"idempotency-key": "k-2"}).is_success
+
+
+def test_of_many_at_once_one_makes_the_job(gateway: Gateway) -> None:
+    send = senders(gateway)["/v1/fine_tuning/jobs"]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: send(**{"idempotency-key": "k"}), range(12)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(gateway.http.get("/v1/fine_tuning/jobs").json()["data"]) == 1
+
+
+def test_a_refused_request_leaves_its_key_free(gateway: Gateway) -> None:
+    key = {"idempotency-key": "k"}
+    body = {"model": BASE, "training_file": "file-" + "0" * 26}
+    problem(gateway.http.post("/v1/fine_tuning/jobs", json=body, headers=key), 404, "not_found")
+    assert senders(gateway)["/v1/fine_tuning/jobs"](**key).is_success
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "x" * 10_000, "a b"])
+def test_what_is_no_key_is_refused(gateway: Gateway, key: str) -> None:
+    body = problem(senders(gateway)["/v1/fine_tuning/jobs"](**{"idempotency-key": key}), 422, "invalid_value")
+    assert "1 to 255 visible ASCII" in body["detail"]
+
+
+def test_the_retry_of_openais_client_makes_no_second_job(gateway: Gateway) -> None:
+    send = senders(gateway)["/v1/fine_tuning/jobs"]
+    tries = [send(**{"x-stainless-retry-count": count}).json()["id"] for count in ("0", "1", "2", "0", "1")]
+    assert tries[0] == tries[1] == tries[2] and tries[3] == tries[4] != tries[0]
+
+
+def test_another_body_is_no_retry(gateway: Gateway) -> None:
+    send = senders(gateway)["/v1/fine_tuning/jobs"]
+    first = send(**{"x-stainless-retry-count": "0"})
+    other = send(other=True, **{"x-stainless-retry-count": "1"})
+    assert other.is_success and other.json()["id"] != first.json()["id"]
