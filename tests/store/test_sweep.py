@@ -141,12 +141,13 @@ def test_a_sweep_does_not_reap_in_its_own_first_minute(
     job = make_job()
     run_one(sqlite, job, now=0.0)  # expired for hours
     sweep = Sweep(sqlite, bell, clock=clock)
-    seen = []
+    seen, pauses = [], []
     for _ in range(14):
-        sweep.once()
+        pauses.append(sweep.once())
         seen.append(status(sqlite, job))
         clock.now += 5.0
     assert seen == [JobStatus.RUNNING] * 12 + [JobStatus.QUEUED] * 2
+    assert pauses == [5.0] * 12 + [2.0, 5.0]  # what was put back is rung as soon as it may run
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
