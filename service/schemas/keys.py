@@ -57,15 +57,16 @@ class ApiKey(Answer):
     @classmethod
     def of(cls, record: KeyRecord, secret: str | None = None) -> Self:
         """The record as an answer."""
-        times = {name: getattr(record, name) for name in ("expires_at", "revoked_at", "last_used_at")}
         return cls(
             id=record.id,
             name=record.name,
             project=record.project,
             scopes=list(record.scopes),
             created_at=int(record.created_at),
+            expires_at=_whole(record.expires_at),
+            revoked_at=_whole(record.revoked_at),
+            last_used_at=_whole(record.last_used_at),
             secret=secret,
-            **{name: None if at is None else int(at) for name, at in times.items()},
         )
 
 
@@ -119,3 +120,7 @@ class ProjectObject(Answer):
             waiting_jobs=waiting_jobs,
             stored_bytes=stored_bytes,
         )
+
+
+def _whole(at: float | None) -> int | None:
+    return None if at is None else int(at)
