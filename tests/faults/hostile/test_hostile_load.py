@@ -4,6 +4,7 @@ import http.client
 import random
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -151,6 +152,10 @@ def latencies(hostile: Hostile, num: int) -> list[float]:
 
 def p99(found: list[float]) -> float:
     return sorted(found)[int(len(found) * 0.99)]
+
+
+def test_an_answer_on_a_kept_connection_waits_for_no_acknowledgement(hostile: Hostile) -> None:
+    assert statistics.median(latencies(hostile, 60)) < 30  # with Nagle's algorithm it is 40 at least
 
 
 def test_h17_300_slow_sockets_leave_the_p99_of_others_under_twice_its_normal_value(hostile: Hostile) -> None:
