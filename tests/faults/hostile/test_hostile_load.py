@@ -1,6 +1,7 @@
 """Too much at once: full classes, full connections, who never reads, 300 slow sockets, 1,000 hostile requests."""
 
 import http.client
+import json
 import random
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -50,6 +52,14 @@ def test_uploads_beyond_their_places_are_refused_and_nothing_else_is(small: Host
 def parts(hostile: Hostile) -> list[str]:
     """The part files of unfinished uploads."""
     return [path for path in hostile.files() if path.startswith("tmp/")]
+
+
+def test_a_burst_of_small_requests_waits_for_its_places_and_is_served(hostile: Hostile) -> None:
+    rows = [{"id": str(number), "vector": [1.0] * 8} for number in range(20)]
+    body = json.dumps({"documents": rows}).encode()
+    with ThreadPoolExecutor(40) as crowd:
+        sent = [crowd.submit(post, hostile, "/v1/collections/pets/documents", body) for _ in range(80)]
+    assert {future.result().status for future in sent} == {202}
 
 
 def test_who_sends_a_small_body_slowly_keeps_nobody_out(small: Hostile) -> None:
