@@ -1,6 +1,7 @@
 """How many requests of each class are worked on at once: a flood of one class leaves the others their threads.
 
-Who finds every place taken waits for one in order of arrival, and is refused with 503 when too many wait already.
+Who finds every place taken waits for one in order of arrival, and is refused with 503 when that takes too long or too
+many wait already.
 Health is asked for by machines that restart what does not answer: it is never refused.
 """
 
@@ -51,33 +52,40 @@ def work_of(method: str, path: str) -> Work | None:
 class Places:
     """The places of one class; entered and left by one event loop."""
 
-    def __init__(self, work: Work, num_places: int, *, num_waiting: int) -> None:
+    def __init__(self, work: Work, num_places: int, *, wait_seconds: float, num_waiting: int = MAX_WAITING) -> None:
         self._work = work
         self._num_places = num_places
         self._free = asyncio.Semaphore(num_places)
+        self._wait_seconds = wait_seconds
         self._may_wait = num_waiting
 
     async def enter(self) -> None:
         """One place is taken, at once or after those who came before.
 
         Raises:
-            Unavailable: all are taken and too many wait.
+            Unavailable: all are taken, and too many wait or the wait is too long.
         """
-        if self._free.locked():
-            if self._may_wait == 0:
-                message = f"{self._num_places} {self._work.value} are at work and no more may wait; try again"
-                raise Unavailable("overloaded", f"{message}, one after the other")
-            self._may_wait -= 1
-            try:
-                await self._free.acquire()
-            finally:
-                self._may_wait += 1
-        else:
+        if not self._free.locked():
             await self._free.acquire()
+            return
+        if self._may_wait == 0:
+            raise self._full("as many wait as may")
+        self._may_wait -= 1
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._full(f"none has ended for {self._wait_seconds:g} s") from None
+        finally:
+            self._may_wait += 1
 
     def leave(self) -> None:
         """The place is free for the next one."""
         self._free.release()
+
+    def _full(self, reason: str) -> Unavailable:
+        message = f"{self._num_places} {self._work.value} are at work and {reason}; try again with fewer at once"
+        return Unavailable("overloaded", message)
 
 
 class Admission:
@@ -92,9 +100,7 @@ class Admission:
             Work.READ: limits.num_reads,
         }
         self._places = {
-            # who streams a gigabyte would be waited for without end
-            work: Places(work, number, num_waiting=0 if work is Work.UPLOAD else MAX_WAITING)
-            for work, number in numbers.items()
+            work: Places(work, number, wait_seconds=limits.wait_seconds) for work, number in numbers.items()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,6 +6,7 @@ takes its answer, would keep its connection for ever. Bodies are `slow_bodies.py
 
 import asyncio
 import secrets
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -160,7 +161,8 @@ class GuardedProtocol(H11Protocol):
             self._deadline.cancel()
         self._unset_keepalive_if_required()
         if lingers and self._lobby.may_linger(self) and not self._wire.is_closing():
-            self._wire.write_eof()
+            with suppress(OSError):  # the client may be gone already
+                self._wire.write_eof()
             self._wire.resume_reading()
             self._deadline = self.loop.call_later(LINGER_SECONDS, self._wire.abort)
             return
@@ -200,7 +202,7 @@ class _Parser(h11.Connection):
             if isinstance(event, h11.Request):
                 _check(event)
         except h11.RemoteProtocolError as error:
-            self.reason = str(error)[:200]
+            self.reason = str(error).partition(": bytearray")[0]  # h11 repeats the line that it cannot read
             raise
         return event
 

@@ -31,6 +31,8 @@ class EdgeLimits:
     """Other requests that write: SQLite has one writer at a time."""
     num_reads: int = 8
     """A read takes milliseconds."""
+    wait_seconds: float = 5.0
+    """For a place; a burst is over by then, and an upload may hold its own for hours."""
     header_seconds: float = 10.0
     """From the first moment of a connection, or the first byte of its next request, to the end of the header."""
     body_idle_seconds: float = 15.0

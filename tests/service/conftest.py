@@ -23,7 +23,7 @@ from infonce.hub import FoundModel, Hub, HubMode
 from infonce.tokens import TokenizedTexts
 from service.app import Seams, create_app
 from service.dependencies import Wiring
-from service.gateway import address
+from service.gateway import address, server_config
 from service.settings import GatewaySettings
 from service.store import keys
 from service.store.database import migrate
@@ -198,7 +198,7 @@ def live(settings: GatewaySettings, until: Callable[..., None]) -> Iterator[Live
     with parts.database.write() as tx:
         _, key = keys.create(tx, "default", name="live", now=parts.clock())
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(server_config(app, settings.edge))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     until(lambda: server.started)

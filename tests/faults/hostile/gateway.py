@@ -67,12 +67,11 @@ class Hostile:
         """What a refused request must leave as it is."""
         return self.rows(), self.files()
 
-    def resident_bytes(self) -> int:
-        """The memory of the process."""
+    def memory(self) -> tuple[float, float]:
+        """What the process holds in memory and what it held at most, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
+        found = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", status))
+        return int(found["VmRSS"]) / 1_000, int(found["VmHWM"]) / 1_000
 
 
 @contextmanager

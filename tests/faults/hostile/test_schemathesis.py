@@ -10,7 +10,7 @@ from tests.faults.hostile.gateway import BASE, Hostile
 from tests.faults.hostile.wire import ask, post
 
 SEED = 20261125
-SECONDS = 24
+SECONDS = 20
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,negative_data_rejection,unsupported_method,allow_header_conformance,ignored_auth,"
