@@ -70,7 +70,7 @@ class Home:
         record = FileRecord(
             id=new_id("file"), project=DEFAULT_PROJECT, created_at=1.0, filename="pairs.jsonl",
             purpose=FilePurpose.FINE_TUNE, num_bytes=len(content), sha256=sha256(content).hexdigest(),
-            counts={"pairs": 1},
+            counts={"pairs": content.count(b"\n")},
         )  # fmt: skip
         part = self.artifacts.new_part()
         part.write_bytes(content)
