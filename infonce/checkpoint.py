@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from infonce.digest import sha256_of
+from infonce.digest import sha256_of, signed, unsigned
 from infonce.errors import CheckpointMismatch, Stopped
 from infonce.os_errors import plain_os_errors
 from infonce.records import Progress
@@ -33,7 +33,7 @@ _WORTH_SECONDS: Final = 10.0
 _TENSORS = "state.safetensors"
 _MANIFEST = "manifest.json"
 _FOLDERS = "step-" + 9 * "[0-9]"
-_FORMAT = 1
+_FORMAT = 2  # 1 had no digest of the manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +183,7 @@ def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]
     with plain_os_errors():
         save_file(tensors, folder / _TENSORS)
     manifest = {"format": _FORMAT, "sha256": sha256_of(folder / _TENSORS), **notes}
-    (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / _MANIFEST).write_bytes(signed(json.dumps(manifest).encode()))
     for path in (folder / _TENSORS, folder / _MANIFEST, folder):
         _sync(path)
 
@@ -191,7 +191,7 @@ def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]
 def _read(folder: Path) -> Saved | None:
     """What lies there, or None where something is missing, damaged or of another format."""
     try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        manifest = json.loads(unsigned((folder / _MANIFEST).read_bytes()))
         if manifest["format"] != _FORMAT or sha256_of(folder / _TENSORS) != manifest["sha256"]:
             return None
         facts, curve = manifest["facts"], manifest["curve"]

@@ -2,7 +2,8 @@
 
 import json
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infonce.errors import InvalidModel, UnknownModel
@@ -57,8 +58,14 @@ class ModelLookup:
             raise ServiceError("model_not_found", str(error), param="model") from None
 
     def layout(self, found: FoundModel) -> Layout:
-        """How the folder's backbone is used as a text encoder."""
-        return read_layout(found.path)
+        """How the folder's backbone is used as a text encoder.
+
+        Raises:
+            InvalidModel: it is no model that this library has.
+            ArtifactCorrupt: it was one when it was published.
+        """
+        with _damage_of(found):
+            return read_layout(found.path)
 
     def dimensions(self, found: FoundModel) -> int:
         """The length of the model's vectors.
@@ -67,19 +74,8 @@ class ModelLookup:
             InvalidModel: its configuration does not say.
             ArtifactCorrupt: the configuration of a published model is damaged.
         """
-        try:
-            config = json.loads((found.path / "config.json").read_bytes())
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error  # without the path
-            if found.source is Source.TUNED:
-                raise ArtifactCorrupt(
-                    found.path.name, file="config.json", reason=f"cannot be read ({reason})"
-                ) from error
-            raise InvalidModel(f"{found.name} has no config.json that can be read: {reason}") from error
-        width = next((config[key] for key in _WIDTHS if key in config), None)
-        if not isinstance(width, int) or width < 1:
-            raise InvalidModel(f"{found.name}/config.json does not say the length of its vectors (hidden_size)")
-        return width
+        with _damage_of(found):
+            return _width(found)
 
     def describe(self, project: str, name: str) -> ModelObject:
         """The model as callers see it.
@@ -119,6 +115,30 @@ class ModelLookup:
             dimensions=sizes[0],
             max_tokens=sizes[1],
         )
+
+
+@contextmanager
+def _damage_of(found: FoundModel) -> Iterator[None]:
+    """What makes a folder unusable inside is damage if the folder was once published."""
+    try:
+        yield
+    except InvalidModel as error:
+        if found.source is not Source.TUNED:
+            raise
+        reason = f"is not what was published ({error})"
+        raise ArtifactCorrupt(found.path.name, file="config.json", reason=reason) from error
+
+
+def _width(found: FoundModel) -> int:
+    try:
+        config = json.loads((found.path / "config.json").read_bytes())
+        width = next((config[key] for key in _WIDTHS if key in config), None)
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error  # without the path
+        raise InvalidModel(f"{found.name} has no config.json that can be read: {reason}") from error
+    if not isinstance(width, int) or width < 1:
+        raise InvalidModel(f"{found.name}/config.json does not say the length of its vectors (hidden_size)")
+    return width
 
 
 def _tuned(record: ModelRecord) -> ModelObject:

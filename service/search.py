@@ -34,7 +34,8 @@ class Search:
         self._lookup = lookup
         self._embedder = embedder
         self._open: OrderedDict[str, VectorIndex] = OrderedDict()
-        self._opening = threading.Lock()
+        self._open_lock = threading.Lock()
+        self._loading = threading.Lock()
 
     def query(self, project: str, name: str, *, asked: CollectionQuery) -> QueryAnswer:
         """The best hits; none while no version of the collection is built yet.
@@ -43,7 +44,7 @@ class Search:
             NotFound: no such collection.
             IndexMismatch: the vector has other dimensions, or the model changed since the index was built.
             ServiceError: a text query where the collection has no model.
-            IndexCorrupt: the index on disk is damaged.
+            ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
         """
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
@@ -92,18 +93,31 @@ class Search:
         return vector
 
     def _index(self, version: VersionRecord) -> "VectorIndex":
+        """The version's index, which is what was sealed; one that is in memory waits for no other that is read."""
+        index = self._opened(version)
+        if index is None:
+            with self._loading:  # one at a time: what two ask for at once is read once
+                index = self._opened(version) or self._load(version)
+        return index
+
+    def _opened(self, version: VersionRecord) -> "VectorIndex | None":
+        with self._open_lock:
+            index = self._open.get(version.id)
+            if index is not None:
+                self._open.move_to_end(version.id)
+            return index
+
+    def _load(self, version: VersionRecord) -> "VectorIndex":
         from infonce.index import VectorIndex  # brings FAISS: not before the first query
 
-        with self._opening:
-            index = self._open.get(version.id)
-            if index is None:
-                folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
-                index = VectorIndex.load(folder)
-                self._open[version.id] = index
-                if len(self._open) > MAX_OPEN:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(version.id)
-            return index
+        folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
+        self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
+        index = VectorIndex.load(folder)
+        with self._open_lock:
+            self._open[version.id] = index
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+        return index
 
 
 def _check(collection: CollectionRecord, asked: CollectionQuery) -> None:

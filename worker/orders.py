@@ -96,7 +96,8 @@ def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, 
     if id is None:
         return None
     record = files.get_file(tx, project, id=id)
-    return {"id": id, "path": str(shop.artifacts.stored_file(id, num_bytes=record.num_bytes)), "sha256": record.sha256}
+    path = shop.artifacts.stored_file(id, num_bytes=record.num_bytes, sha256=record.sha256)
+    return {"id": id, "path": str(path), "sha256": record.sha256}
 
 
 def _index_inputs(

@@ -12,13 +12,17 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 from service.store.errors import (
+    INDEX_REMEDY,
+    MODEL_REMEDY,
+    UPLOAD_REMEDY,
     ArtifactCorrupt,
     ArtifactsUnavailable,
     Conflict,
@@ -84,17 +88,22 @@ class Artifacts:
         """Where the bytes of an upload lie."""
         return self.root / "files" / _name(id)
 
-    def stored_file(self, id: str, *, num_bytes: int) -> Path:
-        """Where an upload lies, which is there and as long as it was.
+    @disk_errors()
+    def stored_file(self, id: str, *, num_bytes: int, sha256: str) -> Path:
+        """Where an upload lies, which is what was received; reading 1 GiB of it takes about a second.
 
         Raises:
             ArtifactCorrupt: it is not.
         """
         path = self.file_path(id)
         found = path.stat().st_size if path.is_file() else None
+        reason = None
         if found != num_bytes:
             reason = "is gone" if found is None else f"has {found} bytes instead of {num_bytes}"
-            raise ArtifactCorrupt("files", file=id, reason=reason)
+        elif _sha256(path) != sha256:
+            reason = "has another SHA-256 than was received"
+        if reason is not None:
+            raise ArtifactCorrupt("files", file=id, reason=reason, remedy=UPLOAD_REMEDY)
         return path
 
     def model_path(self, folder: str) -> Path:
@@ -176,15 +185,17 @@ class Artifacts:
         Raises:
             ArtifactCorrupt: naming the first file that is not.
         """
-        for name, expected in _checksums(folder).items():
+        is_index = folder.absolute().is_relative_to(self.root / "collections")
+        corrupt = partial(ArtifactCorrupt, folder.name, remedy=INDEX_REMEDY if is_index else MODEL_REMEDY)
+        for name, expected in _checksums(folder, corrupt).items():
             path = folder / name
             try:
                 if path.stat().st_size != expected["bytes"]:
-                    raise ArtifactCorrupt(folder.name, file=name, reason="has another size than was written")
+                    raise corrupt(file=name, reason="has another size than was written")
                 if _sha256(path) != expected["sha256"]:
-                    raise ArtifactCorrupt(folder.name, file=name, reason="has another SHA-256 than was written")
+                    raise corrupt(file=name, reason="has another SHA-256 than was written")
             except OSError as error:
-                raise ArtifactCorrupt(folder.name, file=name, reason=f"cannot be read ({error.strerror})") from error
+                raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
 
     @disk_errors()
     def discard(self, path: Path) -> None:
@@ -218,7 +229,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _checksums(folder: Path) -> dict[str, dict[str, Any]]:
+def _checksums(folder: Path, corrupt: Callable[..., ArtifactCorrupt]) -> dict[str, dict[str, Any]]:
     """File name → bytes and sha256, with no name that leads out of the folder."""
     try:
         files = json.loads((folder / CHECKSUMS).read_bytes())["files"]
@@ -227,9 +238,9 @@ def _checksums(folder: Path) -> dict[str, dict[str, Any]]:
             for name, entry in files.items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactCorrupt(folder.name, file=CHECKSUMS, reason="cannot be read") from error
+        raise corrupt(file=CHECKSUMS, reason="cannot be read") from error
     if not sound:
-        raise ArtifactCorrupt(folder.name, file=CHECKSUMS, reason="is not a list of this folder's files")
+        raise corrupt(file=CHECKSUMS, reason="is not a list of this folder's files")
     return dict(files)
 
 

@@ -16,6 +16,13 @@ StoreError
 └── ArtifactCorrupt     a published file is not the one that was sealed
 """
 
+from typing import Final
+
+MODEL_REMEDY: Final = "restore the model from a backup, or train it again"
+INDEX_REMEDY: Final = "send a document of the collection once more, which orders a new index, or restore a backup"
+UPLOAD_REMEDY: Final = "upload the file again, or restore it from a backup"
+"""What to do about a damaged artifact."""
+
 
 class StoreError(Exception):
     """The root of the store's errors; `str(error)` is one sentence for the user."""
@@ -105,7 +112,7 @@ class SchemaMismatch(StoreError):
 class ArtifactCorrupt(StoreError):
     """`file` inside a published folder is missing or is not the one that was sealed."""
 
-    def __init__(self, folder: str, *, file: str, reason: str) -> None:
-        super().__init__(f"{folder}/{file} {reason}; the artifact must be made again")
+    def __init__(self, folder: str, *, file: str, reason: str, remedy: str = MODEL_REMEDY) -> None:
+        super().__init__(f"{folder}/{file} {reason}; {remedy}")
         self.folder = folder
         self.file = file

@@ -55,7 +55,9 @@ def build(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "wo
             job_id=job.id,
         )
         index = VectorIndex.build(np.stack(vectors), [d.id for d in found], fingerprint=fingerprint)
-        index.save(parts.artifacts.collection_version_path(collection.id, version.folder))
+        folder = parts.artifacts.collection_version_path(collection.id, version.folder)
+        index.save(folder)
+        parts.artifacts.seal(folder)
         assert jobs.succeed(tx, job.id, attempt=job.attempt, now=now, result={})
         catalog.insert_version_and_activate(tx, version)
     return version
@@ -211,10 +213,28 @@ def test_a_damaged_index_is_reported_and_others_go_on(gateway: Gateway) -> None:
     damaged[-1] ^= 1
     (folder / INDEX_FILE).write_bytes(damaged)
     answer = ask(gateway, query="dog")
-    problem(answer, 503, "artifact_corrupt")
+    assert "orders a new index" in problem(answer, 503, "artifact_corrupt")["detail"]
     assert answer.headers["retry-after"]
     make(gateway, name="other")
     assert ask(gateway, "other", query="dog").status_code == 200
+    put(gateway, PETS[:1])  # what the message advises
+    build(gateway)
+    assert len(ask(gateway, query="dog").json()["hits"]) == 3
+
+
+def test_an_index_that_vanishes_goes_on_answering_and_the_next_one_takes_over(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    version = build(gateway)
+    before = ask(gateway, query="dog").json()
+    gateway.parts.artifacts.discard(
+        gateway.parts.artifacts.collection_version_path(version.collection_id, version.folder)
+    )
+    assert ask(gateway, query="dog").json() == before
+    put(gateway, [{"id": "d", "text": "a dog sleeps"}])
+    newer = build(gateway)
+    after = ask(gateway, query="dog").json()
+    assert (after["version"], len(after["hits"])) == (newer.id, 4)
 
 
 @pytest.mark.parametrize(

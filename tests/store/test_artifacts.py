@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -209,9 +210,13 @@ def test_only_old_unfinished_things_are_swept(artifacts: Artifacts) -> None:
 
 def test_an_upload_that_is_gone_or_cut_is_named(artifacts: Artifacts) -> None:
     path = artifacts.file_path("file-1")
-    with pytest.raises(ArtifactCorrupt, match="file-1 is gone"):
-        artifacts.stored_file("file-1", num_bytes=3)
+    digest = sha256(b"ab").hexdigest()
+    with pytest.raises(ArtifactCorrupt, match="file-1 is gone; upload the file again"):
+        artifacts.stored_file("file-1", num_bytes=3, sha256=digest)
     path.write_bytes(b"ab")
     with pytest.raises(ArtifactCorrupt, match="has 2 bytes instead of 3"):
-        artifacts.stored_file("file-1", num_bytes=3)
-    assert artifacts.stored_file("file-1", num_bytes=2) == path
+        artifacts.stored_file("file-1", num_bytes=3, sha256=digest)
+    assert artifacts.stored_file("file-1", num_bytes=2, sha256=digest) == path
+    path.write_bytes(b"aB")
+    with pytest.raises(ArtifactCorrupt, match="has another SHA-256"):
+        artifacts.stored_file("file-1", num_bytes=2, sha256=digest)

@@ -1,0 +1,168 @@
+"""Whatever dies or fills up at whichever call: what was acknowledged is there, and everything is old or new, whole."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from infonce.checkpoint import Checkpoints, newest
+from infonce.index import VectorIndex
+from service.store import catalog, jobs
+from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, Phase, new_id
+from service.store.tables import collections, files, models, versions
+from service.store.tables import jobs as job_table
+from tests.faults import operations
+from tests.faults.failpoints import Counter, Fault, Operation, attempt, every_point, server
+from tests.faults.homes import PAIR, Home
+
+HEALTHY = Counter(Fault.DEATH, 0)
+"""Fails at no call."""
+
+Prepare = Callable[[Home], None]
+
+
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    return server()
+
+
+def one_file(home: Home) -> None:
+    home.upload(PAIR * 40)
+
+
+def training_job(home: Home) -> None:
+    """A job waits for a worker; a model is there already."""
+    spec = {
+        "model": operations.BASE, "training_file": home.upload().id, "validation_file": None, "evaluation_file": None,
+        "suffix": "faq", "config": {}, "encoder": {}, "evaluation": {"held_out": 0, "ks": [10]},
+    }  # fmt: skip
+    home.model(lambda folder: (folder / "model.safetensors").write_bytes(b"older"))
+    _submit(home, JobKind.TRAIN, spec)
+
+
+def index_job(home: Home) -> None:
+    """A job waits for a worker; an index of the same documents answers already."""
+    collection = home.collection()
+    home.index(collection, ["a", "b", "c"])
+    _submit(home, JobKind.INDEX, {"collection": collection.id}, subject=collection.id)
+
+
+def nothing(home: Home) -> None:
+    assert attempt(server(), operations.save_checkpoint, home.path, HEALTHY) == 0
+
+
+def _submit(home: Home, kind: JobKind, spec: dict[str, object], *, subject: str | None = None) -> None:
+    job = JobRecord(
+        id=new_id("ftjob"), project=DEFAULT_PROJECT, kind=kind, status=JobStatus.QUEUED, phase=Phase.WAITING,
+        created_at=1.0, spec=spec, subject=subject,
+    )  # fmt: skip
+    with home.database.write() as tx:
+        jobs.insert(tx, job)
+
+
+CASES: list[tuple[Operation, Prepare, Fault]] = [
+    (operations.upload, one_file, Fault.DEATH),
+    (operations.upload, one_file, Fault.FULL),
+    (operations.delete, one_file, Fault.DEATH),
+    (operations.delete, one_file, Fault.FULL),
+    (operations.submit, one_file, Fault.DEATH),
+    (operations.submit, one_file, Fault.FULL),
+    (operations.publish_model, training_job, Fault.DEATH),
+    (operations.publish_model, training_job, Fault.FULL),
+    (operations.publish_version, index_job, Fault.DEATH),  # on a full disk it goes the way of a model
+    (operations.save_checkpoint, nothing, Fault.DEATH),
+    (operations.save_checkpoint, nothing, Fault.FULL),
+]
+
+TRIED_AGAIN: dict[Operation, int] = {operations.publish_model: 3, operations.publish_version: 3}
+"""After every which death it is tried again, where that takes long: a worker listens for 0.2 s at a time."""
+
+
+def assert_whole(home: Home) -> None:
+    """No row without its bytes, no job with two models, the active index is one that can be searched."""
+    with home.database.read() as tx:
+        assert tx.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+        for row in tx.execute(sa.select(files)):
+            home.artifacts.stored_file(row.id, num_bytes=row.num_bytes, sha256=row.sha256)
+        for row in tx.execute(sa.select(models)):
+            home.artifacts.verify(home.artifacts.model_path(row.folder))
+        for row in tx.execute(sa.select(versions)):
+            folder = home.artifacts.collection_version_path(row.collection_id, row.folder)
+            home.artifacts.verify(folder)
+            assert VectorIndex.load(folder).count == row.count
+        for row in tx.execute(sa.select(collections)):
+            assert row.active_version and catalog.get_version(tx, row.active_version)
+        made = {row.job_id for table in (models, versions) for row in tx.execute(sa.select(table))}
+        for row in tx.execute(sa.select(job_table)):
+            assert (row.id in made) is (row.status == JobStatus.SUCCEEDED)
+    if (home.path / "checkpoints").exists():
+        saved = newest(Checkpoints(folder=home.path / "checkpoints"))
+        assert saved is not None and saved.step in (1, 2) and float(saved.tensors["weights"][0]) == saved.step
+
+
+def put_back(home: Home) -> None:
+    """As the sweep does once a lease has run out, but at once; a job that failed is ordered again."""
+    with home.database.write() as tx:
+        for row in tx.execute(sa.select(job_table)).all():
+            if row.status == JobStatus.RUNNING:
+                before = time.time() - 100
+                jobs.release(tx, row.id, attempt=row.attempt, now=before, lost=True, reason="the worker fell silent")
+            elif row.status == JobStatus.FAILED:
+                assert row.error["code"] == "storage_full" and row.error["retryable"]
+                again = {"status": JobStatus.QUEUED, "error": None, "run_after": 0.0, "finished_at": None}
+                tx.execute(sa.update(job_table).where(job_table.c.id == row.id).values(again))
+
+
+def counts(home: Home) -> list[int]:
+    """How many rows there are of each kind, and of checkpoints."""
+    tables = (files, models, versions, job_table)
+    with home.database.read() as tx:
+        found = [tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in tables]
+    return [*found, len(list((home.path / "checkpoints").glob("step-*")))]
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> Iterator[Callable[[Prepare], Callable[[int], Path]]]:
+    """For each run a copy of one prepared home."""
+
+    def prepare(fill: Prepare) -> Callable[[int], Path]:
+        home = Home.new(tmp_path / "template")
+        operations.write_base(home.path)
+        fill(home)
+        home.close()
+
+        def copy(number: int) -> Path:
+            return shutil.copytree(home.path, tmp_path / f"home-{number}")
+
+        return copy
+
+    yield prepare
+
+
+@pytest.mark.parametrize(("operation", "fill", "fault"), CASES, ids=lambda v: getattr(v, "__name__", None))
+def test_old_or_new_whole_and_a_second_try_succeeds(
+    context: ForkServerContext,
+    homes: Callable[[Prepare], Callable[[int], Path]],
+    operation: Operation,
+    fill: Prepare,
+    fault: Fault,
+) -> None:
+    copy = homes(fill)
+    done = copy(0)
+    assert attempt(context, operation, done, HEALTHY) == 0
+    expected = counts(Home.open(done))
+    retried = range(1, 1_000, TRIED_AGAIN.get(operation, 1))
+    for number, path in enumerate(every_point(context, operation, fault=fault, home=copy), 1):
+        home = Home.open(path)
+        assert_whole(home)
+        if counts(home) != expected and number in retried:
+            put_back(home)
+            assert attempt(context, operation, path, HEALTHY) == 0
+            assert_whole(home)
+            assert counts(home) == expected
+        home.close()
+        shutil.rmtree(path)
