@@ -26,7 +26,7 @@ from service.supervisor import Stack, StackSettings
 from tests.end_to_end.processes import until
 from tests.service.serving import assert_gone, belonging, healthy
 
-SIZES = SetSizes(pairs=192, queries=60, documents=250)
+SIZES = SetSizes(pairs=96, queries=40, documents=120)
 NOWHERE = "http://127.0.0.1:9"  # the port of discard
 BUSY_SECONDS = 120.0
 
@@ -147,7 +147,7 @@ def test_collections_hold_all_documents_without_computing_an_embedding_again(out
     assert [found.model for found in outcome.collections] == [MINILM, outcome.job.fine_tuned_model]
     results = [(job.result["reused"], job.result["embedded"]) for job in outcome.index_jobs]
     assert results == [(SIZES.documents, 0)] * 2
-    assert "500 embeddings reused from the evaluation, 0 computed" in outcome.text
+    assert f"{2 * SIZES.documents} embeddings reused from the evaluation, 0 computed" in outcome.text
 
 
 def test_three_queries_are_shown_before_and_after(outcome: Outcome) -> None:
@@ -165,7 +165,7 @@ def test_held_out_share_is_judged(told: tuple[list[Outcome], str, Given], given:
     job = given.client.create_job(asked(file, held_out=0.2, n_epochs=1, metadata={}))
     done = ended(given.client, job.id)
     [evaluation] = given.client.report(job.id)["summary"]["evaluations"]
-    assert evaluation["name"] == "held out" and 30 <= evaluation["num_queries"] <= 46  # a fifth of 192, whole groups
+    assert evaluation["name"] == "held out" and 14 <= evaluation["num_queries"] <= 24  # a fifth of 96, whole groups
     assert given.models() - before == {done.fine_tuned_model}
 
 
@@ -173,7 +173,7 @@ def test_child_that_is_killed_costs_an_attempt_and_no_model(
     told: tuple[list[Outcome], str, Given], given: Given
 ) -> None:
     file, before = told[0][0].job.training_file, given.models()
-    job = given.client.create_job(asked(file, held_out=0, n_epochs=4, metadata={}))
+    job = given.client.create_job(asked(file, held_out=0, n_epochs=8, metadata={}))
     until(lambda: healthy(given.client, job.id).phase == "training", "the training", seconds=BUSY_SECONDS)
     os.kill(until(given.child, "the child"), signal.SIGKILL)
     done = ended(given.client, job.id)
