@@ -1,4 +1,4 @@
-"""The command line: `infonce serve | gateway | worker | migrate | keys create | demo | train | plot | bench`.
+"""The command line: `infonce serve | gateway | worker | migrate | keys | backup | restore | gc | demo | train | …`.
 
 A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
 """
@@ -6,8 +6,6 @@ A user's mistake ends with one sentence on stderr and exit code 1, never with a 
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,16 +13,12 @@ import typer
 
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
-from infonce.errors import InfonceError
 from infonce.train_command import train_app
-from service.errors import ServiceError
-from service.store.errors import StoreError
+from service.console import DEFAULT_HOME, FAILED, INTERRUPTED, Home, sentences
 from service.store.queue import QUEUES
 from service.store.records import DEFAULT_PROJECT
 from service.store.settings import DATABASE_URL
-
-DEFAULT_HOME = "~/.infonce"
-FAILED, INTERRUPTED = 1, 130
+from service.upkeep import upkeep_app
 
 app = typer.Typer(
     help="Fine-tune embedding models with InfoNCE over REST, and serve what they find.",
@@ -37,18 +31,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(plot_app, name="plot")
 app.add_typer(bench_app, name="bench")
 app.add_typer(train_app)
-
-Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """What the user did or configured wrong is said in one sentence on stderr, with exit code 1."""
-    try:
-        yield
-    except (ServiceError, StoreError, InfonceError) as error:
-        print(f"infonce: {error}", file=sys.stderr, flush=True)
-        raise typer.Exit(FAILED) from None
+app.add_typer(upkeep_app)
 
 
 @app.command()

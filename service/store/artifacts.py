@@ -189,6 +189,31 @@ class Artifacts:
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
 
+    def kept_paths(self) -> list[Path]:
+        """Everything that rows may name, and what is unfinished: files, folders of models, versions, vectors, runs."""
+        below = {name: sorted((self.root / name).iterdir()) for name in _FOLDERS}
+        below["collections"] = [path for folder in below["collections"] for path in sorted(folder.iterdir())]
+        below["runs"] = [path for path in below["runs"] if path.is_dir()]  # beside them lie locks, which stay
+        return [path for paths in below.values() for path in paths]
+
+    def sealed_files(self, folder: Path) -> dict[str, tuple[int, str]]:
+        """Size and SHA-256 of every file of a sealed folder, by its name in the folder; the list itself not among them.
+
+        Raises:
+            ArtifactCorrupt: the list cannot be read.
+        """
+        corrupt = partial(ArtifactCorrupt, folder.name)
+        return {name: (entry["bytes"], entry["sha256"]) for name, entry in _checksums(folder, corrupt).items()}
+
+    def free_bytes(self) -> int:
+        """The room that is left where the artifacts lie, for this user.
+
+        Raises:
+            ArtifactsUnavailable: the file system does not say.
+        """
+        with disk_errors():
+            return shutil.disk_usage(self.root).free
+
     @disk_errors()
     def discard(self, path: Path) -> None:
         """Nothing is at the path any more; it goes at once as a whole, and what is open stays readable."""

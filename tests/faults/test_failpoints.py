@@ -15,10 +15,12 @@ from service.store import catalog, jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import collections, files, models, versions
 from service.store.tables import jobs as job_table
+from service.store.unused import remove_unused
 from tests.faults import operations
 from tests.faults.failpoints import Counter, Fault, Operation, attempt, every_point, server
 from tests.faults.homes import PAIR, Home
 
+DAY = 24 * 3600.0
 HEALTHY = Counter(Fault.DEATH, 0)
 """Fails at no call."""
 
@@ -104,6 +106,21 @@ def assert_whole(home: Home) -> None:
         assert saved is not None and saved.step in (1, 2) and float(saved.tensors["weights"][0]) == saved.step
 
 
+def assert_nothing_left(home: Home) -> None:
+    """A day later everything that died on its way is gone, and what rows name is still whole."""
+    later = time.time() + 2 * DAY
+    list(remove_unused(home.database, home.artifacts, now=later, older_than_seconds=DAY, dry_run=False))
+    assert_whole(home)
+    with home.database.read() as tx:
+        named = set(tx.execute(sa.select(files.c.id)).scalars())
+        named |= {name for table in (models, versions) for name in tx.execute(sa.select(table.c.folder)).scalars()}
+        running = {row.id for row in tx.execute(sa.select(job_table)) if row.status == JobStatus.RUNNING}
+    root = home.artifacts.root
+    left = [*(root / "files").iterdir(), *(root / "models").iterdir(), *(root / "collections").glob("*/*")]
+    assert running or {path.name for path in left} == named
+    assert list((root / "tmp").iterdir()) == []
+
+
 def put_back(home: Home) -> None:
     """As the sweep does once a lease has run out, but at once; a job that failed is ordered again."""
     with home.database.write() as tx:
@@ -164,5 +181,6 @@ def test_old_or_new_whole_and_a_second_try_succeeds(
             assert attempt(context, operation, path, HEALTHY) == 0
             assert_whole(home)
             assert counts(home) == expected
+        assert_nothing_left(home)
         home.close()
         shutil.rmtree(path)
