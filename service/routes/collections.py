@@ -11,6 +11,7 @@ from infonce.errors import IndexMismatch
 from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_all, require_type
 from service.dependencies import KEY_FIRST, Parts, Project, Window, Wiring
 from service.ingest import store_documents, store_lines
+from service.room import declared_bytes, require_room
 from service.schemas.collections import (
     COLLECTION_NAME,
     CollectionCreate,
@@ -86,7 +87,9 @@ async def upsert(
 
     A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
     """
-    if require_type(request, "application/json", NDJSON) == NDJSON:
+    media_type = require_type(request, "application/json", NDJSON)
+    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
+    if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
             accepted = await run_in_threadpool(
                 store_lines, parts.database, path, project=project, name=c, now=parts.clock()

@@ -13,6 +13,7 @@ from infonce.formats import check_pairs
 from infonce.qrels import check_beir
 from service.dependencies import KEY_FIRST, Parts, Project, Window, Wiring, object_id
 from service.errors import InvalidInput, Place
+from service.room import declared_bytes, require_room
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
@@ -44,6 +45,7 @@ _UPLOAD_FORM = {
 @router.post("", openapi_extra=_UPLOAD_FORM)
 async def upload(request: Request, parts: Parts, project: Project) -> FileObject:
     """Upload pairs (`fine-tune`: JSON Lines) or judgements (`eval`: a BEIR zip)."""
+    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
     async with received_upload(request, parts.artifacts, limit=parts.settings.max_upload_bytes) as received:
         return FileObject.of(await run_in_threadpool(_keep, parts, project, received))
 

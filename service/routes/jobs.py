@@ -10,6 +10,7 @@ from service.bodies import described, json_body
 from service.dependencies import KEY_FIRST, MetadataFilter, Parts, Project, Window, Wiring, object_id
 from service.errors import ServiceError
 from service.reports import read_report
+from service.room import require_room
 from service.schemas.job_answers import FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
@@ -31,6 +32,7 @@ def create(
     after: BackgroundTasks,
 ) -> FineTuningJob:
     """Order a training: checked now, done by a worker."""
+    require_room(parts.artifacts, parts.settings)
     record = submit_training(parts.database, parts.lookup, project=project, asked=asked, now=parts.clock())
     after.add_task(parts.sweep.poke)
     return FineTuningJob.of(*_read(parts, project, record.id))

@@ -32,6 +32,7 @@ FREE_PARAMETERS = (
     "service.routes",
     "service.dependencies",
     "service.cli",
+    "service.upkeep",
     "infonce.cli",
     "infonce.bench.cli",
     "infonce.train_command",

@@ -80,7 +80,7 @@ CASES: list[tuple[Operation, Prepare, Fault]] = [
     (operations.save_checkpoint, nothing, Fault.FULL),
 ]
 
-TRIED_AGAIN: dict[Operation, int] = {operations.publish_model: 3, operations.publish_version: 3}
+TRIED_AGAIN: dict[Operation, int] = {operations.publish_model: 5, operations.publish_version: 5}
 """After every which death it is tried again, where that takes long: a worker listens for 0.2 s at a time."""
 
 
