@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ def publish(shop: Workshop, job: JobRecord, *, order: Order, result: Mapping[str
         StorageFull: there is no room; nothing is in the final place.
     """
     shop.artifacts.seal(order.staging)
+    num_bytes = sum(size for size, _ in shop.artifacts.sealed_files(order.staging).values())
     if order.collection is None:
         folder = f"{job.id}-a{job.attempt}"
         path = shop.artifacts.model_path(folder)
-        record = _model_record(job, result, folder=folder)
+        record = replace(_model_record(job, result, folder=folder), num_bytes=num_bytes)
         commit = _ending_train(job, result, record=record)
     else:
-        version = _version_record(job, result, collection=order.collection)
+        version = replace(_version_record(job, result, collection=order.collection), num_bytes=num_bytes)
         path = shop.artifacts.collection_version_path(order.collection.id, version.id)
         commit = _ending_index(job, result, version=version)
     shop.artifacts.publish(order.staging, path)
