@@ -12,11 +12,11 @@ from infonce.hub import Hub
 from service.errors import StartRefused
 from service.store.settings import StoreSettings
 
+MIN_FREE_BYTES = "INFONCE_MIN_FREE_BYTES"
+DEFAULT_MIN_FREE_BYTES = 256 << 20  # a tuned MiniLM takes 90 MB; database and indexes of jobs that run now grow too
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_MAX_UPLOAD_BYTES = 1 << 30
-MIN_FREE_BYTES = "INFONCE_MIN_FREE_BYTES"
-DEFAULT_MIN_FREE_BYTES = 256 << 20  # a model of MiniLM's size with two checkpoints of its training takes 230 MiB more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class GatewaySettings:
     """A file whose only line is the first key."""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
     min_free_bytes: int = DEFAULT_MIN_FREE_BYTES
-    """That stay free where the artifacts lie; uploads, documents and jobs are refused below."""
+    """`INFONCE_MIN_FREE_BYTES`: stay free where the artifacts lie; uploads, documents and jobs are refused below."""
     threads: int = 1
     """Of the products of an embedding."""
     precision: Precision = Precision.FLOAT32
@@ -40,8 +40,8 @@ class GatewaySettings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_MIN_FREE_BYTES`, `_THREADS`,
-        `_SERVING_PRECISION` and those of store and hub.
+        """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_THREADS`, `_SERVING_PRECISION`
+        and those of store and hub.
 
         Raises:
             StartRefused: a value is not what its name asks for.

@@ -75,7 +75,7 @@ def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
         raise ServiceError("not_ready", f"job {id} is {record.status}; it has a report once it is succeeded")
     with parts.database.read() as tx:
         model = catalog.get_model(tx, project, id=record.result["model"])
-    return read_report(parts.artifacts.model_path(model.folder))
+    return read_report(parts.artifacts, parts.artifacts.model_path(model.folder))
 
 
 @router.get("/v1/jobs")

@@ -189,6 +189,22 @@ class Artifacts:
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
 
+    def read_sealed(self, folder: Path, name: str) -> bytes:
+        """The file of a sealed folder, which is what was written.
+
+        Raises:
+            ArtifactCorrupt: it is not.
+        """
+        corrupt = partial(ArtifactCorrupt, folder.name, file=name)
+        expected = self.sealed_files(folder).get(name)
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise corrupt(reason=f"cannot be read ({error.strerror})") from error
+        if expected != (len(content), hashlib.sha256(content).hexdigest()):
+            raise corrupt(reason="is not the file that was written")
+        return content
+
     def kept_paths(self) -> list[Path]:
         """Everything that rows may name, and what is unfinished: files, folders of models, versions, vectors, runs."""
         below = {name: sorted((self.root / name).iterdir()) for name in _FOLDERS}

@@ -34,11 +34,19 @@ class Copied:
 class Copier:
     """Copies files from one folder to another; tells how far it is, at most every two seconds."""
 
-    def __init__(self, source: Path, target: Path, *, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
         self._target = target
         self._tell = tell
-        self._told_at = time.monotonic()
+        self._clock = clock
+        self._told_at = clock()
         self._num_files = self._num_bytes = 0
 
     def copy(self, name: str, expected: Copied | None, *, remedy: str) -> Copied:
@@ -70,8 +78,8 @@ class Copier:
         return found
 
     def _say(self, num_bytes: int) -> None:
-        if time.monotonic() - self._told_at >= _TELL_SECONDS:
-            self._told_at = time.monotonic()
+        if self._clock() - self._told_at >= _TELL_SECONDS:
+            self._told_at = self._clock()
             self._tell(f"{self._num_files:,} files and {num_bytes:,} bytes are copied …")
 
 

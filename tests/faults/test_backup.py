@@ -20,7 +20,7 @@ from service.app import Seams, create_app
 from service.settings import GatewaySettings
 from service.store import files
 from service.store.backup import Summary, back_up, restore
-from service.store.backup_folder import MANIFEST
+from service.store.backup_folder import MANIFEST, Copier
 from service.store.errors import ArtifactCorrupt, Conflict, InvalidSetting, SchemaMismatch, StoreError
 from service.store.records import DEFAULT_PROJECT
 from service.store.settings import StoreSettings
@@ -164,6 +164,17 @@ def test_a_server_is_backed_up_with_its_own_tool(home: Home, tmp_path: Path) -> 
             leave_out_damaged=False,
             tell=print,
         )
+
+
+def test_a_long_copy_says_every_two_seconds_how_far_it_is(tmp_path: Path) -> None:
+    told: list[str] = []
+    seconds = iter(range(100))
+    (tmp_path / "file").write_bytes(b"x" * (5 << 20))
+    copier = Copier(tmp_path, tmp_path / "copy", tell=told.append, clock=lambda: float(next(seconds)))
+    copier.copy("file", None, remedy="")
+    copier.copy("file", None, remedy="")
+    assert told[0] == f"0 files and {2 << 20:,} bytes are copied …" and told[-1].startswith("1 files and ")
+    assert len(told) < 10
 
 
 def infonce(*words: str | Path) -> "subprocess.CompletedProcess[str]":
