@@ -3,7 +3,6 @@
 The database comes first: what it names then is immutable, and every byte is hashed as it is copied.
 """
 
-import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -13,16 +12,16 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from service.store.artifacts import CHECKSUMS, Artifacts, disk_errors
+from service.store.artifacts import Artifacts, disk_errors
 from service.store.backup_folder import (
     BACKUP_REMEDY,
     Copied,
     Copier,
     new_folder,
     read_manifest,
-    sync,
     write_manifest,
 )
+from service.store.checksums import CHECKSUMS, sha256_of, sync
 from service.store.database import Database, sqlite_path, sqlite_url
 from service.store.errors import ArtifactCorrupt, Conflict, InvalidSetting
 from service.store.settings import DATABASE_URL, HOME_ARTIFACTS, HOME_DATABASE
@@ -164,8 +163,7 @@ def _copy_database(path: Path, target: Path) -> Copied:
         raise ArtifactCorrupt(path.parent.name, file=path.name, reason=f"is damaged ({said})", remedy=BACKUP_REMEDY)
     target.chmod(0o600)
     sync(target)
-    with target.open("rb") as file:
-        return Copied(num_bytes=target.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    return Copied(num_bytes=target.stat().st_size, sha256=sha256_of(target))
 
 
 def _named(artifacts: Artifacts, database: Path) -> dict[str, Artifact | None]:

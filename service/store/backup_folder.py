@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from service.store.artifacts import LAYOUT
+from service.store.checksums import sync
 from service.store.errors import ArtifactCorrupt, Conflict, SchemaMismatch
 from service.store.tables import SCHEMA_VERSION
 
@@ -140,15 +141,6 @@ def read_manifest(folder: Path) -> tuple[dict[str, Copied], list[str]]:
             raise SchemaMismatch(message)
     copied = {name: Copied(num_bytes=size, sha256=sha256) for name, (size, sha256) in content["files"].items()}
     return copied, content["damaged"]
-
-
-def sync(path: Path) -> None:
-    """The file's bytes, or the folder's names, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _stays_inside(name: str) -> bool:
