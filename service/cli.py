@@ -1,4 +1,4 @@
-"""The command line: `infonce serve | gateway | worker | migrate | keys | demo | train | plot | bench`.
+"""The command line: `infonce serve | gateway | worker | migrate | keys | backup | restore | gc | demo | train | …`.
 
 A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
 """
@@ -13,11 +13,10 @@ import typer
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
 from infonce.train_command import train_app
-from service.keys_cli import DEFAULT_HOME, keys_app
-from service.sentences import FAILED, sentences
+from service.console import DEFAULT_HOME, FAILED, INTERRUPTED, Home, sentences
+from service.keys_cli import keys_app
 from service.store.queue import QUEUES
-
-INTERRUPTED = 130
+from service.upkeep import upkeep_app
 
 app = typer.Typer(
     help="Fine-tune embedding models with InfoNCE over REST, and serve what they find.",
@@ -29,8 +28,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(plot_app, name="plot")
 app.add_typer(bench_app, name="bench")
 app.add_typer(train_app)
-
-Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
+app.add_typer(upkeep_app)
 
 
 @app.command()

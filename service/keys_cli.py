@@ -11,22 +11,17 @@ from typing import Annotated, Final
 
 import typer
 
+from service.console import DEFAULT_HOME, OptionalHome, sentences
 from service.errors import StartRefused
-from service.sentences import sentences
 from service.store.database import Database
 from service.store.records import DEFAULT_PROJECT, KeyRecord, Page, Scope
 from service.store.settings import DATABASE_URL
-
-DEFAULT_HOME: Final = "~/.infonce"
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PAGE: Final = 1_000
 
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 
-Home = Annotated[
-    Path | None, typer.Option(help="Of `infonce serve`, if INFONCE_DATABASE_URL is not set.", envvar="INFONCE_HOME")
-]
 Id = Annotated[str, typer.Argument(help="The eight characters between the underscores of a key.")]
 
 
@@ -54,7 +49,7 @@ def create_key(
     project: Annotated[str, typer.Option(help="Whose objects it opens; made if need be.")] = DEFAULT_PROJECT,
     scopes: Annotated[str, typer.Option(help="Of read, train, index, admin, with commas between.")] = "admin",
     expires_in: Annotated[str | None, typer.Option(help="90d, 12h, 30m or 60s; without an end if left out.")] = None,
-    home: Home = None,
+    home: OptionalHome = None,
 ) -> None:
     """Make a key and print it: it is stored as a hash and cannot be shown again."""
     from service.schemas.keys import PROJECT_NAME
@@ -72,7 +67,7 @@ def create_key(
 
 
 @keys_app.command("list")
-def list_keys(home: Home = None) -> None:
+def list_keys(home: OptionalHome = None) -> None:
     """Show all keys, never their secrets."""
     from service.store import keys
 
@@ -91,7 +86,7 @@ def list_keys(home: Home = None) -> None:
 
 
 @keys_app.command("revoke")
-def revoke_key(id: Id, home: Home = None) -> None:
+def revoke_key(id: Id, home: OptionalHome = None) -> None:
     """End a key at once."""
     from service.store import keys
 
@@ -104,7 +99,7 @@ def revoke_key(id: Id, home: Home = None) -> None:
 def rotate_key(
     id: Id,
     grace: Annotated[str, typer.Option(help="How long the old key still counts: 24h, 30m, 0s.")] = "24h",
-    home: Home = None,
+    home: OptionalHome = None,
 ) -> None:
     """Print a new key that is what the old one was, and let the old one end."""
     from service.store import keys

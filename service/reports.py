@@ -4,22 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.store.artifacts import REPORT
+from service.store.artifacts import REPORT, Artifacts
 from service.store.errors import ArtifactCorrupt
 
 
-def read_report(folder: Path) -> dict[str, Any]:
-    """What `report.json` says.
+def read_report(artifacts: Artifacts, folder: Path) -> dict[str, Any]:
+    """What `report.json` of the published folder says.
 
     Raises:
-        ArtifactCorrupt: it is missing or no JSON object.
+        ArtifactCorrupt: it is not the file that was written, or no JSON object.
     """
     try:
-        report = json.loads((folder / REPORT).read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtifactCorrupt(
-            folder.name, file=REPORT, reason=f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
+        report = json.loads(artifacts.read_sealed(folder, REPORT))
+    except ValueError as error:
+        raise ArtifactCorrupt(folder.name, file=REPORT, reason=f"cannot be read ({error})") from error
     if not isinstance(report, dict):
         raise ArtifactCorrupt(folder.name, file=REPORT, reason="is no JSON object")
     return report

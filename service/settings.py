@@ -12,6 +12,8 @@ from infonce.hub import Hub
 from service.errors import StartRefused
 from service.store.settings import StoreSettings
 
+MIN_FREE_BYTES = "INFONCE_MIN_FREE_BYTES"
+DEFAULT_MIN_FREE_BYTES = 256 << 20  # a tuned MiniLM takes 90 MB; database and indexes of jobs that run now grow too
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_MAX_UPLOAD_BYTES = 1 << 30
@@ -100,6 +102,8 @@ class GatewaySettings:
     api_key_file: Path | None = None
     """A file whose only line is the first key."""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
+    min_free_bytes: int = DEFAULT_MIN_FREE_BYTES
+    """`INFONCE_MIN_FREE_BYTES`: stay free where the artifacts lie; uploads, documents and jobs are refused below."""
     threads: int = 1
     """Of the products of an embedding."""
     precision: Precision = Precision.FLOAT32
@@ -127,6 +131,7 @@ class GatewaySettings:
             max_upload_bytes=_whole(
                 env, "INFONCE_MAX_UPLOAD_BYTES", default=DEFAULT_MAX_UPLOAD_BYTES, low=1, high=1 << 50
             ),
+            min_free_bytes=_whole(env, MIN_FREE_BYTES, default=DEFAULT_MIN_FREE_BYTES, low=0, high=1 << 50),
             threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
             precision=Precision.for_serving(env, default=Precision.FLOAT32),
             edge=EdgeLimits.from_env(env),

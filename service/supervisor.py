@@ -22,7 +22,7 @@ from service.errors import ServiceError, StartRefused
 from service.parts import Part
 from service.store.database import migrate, sqlite_url
 from service.store.queue import QUEUES
-from service.store.settings import ARTIFACTS, BROKER_URL, DATABASE_URL, READY_FILE
+from service.store.settings import ARTIFACTS, BROKER_URL, DATABASE_URL, HOME_ARTIFACTS, HOME_DATABASE, READY_FILE
 from service.valkey import Valkey, configure
 
 READY_SECONDS: Final = 60.0
@@ -35,7 +35,7 @@ MAX_RESTARTS: Final = 3
 HEALTHY_SECONDS: Final = 60.0
 """A worker that ran for so long begins to count anew."""
 
-DATABASE_FILE: Final = "infonce.db"
+DATABASE_FILE: Final = HOME_DATABASE
 """In the home."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
@@ -174,7 +174,7 @@ class Stack:
             **absolute_paths(self._settings.environment),
             DATABASE_URL: sqlite_url(self._home / DATABASE_FILE),
             BROKER_URL: valkey.url,
-            ARTIFACTS: str(self._home / "artifacts"),
+            ARTIFACTS: str(self._home / HOME_ARTIFACTS),
         }
 
     def _part(self, name: str, command: Sequence[str], *, environment: Mapping[str, str]) -> Part:

@@ -13,6 +13,7 @@ from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring
 from service.ingest import store_documents, store_lines
 from service.repetition import Once
+from service.room import declared_bytes, require_room
 from service.schemas.collections import (
     COLLECTION_NAME,
     CollectionCreate,
@@ -100,7 +101,9 @@ async def upsert(
 
     A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
     """
-    if require_type(request, "application/json", NDJSON) == NDJSON:
+    media_type = require_type(request, "application/json", NDJSON)
+    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
+    if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
             accepted = await run_in_threadpool(
                 store_lines, parts.database, path, project=project, name=c, now=parts.clock()

@@ -18,6 +18,7 @@ from service.dependencies import Parts, Window, Wiring, object_id
 from service.errors import InvalidInput, Place
 from service.quotas import admit_bytes
 from service.repetition import Once, Repetition
+from service.room import declared_bytes, require_room
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
@@ -50,6 +51,7 @@ _UPLOAD_FORM = {
 @router.post("", openapi_extra=_UPLOAD_FORM)
 async def upload(request: Request, parts: Parts, project: Project, repetition: Once) -> FileObject:
     """Upload pairs (`fine-tune`: JSON Lines) or judgements (`eval`: a BEIR zip)."""
+    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
     async with received_upload(request, parts.artifacts, limit=parts.settings.max_upload_bytes) as received:
         return FileObject.of(await run_in_threadpool(_kept, parts, received, repetition))
 

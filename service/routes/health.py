@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from service.dependencies import Parts
 from service.errors import Unavailable
+from service.room import is_short
 from service.schemas.strict import Answer
 from service.store import keys
 
@@ -34,9 +35,10 @@ async def live() -> Health:
 
 @router.get("/readyz")
 def ready(parts: Parts) -> Readiness:
-    """Database and artifact folder work; without a broker jobs are taken and wait."""
+    """Database and artifact folder work; without a broker jobs are taken and wait, without room they are refused."""
     with parts.database.read() as tx:
         keys.any_key(tx)
     if not os.access(parts.artifacts.root, os.W_OK):
         raise Unavailable("store_unavailable", "The artifact folder is not writable", retry_after_seconds=5)
-    return Readiness(degraded=[] if parts.broker.up() else ["broker"])
+    away = {"broker": not parts.broker.up(), "storage": is_short(parts.artifacts, parts.settings)}
+    return Readiness(degraded=[name for name, is_away in away.items() if is_away])

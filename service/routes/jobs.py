@@ -14,6 +14,7 @@ from service.errors import ServiceError
 from service.quotas import admit_job
 from service.repetition import Once
 from service.reports import read_report
+from service.room import require_room
 from service.schemas.job_answers import FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
@@ -46,6 +47,7 @@ def create(
         repetition.remember(tx, digest, object_id=record.id)
 
     def submit() -> str:
+        require_room(parts.artifacts, parts.settings)
         now = parts.clock()
         return submit_training(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
 
@@ -108,7 +110,7 @@ def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
         raise ServiceError("not_ready", f"job {id} is {record.status}; it has a report once it is succeeded")
     with parts.database.read() as tx:
         model = catalog.get_model(tx, project, id=record.result["model"])
-    return read_report(parts.artifacts.model_path(model.folder))
+    return read_report(parts.artifacts, parts.artifacts.model_path(model.folder))
 
 
 @router.get("/v1/jobs")

@@ -8,17 +8,18 @@ import errno
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from service.store.checksums import CHECKSUMS as CHECKSUMS
+from service.store.checksums import listed_checksums, sha256_of, sync
 from service.store.errors import (
     INDEX_REMEDY,
     MODEL_REMEDY,
@@ -30,9 +31,6 @@ from service.store.errors import (
     SchemaMismatch,
     StorageFull,
 )
-
-CHECKSUMS: Final = "checksums.json"
-"""Size and SHA-256 of every other file of a sealed folder; written last, so a folder without it is unfinished."""
 
 REPORT: Final = "report.json"
 """In a model's folder: what decided it, and what was measured of it."""
@@ -100,7 +98,7 @@ class Artifacts:
         reason = None
         if found != num_bytes:
             reason = "is gone" if found is None else f"has {found} bytes instead of {num_bytes}"
-        elif _sha256(path) != sha256:
+        elif sha256_of(path) != sha256:
             reason = "has another SHA-256 than was received"
         if reason is not None:
             raise ArtifactCorrupt("files", file=id, reason=reason, remedy=UPLOAD_REMEDY)
@@ -147,17 +145,17 @@ class Artifacts:
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise InvalidValue(f"{path.relative_to(staging)} is no plain file; an artifact holds nothing else")
             if path.is_file():
-                listed[path.relative_to(staging).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                listed[path.relative_to(staging).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
                 num_bytes += path.stat().st_size
                 path.chmod(0o644)  # safetensors writes 0600, which a gateway under another user cannot read
-                _sync(path)
+                sync(path)
         checksums = staging / CHECKSUMS
         checksums.write_text(json.dumps({"files": listed}, indent=1), encoding="utf-8")
         checksums.chmod(0o644)
-        _sync(checksums)
+        sync(checksums)
         for folder in (*(path for path in staging.rglob("*") if path.is_dir()), staging):
             folder.chmod(0o755)
-            _sync(folder)
+            sync(folder)
         return num_bytes + checksums.stat().st_size
 
     @disk_errors()
@@ -174,10 +172,10 @@ class Artifacts:
         target.parent.mkdir(parents=True, exist_ok=True)
         if staging.is_file():
             staging.chmod(0o644)
-            _sync(staging)
+            sync(staging)
         staging.rename(target)
-        _sync(target.parent)
-        _sync(target.parent.parent)  # the parent itself may be new
+        sync(target.parent)
+        sync(target.parent.parent)  # the parent itself may be new
 
     def verify(self, folder: Path) -> None:
         """Every file that was sealed is there, unchanged.
@@ -187,15 +185,56 @@ class Artifacts:
         """
         is_index = folder.absolute().is_relative_to(self.root / "collections")
         corrupt = partial(ArtifactCorrupt, folder.name, remedy=INDEX_REMEDY if is_index else MODEL_REMEDY)
-        for name, expected in _checksums(folder, corrupt).items():
+        for name, expected in listed_checksums(folder, corrupt).items():
             path = folder / name
             try:
                 if path.stat().st_size != expected["bytes"]:
                     raise corrupt(file=name, reason="has another size than was written")
-                if _sha256(path) != expected["sha256"]:
+                if sha256_of(path) != expected["sha256"]:
                     raise corrupt(file=name, reason="has another SHA-256 than was written")
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
+
+    def read_sealed(self, folder: Path, name: str) -> bytes:
+        """The file of a sealed folder, which is what was written.
+
+        Raises:
+            ArtifactCorrupt: it is not.
+        """
+        corrupt = partial(ArtifactCorrupt, folder.name, file=name)
+        expected = self.sealed_files(folder).get(name)
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise corrupt(reason=f"cannot be read ({error.strerror})") from error
+        if expected != (len(content), hashlib.sha256(content).hexdigest()):
+            raise corrupt(reason="is not the file that was written")
+        return content
+
+    def kept_paths(self) -> list[Path]:
+        """Everything that rows may name, and what is unfinished: files, folders of models, versions, vectors, runs."""
+        below = {name: sorted((self.root / name).iterdir()) for name in _FOLDERS}
+        below["collections"] = [path for folder in below["collections"] for path in sorted(folder.iterdir())]
+        below["runs"] = [path for path in below["runs"] if path.is_dir()]  # beside them lie locks, which stay
+        return [path for paths in below.values() for path in paths]
+
+    def sealed_files(self, folder: Path) -> dict[str, tuple[int, str]]:
+        """Size and SHA-256 of every file of a sealed folder, by its name in the folder; the list itself not among them.
+
+        Raises:
+            ArtifactCorrupt: the list cannot be read.
+        """
+        corrupt = partial(ArtifactCorrupt, folder.name)
+        return {name: (entry["bytes"], entry["sha256"]) for name, entry in listed_checksums(folder, corrupt).items()}
+
+    def free_bytes(self) -> int:
+        """The room that is left where the artifacts lie, for this user.
+
+        Raises:
+            ArtifactsUnavailable: the file system does not say.
+        """
+        with disk_errors():
+            return shutil.disk_usage(self.root).free
 
     @disk_errors()
     def discard(self, path: Path) -> None:
@@ -227,35 +266,6 @@ def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidValue(f"{name!r} cannot be the name of an artifact")
     return name
-
-
-def _checksums(folder: Path, corrupt: Callable[..., ArtifactCorrupt]) -> dict[str, dict[str, Any]]:
-    """File name → bytes and sha256, with no name that leads out of the folder."""
-    try:
-        files = json.loads((folder / CHECKSUMS).read_bytes())["files"]
-        sound = all(
-            {"bytes", "sha256"} <= set(entry) and not Path(name).is_absolute() and ".." not in Path(name).parts
-            for name, entry in files.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise corrupt(file=CHECKSUMS, reason="cannot be read") from error
-    if not sound:
-        raise corrupt(file=CHECKSUMS, reason="is not a list of this folder's files")
-    return dict(files)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """The file's bytes, or the folder's names, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(path: Path) -> None:

@@ -152,6 +152,16 @@ def sqlite_url(path: Path) -> str:
     return sa.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
+def sqlite_path(url: str) -> Path | None:
+    """The file of the database, or None where it is a server.
+
+    Raises:
+        InvalidSetting: the URL is not understood.
+    """
+    parsed = _parse(url)
+    return Path(str(parsed.database)) if parsed.drivername == "sqlite" else None
+
+
 def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)

@@ -10,6 +10,9 @@ from service.store.errors import InvalidSetting
 DATABASE_URL = "INFONCE_DATABASE_URL"
 BROKER_URL = "INFONCE_BROKER_URL"
 ARTIFACTS = "INFONCE_ARTIFACTS"
+HOME_DATABASE = "infonce.db"
+HOME_ARTIFACTS = "artifacts"
+"""In the folder of a stack, and in a backup of it."""
 READY_FILE = "INFONCE_READY_FILE"
 """Set by whoever starts a worker and waits for it: the file that appears once it takes jobs."""
 

@@ -33,6 +33,7 @@ FREE_PARAMETERS = (
     "service.dependencies",
     "service.cli",
     "service.keys_cli",
+    "service.upkeep",
     "infonce.cli",
     "infonce.bench.cli",
     "infonce.train_command",

@@ -15,10 +15,12 @@ from service.store import catalog, jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import collections, files, models, versions
 from service.store.tables import jobs as job_table
+from service.store.unused import remove_unused
 from tests.faults import operations
 from tests.faults.failpoints import Counter, Fault, Operation, attempt, every_point, server
 from tests.faults.homes import PAIR, Home
 
+DAY = 24 * 3600.0
 HEALTHY = Counter(Fault.DEATH, 0)
 """Fails at no call."""
 
@@ -78,7 +80,7 @@ CASES: list[tuple[Operation, Prepare, Fault]] = [
     (operations.save_checkpoint, nothing, Fault.FULL),
 ]
 
-TRIED_AGAIN: dict[Operation, int] = {operations.publish_model: 3, operations.publish_version: 3}
+TRIED_AGAIN: dict[Operation, int] = {operations.publish_model: 5, operations.publish_version: 5}
 """After every which death it is tried again, where that takes long: a worker listens for 0.2 s at a time."""
 
 
@@ -102,6 +104,21 @@ def assert_whole(home: Home) -> None:
     if (home.path / "checkpoints").exists():
         saved = newest(Checkpoints(folder=home.path / "checkpoints"))
         assert saved is not None and saved.step in (1, 2) and float(saved.tensors["weights"][0]) == saved.step
+
+
+def assert_nothing_left(home: Home) -> None:
+    """A day later everything that died on its way is gone, and what rows name is still whole."""
+    later = time.time() + 2 * DAY
+    list(remove_unused(home.database, home.artifacts, now=later, older_than_seconds=DAY, dry_run=False))
+    assert_whole(home)
+    with home.database.read() as tx:
+        named = set(tx.execute(sa.select(files.c.id)).scalars())
+        named |= {name for table in (models, versions) for name in tx.execute(sa.select(table.c.folder)).scalars()}
+        running = {row.id for row in tx.execute(sa.select(job_table)) if row.status == JobStatus.RUNNING}
+    root = home.artifacts.root
+    left = [*(root / "files").iterdir(), *(root / "models").iterdir(), *(root / "collections").glob("*/*")]
+    assert running or {path.name for path in left} == named
+    assert list((root / "tmp").iterdir()) == []
 
 
 def put_back(home: Home) -> None:
@@ -164,5 +181,6 @@ def test_old_or_new_whole_and_a_second_try_succeeds(
             assert attempt(context, operation, path, HEALTHY) == 0
             assert_whole(home)
             assert counts(home) == expected
+        assert_nothing_left(home)
         home.close()
         shutil.rmtree(path)

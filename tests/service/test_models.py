@@ -45,6 +45,7 @@ def publish(gateway: Gateway) -> Callable[..., str]:
         path.mkdir()
         (path / "config.json").write_text(json.dumps({"hidden_size": DIMENSIONS}))
         (path / "report.json").write_text(json.dumps(report or {}))
+        gateway.parts.artifacts.seal(path)
         with gateway.parts.database.write() as tx:
             jobs.insert(tx, job)
             catalog.insert_model(tx, model)
@@ -106,9 +107,13 @@ def test_the_report_is_the_one_in_the_models_folder(gateway: Gateway, publish: C
     assert gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report").json() == {"losses": [2.0, 1.0]}
 
 
-def test_a_damaged_report_is_said_to_be_damaged(gateway: Gateway, publish: Callable[..., str]) -> None:
-    job = publish()
-    (gateway.parts.artifacts.model_path(TUNED.replace(":", "-")) / "report.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", '{"losses": [2.0, 1.1]}', None])
+def test_a_damaged_report_is_said_to_be_damaged(
+    gateway: Gateway, publish: Callable[..., str], content: str | None
+) -> None:
+    job = publish(report={"losses": [2.0, 1.0]})
+    path = gateway.parts.artifacts.model_path(TUNED.replace(":", "-")) / "report.json"
+    path.unlink() if content is None else path.write_text(content)
     problem(gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report"), 503, "artifact_corrupt")
 
 

@@ -45,7 +45,7 @@ def test_successful_training_publishes_one_sealed_model(site: Site) -> None:
     site.with_child("finish_training()").answer()
     job, [model] = site.job(id), all_models(site)
     assert (job.status, job.result["model"]) == (JobStatus.SUCCEEDED, model.id)
-    assert model.id == f"ft:tiny:faq:{id[-8:]}"
+    assert (model.id, model.num_bytes) == (f"ft:tiny:faq:{id[-8:]}", len(b"weights"))
     site.shop.artifacts.verify(site.shop.artifacts.model_path(model.folder))
     assert sorted(path.name for path in site.shop.artifacts.run_path(id, 1).iterdir()) == ["log.txt", "order.json"]
 
@@ -338,6 +338,7 @@ def test_index_job_activates_its_version(site: Site) -> None:
         active = catalog.get_collection(tx, PROJECT, name="faq").active_version
         version = catalog.get_version(tx, str(active))
     assert (version.count, version.watermark, site.job(id).result["version"]) == (1, 1, active)
+    assert version.num_bytes == len(b"index")
     site.shop.artifacts.verify(site.shop.artifacts.collection_version_path(collection.id, version.id))
 
 

@@ -53,7 +53,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """What came with this step is gone."""
+    """What came with this step is gone.
+
+    Each column is dropped in place: SQLite refuses to replace a table whose rows others refer to.
+    """
     op.drop_table("repeats")
     op.drop_table("projects")
     for table, names in (
@@ -62,6 +65,5 @@ def downgrade() -> None:
         ("models", ("num_bytes",)),
         ("jobs", ("pause_requested", "saved_step", "lost_at_step")),
     ):
-        with op.batch_alter_table(table) as batch:
-            for name in names:
-                batch.drop_column(name)
+        for name in names:
+            op.drop_column(table, name)
