@@ -16,10 +16,9 @@ import sqlalchemy as sa
 from service.store.artifacts import Artifacts, disk_errors
 from service.store.database import Database, Tx
 from service.store.records import JobKind, JobStatus
+from service.store.repeats import KEPT_SECONDS as REPEATS_KEPT_SECONDS
 from service.store.tables import files, jobs, models, repeats, versions
 
-REPEATS_SECONDS: Final = 24 * 3600.0
-"""How long a POST may come again under its Idempotency-Key; see api.md, section 5."""
 KEPT_SECONDS: Final = 7 * 24 * 3600.0
 """For people to look at: the checkpoints of a job that was cancelled or diverged. A cached vector that no published
 model can need (that of a base model, say) may save work for as long."""
@@ -113,7 +112,7 @@ def remove_unused(
             if not dry_run:
                 artifacts.discard(unused)
             yield Unused(name=str(unused.relative_to(artifacts.root)), why=why, num_bytes=num_bytes)
-    if (num := _expired_repeats(database, before=now - REPEATS_SECONDS, dry_run=dry_run)) > 0:
+    if (num := _expired_repeats(database, before=now - REPEATS_KEPT_SECONDS, dry_run=dry_run)) > 0:
         yield Unused(name=f"{num} repeated requests", why="older than 24 hours", num_bytes=0)
 
 

@@ -1,4 +1,4 @@
-"""Strict JSON: every row of hostile.md that a body alone decides."""
+"""Strict JSON: every hostile input that a body alone decides."""
 
 import pytest
 
