@@ -237,7 +237,7 @@ def _headers(code: str, retry_after_seconds: int | None = None) -> dict[str, str
     status = PROBLEMS[code].status
     if status == 401:
         return {"www-authenticate": 'Bearer realm="infonce"'}
-    if status == 409:
+    if status == 409 or code == "artifact_corrupt":  # waiting changes nothing
         return {"x-should-retry": "false"}
     if status in (408, 413, 500):  # the rest of the body is not wanted; after a fault uvicorn ends the connection
         return {"connection": "close"}

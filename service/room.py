@@ -25,7 +25,8 @@ def require_room(artifacts: Artifacts, settings: GatewaySettings, *, num_bytes: 
         raise StorageFull(f"{found}; free some, for example with `infonce gc`, or set {MIN_FREE_BYTES}")
 
 
-def declared_bytes(request: Request) -> int:
-    """What the body is said to be long; 0 where it does not say."""
+def declared_bytes(request: Request, *, limit: int) -> int:
+    """How long the body is said to be; 0 where it does not say, or says more than its limit, which refuses it."""
     text = request.headers.get("content-length", "")
-    return int(text[:18]) if text.isascii() and text.isdecimal() else 0
+    declared = int(text[:18]) if text.isascii() and text.isdecimal() else 0
+    return declared if declared <= limit else 0

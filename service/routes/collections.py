@@ -1,6 +1,7 @@
 """Collections: made, filled and asked."""
 
 import re
+import sys
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
@@ -102,7 +103,8 @@ async def upsert(
     A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
     """
     media_type = require_type(request, "application/json", NDJSON)
-    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
+    coming = declared_bytes(request, limit=sys.maxsize if media_type == NDJSON else DOCUMENTS_LIMIT)
+    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=coming)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
             accepted = await run_in_threadpool(

@@ -51,8 +51,10 @@ _UPLOAD_FORM = {
 @router.post("", openapi_extra=_UPLOAD_FORM)
 async def upload(request: Request, parts: Parts, project: Project, repetition: Once) -> FileObject:
     """Upload pairs (`fine-tune`: JSON Lines) or judgements (`eval`: a BEIR zip)."""
-    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
-    async with received_upload(request, parts.artifacts, limit=parts.settings.max_upload_bytes) as received:
+    limit = parts.settings.max_upload_bytes
+    coming = declared_bytes(request, limit=limit)
+    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=coming)
+    async with received_upload(request, parts.artifacts, limit=limit) as received:
         return FileObject.of(await run_in_threadpool(_kept, parts, received, repetition))
 
 

@@ -12,6 +12,7 @@ import torch
 
 from infonce.checkpoint import Checkpoints, newest
 from infonce.config import Attention, Precision, TrainConfig
+from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch, NonFiniteLoss, Stopped
 from infonce.records import TrainResult
@@ -139,7 +140,8 @@ def test_a_run_that_goes_on_elsewhere_is_told_so_and_one_that_does_not_is_not(tm
     [manifest] = checkpoints.folder.glob("*/manifest.json")
     notes = json.loads(manifest.read_text())
     notes["facts"]["machine"] |= {"torch": "1.0", "device": "abacus"}
-    manifest.write_text(json.dumps(notes))
+    del notes["digest"]
+    manifest.write_bytes(signed(json.dumps(notes).encode()))
     finished(tmp_path / "c", checkpoints, other)
     said = f"its torch was 1.0 and is {torch.__version__}, its device was abacus and is cpu"
     assert (same.differences, other.differences) == ([], [said])

@@ -51,7 +51,7 @@ def test_a_sane_request_id_is_kept_and_any_other_replaced(gateway: Gateway, sent
     ("error", "code", "headers"),
     [
         (library.ConfigError("x", param="a.b"), "invalid_value", {}),
-        (library.IndexCorrupt("x"), "artifact_corrupt", {"retry-after": "1"}),
+        (library.IndexCorrupt("x"), "artifact_corrupt", {"x-should-retry": "false"}),
         (store.NotFound("file", "x"), "not_found", {}),
         (store.Conflict("job_terminal", "x"), "job_terminal", {"x-should-retry": "false"}),
         (store.Conflict("new_rule", "x"), "conflict", {"x-should-retry": "false"}),

@@ -39,6 +39,8 @@ def test_what_a_request_says_it_will_bring_counts(serve: Callable[..., Gateway])
     headers = {"content-type": "multipart/form-data; boundary=x", "content-length": str(512 << 20)}
     answer = tight.http.post("/v1/files", content=b"--x", headers=headers)
     assert f"after the {512 << 20:,} of this request" in problem(answer, 507, "storage_full")["detail"]
+    headers["content-length"] = str(1 << 40)
+    problem(tight.http.post("/v1/files", content=b"--x", headers=headers), 413, "too_large")
     assert tight.http.delete("/v1/files/file-" + "0" * 26).status_code == 404
 
 
