@@ -22,13 +22,16 @@ MAX_WAITING = 256
 
 SMALL_BODY_BYTES = 64 << 10
 """A body that says it is no longer is received without a place: a sender who takes a minute keeps nobody out, and
-1,000 connections cannot bring more than 64 MB. A longer one keeps its place while it arrives, which bounds memory."""
+1,000 connections cannot bring more than 64 MB. A longer one has a place among the large bodies, which bounds memory."""
 
 _HEALTH = ("/healthz", "/readyz")
 
 
 class Work(StrEnum):
     """The classes, each with places of its own."""
+
+    BODY = "large bodies"
+    """On their way; whoever sends slowly keeps out nobody but others that send much."""
 
     SEARCH = "searches"
     UPLOAD = "uploads"
@@ -44,7 +47,7 @@ def work_of(method: str, path: str) -> Work | None:
         return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
     if path == "/v1/embeddings" or path.endswith("/query"):
         return Work.SEARCH
-    if path == "/v1/files" or path.startswith("/v1/uploads") or path.endswith("/documents"):
+    if path == "/v1/files" or path.endswith("/documents"):
         return Work.UPLOAD
     return Work.CHANGE
 
@@ -94,6 +97,7 @@ class Admission:
     def __init__(self, app: ASGIApp, limits: EdgeLimits) -> None:
         self._app = app
         numbers: Mapping[Work, int] = {
+            Work.BODY: limits.num_bodies,
             Work.SEARCH: limits.num_searches,
             Work.UPLOAD: limits.num_uploads,
             Work.CHANGE: limits.num_changes,
@@ -109,7 +113,8 @@ class Admission:
         if work is None:
             await self._app(scope, receive, send)
             return
-        visit = _Visit(self._places[work], receive, is_small=_is_small(scope))
+        coming = None if _is_small(scope) else self._places[Work.BODY]
+        visit = _Visit(self._places[work], receive, coming=coming)
         try:
             await visit.begin()
         except Unavailable as error:
@@ -123,16 +128,17 @@ class Admission:
 class _Visit:
     """One request and the place that it has or has not."""
 
-    def __init__(self, places: Places, receive: Receive, *, is_small: bool) -> None:
+    def __init__(self, places: Places, receive: Receive, *, coming: Places | None) -> None:
+        """`coming` are the places for bodies that are received in one; None where it is received without."""
         self._places = places
+        self._coming = coming
         self._receive = receive
-        self._is_small = is_small
-        self._is_in = self._is_whole = False
+        self._taken: Places | None = None
+        self._is_whole = False
 
     async def begin(self) -> None:
-        """It has a place."""
-        await self._places.enter()
-        self._is_in = True
+        """It has a place: of its class, or of the large bodies until its own is here."""
+        await self._enter(self._places if self._coming is None else self._coming)
 
     @asynccontextmanager
     async def ended(self) -> AsyncIterator[None]:
@@ -140,23 +146,29 @@ class _Visit:
         try:
             yield
         finally:
-            self._step_out()
+            self._leave()
 
     async def receive(self) -> Message:
-        """The next message; while a small body is on its way, the place is another's."""
-        if self._is_whole or not self._is_small:
+        """The next message; while a body is on its way, the place of its class is another's."""
+        if self._is_whole:
             return await self._receive()
-        self._step_out()
+        if self._coming is None:
+            self._leave()
         message = await self._receive()
         self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
         if self._is_whole and message["type"] == "http.request":
-            await self.begin()
+            self._leave()
+            await self._enter(self._places)
         return message
 
-    def _step_out(self) -> None:
-        if self._is_in:
-            self._is_in = False
-            self._places.leave()
+    async def _enter(self, places: Places) -> None:
+        await places.enter()
+        self._taken = places
+
+    def _leave(self) -> None:
+        if self._taken is not None:
+            self._taken.leave()
+            self._taken = None
 
 
 def _is_small(scope: Scope) -> bool:

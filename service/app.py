@@ -1,5 +1,6 @@
 """Puts the gateway together: which part knows which, and nothing else."""
 
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from service.dependencies import Wiring
 from service.embedder import Embedder, Loader, encoder_loader
 from service.errors import StartRefused
 from service.model_lookup import ModelLookup
-from service.rates import Rates
+from service.rates import KeyUses, Rates
 from service.routes import api_keys, collections, docs, embeddings, files, health, jobs, models, projects
 from service.search import Search
 from service.settings import GatewaySettings
@@ -29,6 +30,8 @@ from service.store.sweep import Sweep
 
 PARTS_EXPIRE_SECONDS = 24 * 3600.0
 _SWEEP_ENDS_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +100,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     lookup = ModelLookup(database, artifacts, hub=settings.hub)
     loader = encoder_loader(artifacts.verify, threads=settings.threads, precision=settings.precision)
     embedder = Embedder(seams.load or loader)
+    uses = KeyUses()
+    clock = None if seams.clock is time.time else seams.clock
     return Wiring(
         settings=settings,
         database=database,
@@ -104,9 +109,10 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         lookup=lookup,
         embedder=embedder,
         search=Search(database, artifacts, lookup=lookup, embedder=embedder),
-        sweep=Sweep(database, ring, clock=seams.clock),
+        sweep=Sweep(database, ring, clock=clock, chores=[lambda: uses.write(database, now=seams.clock())]),
         broker=BrokerHealth(ping),
         rates=Rates(time.monotonic),
+        uses=uses,
         clock=seams.clock,
     )
 
@@ -116,7 +122,9 @@ def _admit(database: Database, settings: GatewaySettings, *, now: float) -> None
     first = settings.first_key()
     with database.write() as tx:
         if first is not None:
-            keys.adopt(tx, first, now=now)
+            adopted = keys.adopt(tx, first, now=now)
+            if not keys.is_good(adopted, now):
+                log.warning("the key of INFONCE_API_KEY_FILE has ended and opens nothing; put its successor there")
         if not settings.loopback and not keys.any_key(tx):
             message = f"{settings.host} can be reached by other machines and no API key exists; "
             remedy = "make one with `infonce keys create`, or name a file that holds one in INFONCE_API_KEY_FILE"

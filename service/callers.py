@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import BackgroundTasks, Depends
+from fastapi import Depends
 from starlette.requests import Request
 
 from service.dependencies import Parts, Wiring
@@ -46,7 +46,7 @@ class Caller:
         return None if self.project == DEFAULT_PROJECT else self.project
 
 
-def caller(request: Request, parts: Parts, *, after: BackgroundTasks) -> Caller:
+def caller(request: Request, parts: Parts) -> Caller:
     """The caller, who may do what is asked for.
 
     While no key was ever made and only this machine can connect, that is an administrator of the default project.
@@ -58,13 +58,13 @@ def caller(request: Request, parts: Parts, *, after: BackgroundTasks) -> Caller:
     """
     found, limit = _known(request, parts)
     needed = scope_of(request.method, request.scope["route"].path)
+    if found.key_id is not None:
+        parts.uses.note(found.key_id)
+    if limit is not None:
+        _count(request, parts, project=found.project, limit=limit)
     if needed not in found.scopes and Scope.ADMIN not in found.scopes:
         has = ", ".join(found.scopes) or "none"
         raise ServiceError("insufficient_scope", f"This needs a key of scope {needed}; this one has {has}")
-    if limit is not None:
-        _count(request, parts, project=found.project, limit=limit)
-    if found.key_id is not None and parts.rates.first_use(found.key_id):
-        after.add_task(_note_use, parts, found.key_id)
     return found
 
 
@@ -106,8 +106,3 @@ def _count(request: Request, parts: Wiring, *, project: str, limit: int) -> None
         seconds = max(1, round(left.reset_seconds + 0.5))
         message = f"The project may send {limit} requests a minute and has; come again in {seconds} s"
         raise Unavailable("rate_limited", message, retry_after_seconds=seconds)
-
-
-def _note_use(parts: Wiring, key_id: str) -> None:
-    with parts.database.write() as tx:
-        keys.touch(tx, key_id, now=parts.clock())

@@ -12,7 +12,7 @@ from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
 from service.model_lookup import ModelLookup
-from service.rates import Rates
+from service.rates import KeyUses, Rates
 from service.search import Search
 from service.settings import GatewaySettings
 from service.store.artifacts import Artifacts
@@ -39,6 +39,7 @@ class Wiring:
     sweep: Sweep
     broker: BrokerHealth
     rates: Rates
+    uses: KeyUses
     clock: Callable[[], float]
 
 

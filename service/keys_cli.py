@@ -26,8 +26,8 @@ Id = Annotated[str, typer.Argument(help="The eight characters between the unders
 
 
 @contextmanager
-def opened(home: Path | None) -> Iterator[Database]:
-    """The database of that home, made if need be, or the one that the environment names."""
+def opened(home: Path | None, *, make: bool = False) -> Iterator[Database]:
+    """The database of that home, made if that is wanted, or the one that the environment names."""
     from service.store.database import migrate, sqlite_url
     from service.supervisor import DATABASE_FILE
 
@@ -35,7 +35,8 @@ def opened(home: Path | None) -> Iterator[Database]:
         url = os.environ.get(DATABASE_URL) if home is None else None
         if url is None:  # a home's database is ours to make: a key is needed before the first start on another address
             url = sqlite_url((home or Path(DEFAULT_HOME)).expanduser().absolute() / DATABASE_FILE)
-            migrate(url)
+            if make:
+                migrate(url)
         database = Database.open(url)
         try:
             yield database
@@ -56,11 +57,13 @@ def create_key(
     from service.store import keys
 
     now = time.time()
-    with opened(home) as database:
+    with opened(home, make=True) as database:
         if not re.fullmatch(PROJECT_NAME, project):
-            raise StartRefused(f"--project is {project[:80]!r}; use up to 63 of a-z, 0-9, _ and -, a letter first")
+            raise StartRefused(
+                f"--project is {project[:80]!r}; use up to 63 of a-z, 0-9, _ and -, a letter or digit first"
+            )
         granted = [_scope(word.strip()) for word in scopes.split(",")]
-        expires_at = None if expires_in is None else now + _seconds("--expires-in", expires_in)
+        expires_at = None if expires_in is None else now + _seconds("--expires-in", expires_in, low=1)
         with database.write() as tx:
             _, plaintext = keys.create(tx, project, name=name, now=now, scopes=granted, expires_at=expires_at)
     print(plaintext)
@@ -105,7 +108,7 @@ def rotate_key(
     from service.store import keys
 
     with opened(home) as database:
-        seconds = _seconds("--grace", grace)
+        seconds = _seconds("--grace", grace, low=0)
         with database.write() as tx:
             _, plaintext = keys.rotate(tx, id, project=None, now=time.time(), grace_seconds=seconds)
     print(plaintext)
@@ -117,11 +120,16 @@ def _scope(word: str) -> Scope:
     return Scope(word)
 
 
-def _seconds(option: str, text: str) -> int:
+def _seconds(option: str, text: str, *, low: int) -> int:
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
         raise StartRefused(f"{option} is {text[:40]!r}; write a number and s, m, h or d, such as 90d")
-    return int(match[1]) * _UNITS[match[2]]
+    from service.schemas.keys import MAX_SECONDS
+
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if not low <= seconds <= MAX_SECONDS:
+        raise StartRefused(f"{option} is {text}; it must be between {low} s and {MAX_SECONDS // 86_400} days")
+    return seconds
 
 
 def _row(key: KeyRecord) -> tuple[str, ...]:

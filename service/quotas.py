@@ -4,6 +4,7 @@ from service.errors import ServiceError, Unavailable
 from service.settings import Quotas
 from service.store import projects
 from service.store.database import Tx
+from service.store.records import ProjectRecord
 
 _JOBS_AGAIN_SECONDS = 30
 
@@ -21,7 +22,7 @@ def admit_job(tx: Tx, project: str, *, quotas: Quotas, now: float) -> None:
     if waiting >= limit:
         message = f"{waiting} jobs of the project wait and {limit} may; wait for some, cancel some, or raise the limit"
         raise Unavailable("queue_limit", message, retry_after_seconds=_JOBS_AGAIN_SECONDS)
-    admit_bytes(tx, project, num_bytes=0, quotas=quotas, now=now)
+    _admit_bytes(tx, record, num_bytes=0, quotas=quotas)
 
 
 def admit_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas, now: float) -> None:
@@ -30,11 +31,15 @@ def admit_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas, now: fl
     Raises:
         ServiceError: the project would have more than it may (`storage_quota`).
     """
-    record = projects.held(tx, project, now=now)
+    _admit_bytes(tx, projects.held(tx, project, now=now), num_bytes=num_bytes, quotas=quotas)
+
+
+def _admit_bytes(tx: Tx, record: ProjectRecord, *, num_bytes: int, quotas: Quotas) -> None:
     limit = quotas.max_stored_bytes if record.max_stored_bytes is None else record.max_stored_bytes
     if limit is None:
         return
-    stored = projects.stored_bytes(tx, project)
+    stored = projects.stored_bytes(tx, record.id)
     if stored + num_bytes > limit or stored >= limit:
-        message = f"The project has stored {stored} of {limit} bytes and this would add {num_bytes}"
+        more = f" and this would add {num_bytes}" if num_bytes else ""
+        message = f"The project has stored {stored} of {limit} bytes{more}"
         raise ServiceError("storage_quota", f"{message}; delete files, or have the limit raised")

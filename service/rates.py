@@ -1,4 +1,4 @@
-"""How often each project asks, counted in the memory of this gateway: two gateways grant twice as much.
+"""How often each project asks and which keys do, kept in the memory of this gateway: two gateways grant twice as much.
 
 A bucket holds a minute's worth of requests and is refilled steadily, so that a burst passes and a flood does not.
 """
@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.store.keys import TOUCH_SECONDS
+from service.store import keys
+from service.store.database import Database
 
 _MAX_BUCKETS = 10_000  # of projects; one that is forgotten begins with a full bucket
 
@@ -41,7 +42,6 @@ class Rates:
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
-        self._used: dict[str, float] = {}
 
     def ask(self, project: str, limit: int) -> Allowance:
         """One request of `limit` a minute was taken, or refused."""
@@ -58,11 +58,28 @@ class Rates:
         missing = limit - left if granted else 1 - left
         return Allowance(limit=limit, remaining=math.floor(left), granted=granted, reset_seconds=missing / per_second)
 
-    def first_use(self, key_id: str) -> bool:
-        """Whether nobody asked this of the key within a minute: then its use is to be noted."""
+
+class KeyUses:
+    """Which keys were used since the last look; requests only remember, for a write to each would be one too many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._used: set[str] = set()
+
+    def note(self, key_id: str) -> None:
+        """The key was used."""
         with self._lock:
-            now = self._clock()
-            if now - self._used.get(key_id, -math.inf) < TOUCH_SECONDS:
-                return False
-            self._used[key_id] = now
-            return True
+            self._used.add(key_id)
+
+    def write(self, database: Database, *, now: float) -> None:
+        """What was noted is in the database, to the minute.
+
+        Raises:
+            StoreError: it is not, and is forgotten.
+        """
+        with self._lock:
+            used, self._used = self._used, set()
+        if used:
+            with database.write() as tx:
+                for key_id in sorted(used):
+                    keys.touch(tx, key_id, now=now)

@@ -4,6 +4,7 @@ OpenAI's client tells with each request how often it has tried (`x-stainless-ret
 within seconds; its first try is never taken for a repetition.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,10 +37,10 @@ class Repetition:
     request: Request
     project: str
     key: str | None
-    """None where the body itself is the key, as long as `since` lets it be one."""
-    since: float | None
-    """Before it the key was another request's; None for a request that cannot come again."""
-    now: float
+    """None where the body itself is the key."""
+    window_seconds: float | None
+    """How long the key counts; None where none does, negative for a request that is none's repetition."""
+    clock: Callable[[], float]
 
     def once(self, database: Database, body_sha256: str, *, make: Callable[[], str]) -> str:
         """The id of what `make` made, or of what the same request made before; the answer says which.
@@ -50,9 +51,9 @@ class Repetition:
             Conflict: the key came with another body (`idempotency_mismatch`).
         """
         try:
-            if self.since is not None:
+            if self.window_seconds is not None:
                 with database.read() as tx:
-                    repeats.check(tx, self._record(body_sha256, ""), since=self.since)
+                    repeats.check(tx, self._record(body_sha256, ""), since=self._since)
             return make()
         except Repeated as earlier:
             add_headers(self.request, {"idempotency-replayed": "true"})
@@ -64,8 +65,14 @@ class Repetition:
         Raises:
             Repeated, Conflict: another one with the key was faster.
         """
-        if self.since is not None:
-            repeats.remember(tx, self._record(body_sha256, object_id), since=self.since)
+        if self.window_seconds is not None:
+            repeats.remember(tx, self._record(body_sha256, object_id), since=self._since)
+
+    @property
+    def _since(self) -> float:
+        """Before it the key was another request's."""
+        assert self.window_seconds is not None, "asked only where the key counts"
+        return math.inf if self.window_seconds < 0 else self.clock() - self.window_seconds
 
     def _record(self, body_sha256: str, object_id: str) -> RepeatRecord:
         return RepeatRecord(
@@ -74,7 +81,7 @@ class Repetition:
             key=f"retry {body_sha256}" if self.key is None else f"key {self.key}",
             body_sha256=body_sha256,
             object_id=object_id,
-            created_at=self.now,
+            created_at=self.clock(),
         )
 
 
@@ -84,17 +91,17 @@ def repetition(request: Request, parts: Parts, *, project: Project) -> Repetitio
     Raises:
         ServiceError: the Idempotency-Key is no key.
     """
-    now, key = parts.clock(), request.headers.get("idempotency-key")
+    key = request.headers.get("idempotency-key")
     if key is not None:
         if not _KEY.fullmatch(key):
             message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
             raise ServiceError("invalid_value", message, param="Idempotency-Key")
-        return Repetition(request=request, project=project, key=key, since=now - KEPT_SECONDS, now=now)
+        return Repetition(request=request, project=project, key=key, window_seconds=KEPT_SECONDS, clock=parts.clock)
     tried = request.headers.get(_RETRIES, "")
-    since = None
+    window = None
     if tried.isdecimal():
-        since = now - RETRY_SECONDS if int(tried[:9]) > 0 else now + 1.0
-    return Repetition(request=request, project=project, key=None, since=since, now=now)
+        window = RETRY_SECONDS if int(tried[:9]) > 0 else -1.0
+    return Repetition(request=request, project=project, key=None, window_seconds=window, clock=parts.clock)
 
 
 Once = Annotated[Repetition, Depends(repetition)]

@@ -29,6 +29,8 @@ class EdgeLimits:
     """Queries and embeddings at work: the embedder's 16 and 4 that bring vectors."""
     num_uploads: int = 6
     """Bodies that are written to disk or are large; two cores and one disk read no more lines at once."""
+    num_bodies: int = 24
+    """Bodies of more than 64 KB on their way, up to 32 MB of each in memory."""
     num_changes: int = 4
     """Other requests that write: SQLite has one writer at a time."""
     num_reads: int = 8
@@ -52,7 +54,8 @@ class EdgeLimits:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Limits from `INFONCE_MAX_CONNECTIONS`, `_MAX_SEARCHES`, `_MAX_UPLOADS`, `_MAX_CHANGES` and `_MAX_READS`.
+        """Limits from `INFONCE_MAX_CONNECTIONS`, `_MAX_SEARCHES`, `_MAX_UPLOADS`, `_MAX_BODIES`, `_MAX_CHANGES` and
+        `_MAX_READS`.
 
         Raises:
             StartRefused: a value is not a whole number in its range.
@@ -62,6 +65,7 @@ class EdgeLimits:
             max_connections=_whole(env, "INFONCE_MAX_CONNECTIONS", default=usual.max_connections, low=8, high=100_000),
             num_searches=_whole(env, "INFONCE_MAX_SEARCHES", default=usual.num_searches, low=1, high=1_000),
             num_uploads=_whole(env, "INFONCE_MAX_UPLOADS", default=usual.num_uploads, low=1, high=1_000),
+            num_bodies=_whole(env, "INFONCE_MAX_BODIES", default=usual.num_bodies, low=1, high=1_000),
             num_changes=_whole(env, "INFONCE_MAX_CHANGES", default=usual.num_changes, low=1, high=1_000),
             num_reads=_whole(env, "INFONCE_MAX_READS", default=usual.num_reads, low=1, high=1_000),
         )

@@ -1,4 +1,6 @@
-"""A training has its GPUs to itself: a lock file each, held until the process ends, however it ends.
+"""A training has its GPUs to itself as far as trainings go: a lock file each, held until the process ends, however.
+
+An index job is not kept off: it is short, and would starve beside a training of hours.
 
 The kernel lets a lock go with its process, so an attempt never meets in memory the one that is dying before it.
 """

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from infonce import errors
 from service.store import jobs
-from service.store.database import Tx
+from service.store.database import Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.records import JobError, JobRecord, JobStatus
 from worker.failures import NAN_LOSS, describe, without_paths
@@ -74,7 +74,7 @@ def _answer(shop: Workshop, queue: str) -> None:
     if shop.settings.draining():
         return
     with shop.database.write() as tx:
-        job = jobs.claim(tx, queue, owner=shop.settings.owner, now=time.time())
+        job = jobs.claim(tx, queue, owner=shop.settings.owner, now=now_of(tx))
     if job is not None:
         log.info("job %s: claimed, attempt %d", job.id, job.attempt)
         with Pulse(shop.database, job) as pulse:

@@ -11,9 +11,8 @@ from typing import Any
 from infonce.errors import Stopped, UnknownModel
 from infonce.hub import FoundModel
 from service.store import catalog, documents, files
-from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.records import CollectionRecord, DocumentRecord, JobKind, JobRecord
+from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord
 from worker.workshop import Workshop
 
 _FILES = ("training_file", "validation_file", "evaluation_file")
@@ -72,7 +71,11 @@ def write_order(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool] = la
 def _train_inputs(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool]) -> dict[str, Any]:
     spec = job.spec
     with shop.database.read() as tx:
-        inputs = {name: _file(shop, tx, project=job.project, id=spec.get(name)) for name in _FILES}
+        named = {name: spec.get(name) for name in _FILES}
+        records = {name: id and files.get_file(tx, job.project, id=id) for name, id in named.items()}
+    inputs = {
+        name: record and _file(shop, record, stop=stop) for name, record in records.items()
+    }  # after the rows: long
     model = _model(shop, job.project, name=spec["model"], stop=stop)
     return {
         "model": model,
@@ -92,12 +95,11 @@ def _checkpoints(shop: Workshop, job: JobRecord) -> dict[str, Any]:
     return {"checkpoints": str(own), "inherited": [str(folder) for folder in saved[:_MAX_INHERITED]]}
 
 
-def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, str] | None:
-    if id is None:
-        return None
-    record = files.get_file(tx, project, id=id)
-    path = shop.artifacts.stored_file(id, num_bytes=record.num_bytes, sha256=record.sha256)
-    return {"id": id, "path": str(path), "sha256": record.sha256}
+def _file(shop: Workshop, record: FileRecord, *, stop: Callable[[], bool]) -> dict[str, str]:
+    if stop():
+        raise Stopped("stopped before an upload was read")
+    path = shop.artifacts.stored_file(record.id, num_bytes=record.num_bytes, sha256=record.sha256)
+    return {"id": record.id, "path": str(path), "sha256": record.sha256}
 
 
 def _index_inputs(

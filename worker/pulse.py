@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from service.store import events, jobs
-from service.store.database import Database, Tx
+from service.store.database import Database, Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.events import NewEvent
 from service.store.records import JobRecord, JobStatus, Phase
@@ -105,10 +105,10 @@ class Pulse:
         Raises:
             DatabaseUnavailable: nothing was written, as far as can be known.
         """
-        now = time.time()
         with self._lock:
             news = self._news
         with self._database.write() as tx:
+            now = now_of(tx)
             beat = jobs.heartbeat(tx, self._job.id, attempt=self._job.attempt, now=now, update=news.values)
             if beat is None:
                 return False

@@ -11,7 +11,7 @@ from service.dependencies import Parts, Window
 from service.errors import ServiceError
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate
 from service.schemas.lists import Listing
-from service.store import keys
+from service.store import keys, projects
 from service.store.errors import NotFound
 
 router = APIRouter(prefix="/v1/api_keys", tags=["keys"], dependencies=KEY_FIRST)
@@ -34,6 +34,8 @@ def create(asked: Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))], par
     project, now = _project(asked, who), parts.clock()
     expires_at = None if asked.expires_in_seconds is None else now + asked.expires_in_seconds
     with parts.database.write() as tx:
+        if project != who.project:
+            projects.get_project(tx, project)  # a slip of the pen makes no project
         made = keys.create(tx, project, name=asked.name, now=now, scopes=asked.scopes, expires_at=expires_at)
     return ApiKey.of(*made)
 

@@ -13,6 +13,7 @@ from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_al
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring
 from service.ingest import store_documents, store_lines
+from service.quotas import admit_bytes
 from service.repetition import Once
 from service.room import declared_bytes, require_room
 from service.schemas.collections import (
@@ -70,8 +71,8 @@ def create(
             watermark=0,
         )
         with parts.database.write() as tx:
+            repetition.remember(tx, digest, object_id=record.id)  # first: who comes second takes no name
             catalog.insert_collection(tx, record)
-            repetition.remember(tx, digest, object_id=record.id)
         return record.id
 
     id = repetition.once(parts.database, digest, make=make)
@@ -104,7 +105,7 @@ async def upsert(
     """
     media_type = require_type(request, "application/json", NDJSON)
     coming = declared_bytes(request, limit=sys.maxsize if media_type == NDJSON else DOCUMENTS_LIMIT)
-    await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=coming)
+    await run_in_threadpool(_require_place, parts, project, coming)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
             accepted = await run_in_threadpool(
@@ -131,6 +132,13 @@ def query(
 def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:
     bodies = parse(DocumentsUpsert, raw).documents
     return store_documents(parts.database, project=project, name=name, bodies=bodies, now=parts.clock())
+
+
+def _require_place(parts: Wiring, project: str, coming: int) -> None:
+    """Disk and project have place for so many bytes more."""
+    require_room(parts.artifacts, parts.settings, num_bytes=coming)
+    with parts.database.write() as tx:
+        admit_bytes(tx, project, num_bytes=coming, quotas=parts.settings.quotas, now=parts.clock())
 
 
 def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:

@@ -91,9 +91,9 @@ def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord
 
     def record(tx: Tx, record: FileRecord) -> None:
         quotas = parts.settings.quotas
+        repetition.remember(tx, digest, object_id=record.id)  # first: who comes second is not too much
         admit_bytes(tx, record.project, num_bytes=record.num_bytes, quotas=quotas, now=record.created_at)
         files.insert_file(tx, record)
-        repetition.remember(tx, digest, object_id=record.id)
 
     project = repetition.project
     id = repetition.once(parts.database, digest, make=lambda: _keep(parts, project, received, insert=record).id)

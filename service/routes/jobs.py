@@ -42,9 +42,9 @@ def create(
     digest = request.state.body_sha256
 
     def insert(tx: Tx, record: JobRecord) -> None:
+        repetition.remember(tx, digest, object_id=record.id)  # first: who comes second is no job too many
         admit_job(tx, project, quotas=parts.settings.quotas, now=record.created_at)
         jobs.insert(tx, record)
-        repetition.remember(tx, digest, object_id=record.id)
 
     def submit() -> str:
         require_room(parts.artifacts, parts.settings)
@@ -85,11 +85,8 @@ def pause_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJob:
 @router.post(TUNING + "/{id}/resume")
 def resume_tuning(id: TuningId, parts: Parts, project: Project, after: BackgroundTasks) -> FineTuningJob:
     """Let a paused job wait for a worker again; a pause that was only wished for is withdrawn, other jobs stay."""
-    with parts.database.write() as tx:
-        record = wishes.request_resume(tx, project, id=id, now=parts.clock())
-        position = jobs.queue_position(tx, record)
     after.add_task(parts.sweep.poke)
-    return FineTuningJob.of(record, position)
+    return FineTuningJob.of(*_resume(parts, project, id))
 
 
 @router.get(TUNING + "/{id}/events")
@@ -126,6 +123,20 @@ def retrieve_job(id: JobId, parts: Parts, project: Project) -> Job:
     return Job.of(*_read(parts, project, id))
 
 
+@router.post("/v1/jobs/{id}/pause")
+def pause_job(id: JobId, parts: Parts, project: Project) -> Job:
+    """Wish for a pause of a job of any kind."""
+    with parts.database.write() as tx:
+        return Job.of(wishes.request_pause(tx, project, id=id, now=parts.clock()), None)
+
+
+@router.post("/v1/jobs/{id}/resume")
+def resume_job(id: JobId, parts: Parts, project: Project, after: BackgroundTasks) -> Job:
+    """Let a paused job of any kind wait for a worker again."""
+    after.add_task(parts.sweep.poke)
+    return Job.of(*_resume(parts, project, id))
+
+
 @router.post("/v1/jobs/{id}/cancel")
 def cancel_job(id: JobId, parts: Parts, project: Project) -> Job:
     """Wish for the end of a job of any kind."""
@@ -150,3 +161,9 @@ def _page(
 def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
     with parts.database.write() as tx:
         return wishes.request_cancel(tx, project, id=id, now=parts.clock()), None
+
+
+def _resume(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
+    with parts.database.write() as tx:
+        record = wishes.request_resume(tx, project, id=id, now=parts.clock())
+        return record, jobs.queue_position(tx, record)

@@ -110,6 +110,13 @@ class Database:
         self._writer.dispose()
 
 
+def now_of(tx: Tx) -> float:
+    """The unix seconds by which leases count: the server's on PostgreSQL, whose users' clocks may differ, else ours."""
+    if tx.dialect.name == "postgresql":
+        return float(tx.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+    return time.time()
+
+
 def insert(tx: Tx, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of this database's own dialect, which knows ON CONFLICT."""
     return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)

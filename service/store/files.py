@@ -10,7 +10,7 @@ from service.store.database import Tx
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
 from service.store.records import FilePurpose, FileRecord, JobStatus, Page
-from service.store.tables import files, jobs, record_of, values_of
+from service.store.tables import files, jobs, record_of, repeats, values_of
 
 _FILE_ID = re.compile(r"file-[0-9a-z]{26}")
 
@@ -62,6 +62,7 @@ def delete_file(tx: Tx, project: str, *, id: str) -> None:
     if user := tx.execute(users.limit(1)).scalar_one_or_none():
         raise Conflict("in_use", f"The job {user} needs the file {id}; cancel it or wait for its end")
     tx.execute(sa.delete(files).where(files.c.project == project, files.c.id == id))
+    tx.execute(sa.delete(repeats).where(repeats.c.project == project, repeats.c.object_id == id))  # it may come again
 
 
 def named_in(value: Any) -> set[str]:

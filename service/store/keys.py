@@ -58,18 +58,19 @@ def create(
 
 
 def rotate(tx: Tx, id: str, *, project: str | None, now: float, grace_seconds: float) -> tuple[KeyRecord, str]:
-    """A new key that is what the old one was, and its plain text; the old one counts for so much longer, at most.
+    """A new key that is what the old one was, for as long, and its plain text; the old one counts for a while at most.
 
     Raises:
         NotFound: there is no such key, or none of that project.
-        Conflict: it was revoked or has expired (`key_ended`).
+        Conflict: it was revoked or replaced, or has expired (`key_ended`).
     """
-    old = get(tx, id, project=project)
-    if not is_good(old, now):
-        raise Conflict("key_ended", f"The key {id} was revoked or has expired; make a new one")
-    new, plaintext = create(tx, old.project, name=old.name, now=now, scopes=old.scopes, expires_at=old.expires_at)
+    old = _held(tx, id, project=project)
+    if not is_good(old, now) or old.rotated_at is not None:
+        raise Conflict("key_ended", f"The key {id} was revoked or replaced, or has expired; make a new one")
+    expires_at = None if old.expires_at is None else now + old.expires_at - old.created_at
+    new, plaintext = create(tx, old.project, name=old.name, now=now, scopes=old.scopes, expires_at=expires_at)
     ends = now + grace_seconds if old.expires_at is None else min(old.expires_at, now + grace_seconds)
-    tx.execute(sa.update(api_keys).where(api_keys.c.id == id).values(expires_at=ends))
+    tx.execute(sa.update(api_keys).where(api_keys.c.id == id).values(expires_at=ends, rotated_at=now))
     return new, plaintext
 
 
@@ -79,7 +80,7 @@ def revoke(tx: Tx, id: str, *, project: str | None, now: float) -> KeyRecord:
     Raises:
         NotFound: there is no such key, or none of that project.
     """
-    key = get(tx, id, project=project)
+    key = _held(tx, id, project=project)
     if key.revoked_at is not None:
         return key
     tx.execute(sa.update(api_keys).where(api_keys.c.id == id).values(revoked_at=now))
@@ -92,10 +93,7 @@ def get(tx: Tx, id: str, *, project: str | None) -> KeyRecord:
     Raises:
         NotFound: there is none.
     """
-    row = tx.execute(_of(project).where(api_keys.c.id == id)).one_or_none()
-    if row is None:
-        raise NotFound("API key", id)
-    return _record(row)
+    return _one(tx, _of(project), id)
 
 
 def page_keys(tx: Tx, project: str | None, *, page: Page) -> tuple[list[KeyRecord], bool]:
@@ -120,7 +118,7 @@ def is_good(key: KeyRecord, now: float) -> bool:
 
 
 def adopt(tx: Tx, plaintext: str, *, now: float) -> KeyRecord:
-    """The given key is an admin key of the default project; adopting it again changes nothing.
+    """The given key is an admin key of the default project; adopting it again changes nothing and revives none.
 
     Raises:
         InvalidValue: it has not the form of a key.
@@ -140,10 +138,9 @@ def adopt(tx: Tx, plaintext: str, *, now: float) -> KeyRecord:
     )
     projects.ensure(tx, DEFAULT_PROJECT, now=now)
     tx.execute(insert(tx, api_keys).values(values_of(key, api_keys)).on_conflict_do_nothing())
-    stored = verify(tx, plaintext, now=now)
-    if stored is None:
-        message = f"A key with the id {id} exists and has another secret, was revoked or has expired"
-        raise Conflict("conflict", f"{message}; give a key with another id")
+    stored = get(tx, id, project=None)
+    if not hmac.compare_digest(stored.secret_sha256, _digest(secret)):
+        raise Conflict("conflict", f"A key with the id {id} and another secret exists; give a key with another id")
     return stored
 
 
@@ -161,6 +158,18 @@ def verify(tx: Tx, plaintext: str, *, now: float) -> KeyRecord | None:
 def any_key(tx: Tx) -> bool:
     """Whether a key was ever made: a server that needed keys does not open when the last of them ends."""
     return tx.execute(sa.select(api_keys.c.id).limit(1)).first() is not None
+
+
+def _held(tx: Tx, id: str, *, project: str | None) -> KeyRecord:
+    """The key, which nobody else ends or replaces before this transaction ends."""
+    return _one(tx, _of(project).with_for_update(), id)
+
+
+def _one(tx: Tx, query: sa.Select[Any], id: str) -> KeyRecord:
+    row = tx.execute(query.where(api_keys.c.id == id)).one_or_none()
+    if row is None:
+        raise NotFound("API key", id)
+    return _record(row)
 
 
 def _of(project: str | None) -> sa.Select[Any]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
-from service.store.records import JobStatus, Page, ProjectRecord
+from service.store.records import JobKind, JobStatus, Page, ProjectRecord
 from service.store.tables import collections, files, jobs, models, projects, record_of, values_of, versions
 
 
@@ -73,8 +73,8 @@ def held(tx: Tx, id: str, *, now: float) -> ProjectRecord:
 
 
 def num_waiting_jobs(tx: Tx, id: str) -> int:
-    """How many of its jobs wait for a worker, paused ones among them."""
-    waiting = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])
+    """How many jobs that somebody ordered wait, paused ones among them; index jobs follow from documents."""
+    waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), jobs.c.kind != JobKind.INDEX)
     query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.project == id, waiting)
     return tx.execute(query).scalar_one()
 

@@ -232,6 +232,8 @@ class KeyRecord:
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None
+    rotated_at: float | None = None
+    """When another key took its place; it still counts until it expires."""
     last_used_at: float | None = None
     """Within a minute."""
 

@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from service.store import jobs as job_rows
-from service.store.database import Database, Tx
+from service.store.database import Database, Tx, now_of
 from service.store.errors import StoreError
 from service.store.jobs import BACKOFF_SECONDS, LEASE_SECONDS
 from service.store.queue import QUEUES, kinds_of
@@ -73,11 +73,19 @@ class Sweep:
     """The loop. `ring(job_id, queue)` may raise a StoreError; then the bell is rung at the next sweep."""
 
     def __init__(
-        self, database: Database, ring: Callable[[str, str], None], *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        ring: Callable[[str, str], None],
+        *,
+        clock: Callable[[], float] | None = None,
+        chores: Sequence[Callable[[], None]] = (),
     ) -> None:
+        """`chores` are done after each sweep; `clock` stands in for that of this machine and of the database."""
         self._database = database
         self._ring = ring
-        self._clock = clock
+        self._clock = clock or time.time
+        self._now_of = now_of if clock is None else lambda tx: clock()
+        self._chores = chores
         self._poked = threading.Event()
         self._last = -float("inf")
         self._reap_from = float("inf")
@@ -106,11 +114,14 @@ class Sweep:
         self._last = now
         try:
             with self._database.write() as tx:
-                if now >= self._reap_from and (reaped := reap(tx, now)):
+                at = self._now_of(tx)
+                if now >= self._reap_from and (reaped := reap(tx, at)):
                     log.warning("put back %d jobs whose worker fell silent: %s", len(reaped), ", ".join(reaped))
                     pause = BACKOFF_SECONDS[0]  # they have waited for a lease already
-                bells = due(tx, now)
+                bells = due(tx, at)
             self._ring_all(bells)
+            for chore in self._chores:
+                chore()
         except StoreError as error:
             log.warning("the sweep waits for the store: %s", error)
             self._warm_up(now)

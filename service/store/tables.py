@@ -173,6 +173,7 @@ api_keys = sa.Table(
     _column("created_at", sa.Double()),
     _column("expires_at", sa.Double(), optional=True),
     _column("revoked_at", sa.Double(), optional=True),
+    _column("rotated_at", sa.Double(), optional=True),
     _column("last_used_at", sa.Double(), optional=True),
 )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from infonce.batches import PairTable
+from infonce.calibrate import WORTH_OF_PLAIN
 from infonce.config import Attention, Precision, Prompts, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, NonFiniteLoss, Stopped
@@ -118,8 +119,8 @@ def test_auto_measures_and_reports_what_decided(encoder: Encoder, watcher: Watch
     choice = result.choice
     assert result.config.precision is choice.precision is not Precision.AUTO
     assert result.config.attention is choice.attention is not Attention.AUTO
-    fastest = min(Attention.FUSED, Attention.PLAIN, key=lambda kind: choice.seconds[f"attention_{kind}"])
-    assert choice.attention is fastest
+    fused, plain = (choice.seconds[f"attention_{kind}"] for kind in (Attention.FUSED, Attention.PLAIN))
+    assert choice.attention is (Attention.PLAIN if plain < WORTH_OF_PLAIN * fused else Attention.FUSED)
     assert "auto" not in result.config.to_dict().values()
 
 

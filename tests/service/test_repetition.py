@@ -59,6 +59,20 @@ def test_of_many_at_once_one_makes_the_job(gateway: Gateway) -> None:
     assert len(gateway.http.get("/v1/fine_tuning/jobs").json()["data"]) == 1
 
 
+def test_of_many_at_once_one_makes_the_collection(gateway: Gateway) -> None:
+    send = senders(gateway)["/v1/collections"]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: send(**{"idempotency-key": "k"}), range(12)))
+    assert {answer.status_code for answer in answers} == {201} and len({a.json()["id"] for a in answers}) == 1
+
+
+def test_what_was_deleted_may_come_again(gateway: Gateway) -> None:
+    send, key = senders(gateway)["/v1/files"], {"idempotency-key": "k"}
+    first = send(**key).json()["id"]
+    assert gateway.http.delete(f"/v1/files/{first}").is_success
+    assert send(**key).json()["id"] != first
+
+
 def test_a_refused_request_leaves_its_key_free(gateway: Gateway) -> None:
     key = {"idempotency-key": "k"}
     body = {"model": BASE, "training_file": "file-" + "0" * 26}

@@ -72,6 +72,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(gateway: Gateway) -> None:
     own = bearer(made["secret"])
     assert made["expires_at"] - made["created_at"] == 3600 and made["project"] == "default"
     assert gateway.http.get("/v1/files", headers=own).status_code == 200
+    gateway.parts.sweep.once()
     shown = gateway.http.get(f"/v1/api_keys/{made['id']}", headers=admin).json()
     assert shown["last_used_at"] is not None and shown["secret"] is None
     assert made["secret"].split("_")[2] not in gateway.http.get("/v1/api_keys", headers=admin).text
@@ -85,10 +86,11 @@ def test_a_rotated_key_lives_on_for_its_grace(gateway: Gateway) -> None:
     id = old["authorization"].split("_")[1]
     kept = created(gateway.http.post(f"/v1/api_keys/{id}/rotate", json={}, headers=admin))
     assert gateway.http.get("/v1/files", headers=old).status_code == 200
-    gone = created(gateway.http.post(f"/v1/api_keys/{id}/rotate", json={"grace_seconds": 0}, headers=admin))
-    problem(gateway.http.get("/v1/files", headers=old), 401, "invalid_api_key")
-    for new in (kept, gone):
-        assert new["scopes"] == ["read"] and gateway.http.get("/v1/files", headers=bearer(new["secret"])).is_success
+    again = {"json": {"grace_seconds": 0}, "headers": admin}
+    problem(gateway.http.post(f"/v1/api_keys/{id}/rotate", **again), 409, "key_ended")
+    gone = created(gateway.http.post(f"/v1/api_keys/{kept['id']}/rotate", **again))
+    problem(gateway.http.get("/v1/files", headers=bearer(kept["secret"])), 401, "invalid_api_key")
+    assert gone["scopes"] == ["read"] and gateway.http.get("/v1/files", headers=bearer(gone["secret"])).is_success
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,8 @@ def test_an_administrator_of_a_project_sees_and_makes_its_keys_alone(gateway: Ga
         random = gateway.http.request(method, f"/v1/api_keys/xxxxxxxx{path}", headers=own, json={} if path else None)
         assert (answer.status_code, random.status_code) == (404, 404)
     assert created(gateway.http.post("/v1/api_keys", json={"name": "n", "project": "team"}, headers=everything))
+    slip = gateway.http.post("/v1/api_keys", json={"name": "n", "project": "taem"}, headers=everything)
+    problem(slip, 404, "not_found")
 
 
 def test_no_secret_is_logged(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,13 +41,15 @@ def test_a_port_that_is_none_is_refused(value: str) -> None:
 
 
 def test_how_many_callers_are_served_at_once_can_be_said() -> None:
-    said = {"CONNECTIONS": "50", "SEARCHES": "1", "UPLOADS": "2", "CHANGES": "3", "READS": "4"}
+    said = {"CONNECTIONS": "50", "SEARCHES": "1", "UPLOADS": "2", "BODIES": "5", "CHANGES": "3", "READS": "4"}
     edge = read(**{f"INFONCE_MAX_{name}": number for name, number in said.items()}).edge
-    assert edge == EdgeLimits(max_connections=50, num_searches=1, num_uploads=2, num_changes=3, num_reads=4)
+    assert edge == EdgeLimits(
+        max_connections=50, num_searches=1, num_uploads=2, num_bodies=5, num_changes=3, num_reads=4
+    )
     assert (edge.num_threads, read().edge.num_threads) == (12, 40)  # 40 is what the framework itself has
 
 
-@pytest.mark.parametrize("name", ["CONNECTIONS", "SEARCHES", "UPLOADS", "CHANGES", "READS"])
+@pytest.mark.parametrize("name", ["CONNECTIONS", "SEARCHES", "UPLOADS", "BODIES", "CHANGES", "READS"])
 def test_a_gateway_that_serves_nobody_is_refused(name: str) -> None:
     with pytest.raises(StartRefused, match=f"INFONCE_MAX_{name} is '0'; it must be a whole number between"):
         read(**{f"INFONCE_MAX_{name}": "0"})

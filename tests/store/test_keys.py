@@ -100,11 +100,26 @@ def test_a_rotated_key_is_as_the_old_one_which_counts_for_its_grace(database: Da
             keys.rotate(tx, old.id, project="p", now=15.0, grace_seconds=5.0)
 
 
-def test_grace_makes_no_key_longer_than_it_was(database: Database) -> None:
+def test_a_new_key_lasts_as_long_as_the_old_one_was_to_and_grace_makes_that_no_longer(database: Database) -> None:
     with database.write() as tx:
         old, secret = keys.create(tx, "p", name="ci", now=1.0, expires_at=12.0)
         new, _ = keys.rotate(tx, old.id, project="p", now=10.0, grace_seconds=500.0)
-        assert new.expires_at == 12.0 and keys.verify(tx, secret, now=12.0) is None
+        assert new.expires_at == 21.0 and keys.verify(tx, secret, now=12.0) is None
+
+
+def test_a_key_is_replaced_once(database: Database) -> None:
+    with database.write() as tx:
+        old, _ = keys.create(tx, "p", name="ci", now=1.0)
+        keys.rotate(tx, old.id, project="p", now=10.0, grace_seconds=50.0)
+        with pytest.raises(Conflict, match="replaced"):
+            keys.rotate(tx, old.id, project="p", now=11.0, grace_seconds=50.0)
+
+
+def test_a_first_key_that_has_ended_is_adopted_as_it_is(database: Database) -> None:
+    with database.write() as tx:
+        first = keys.adopt(tx, FIRST, now=1.0)
+        keys.revoke(tx, first.id, project=None, now=2.0)
+        assert keys.adopt(tx, FIRST, now=3.0).revoked_at == 2.0 and keys.verify(tx, FIRST, now=3.0) is None
 
 
 def test_a_key_of_another_project_is_not_found(database: Database) -> None:

@@ -1,5 +1,6 @@
 """Pairs become a tuned encoder, measured against the one it was tuned from."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -262,6 +263,8 @@ def _trained(
             return attempt(checkpoints=kept)
     except CheckpointMismatch as error:
         progress.event("warn", "checkpoint_mismatch", message=f"The training begins again: {error}.")
+        for refused in kept.inherited:  # the next attempt would meet them again, before what this one saves
+            shutil.rmtree(refused, ignore_errors=True)
         anew = replace(kept, inherited=())
         with together(kept=anew):
             return attempt(checkpoints=anew)

@@ -36,5 +36,5 @@ def hasty(start: Callable[..., Hostile]) -> Hostile:
 @pytest.fixture(scope="session")
 def small(start: Callable[..., Hostile]) -> Hostile:
     """A gateway of few connections and few places."""
-    places = {"num_searches": 1, "num_uploads": 2, "num_changes": 1, "num_reads": 1}
+    places = {"num_searches": 1, "num_uploads": 2, "num_bodies": 2, "num_changes": 1, "num_reads": 1}
     return start(max_connections=8, wait_seconds=0.3, **places)

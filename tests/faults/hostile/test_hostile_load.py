@@ -38,11 +38,12 @@ def stalled(hostile: Hostile, num: int, *, path: str, content_type: str, length:
         yield wires
 
 
-def test_uploads_beyond_their_places_are_refused_and_nothing_else_is(small: Hostile) -> None:
+def test_large_bodies_beyond_their_places_are_refused_and_nothing_else_is(small: Hostile) -> None:
     with unharmed(small), stalled(small, 2, path="/v1/files", content_type=FORM, length=100_000):
         until(lambda: len(parts(small)) == 2, "both have begun")
-        answer = upload(small, b"{}")
-        assert "2 uploads are at work" in refused(answer, 503, "overloaded")["detail"]
+        for answer in (upload(small, b" " * 100_000), post(small, "/v1/embeddings", b" " * 100_000)):
+            assert "2 large bodies are at work" in refused(answer, 503, "overloaded")["detail"]
+        refused(upload(small, b"{}"), 422, "dataset_invalid")
         for path in ("/healthz", "/readyz", "/v1/jobs"):
             assert ask(small, "GET", path).status == 200
         refused(post(small, JOBS, b"{}"), 422, "missing_field")

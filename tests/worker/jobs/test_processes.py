@@ -152,7 +152,7 @@ def test_a_job_goes_on_with_the_same_bits_where_two_processes_were_and_stops_whe
         json.loads((folder / "step-000000004" / "manifest.json").read_text())
         for folder in (tmp_path / "own", done.middle)
     )
-    assert resumed["sha256"] == undisturbed["sha256"] and resumed["facts"]["processes"] == 2
+    assert resumed["sha256"] == undisturbed["sha256"] and resumed["facts"]["machine"]["processes"] == 2
     assert "resumed" in recorder.events and not (tmp_path / "own" / "step-000000005").exists()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from infonce.config import EncoderConfig, Side, TrainConfig
+from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
 from infonce.pairs import Pair
@@ -153,7 +154,8 @@ def test_checkpoints_of_another_program_are_said_and_the_training_begins_again(
     [manifest] = Path(order["checkpoints"]).glob("*/manifest.json")
     notes = json.loads(manifest.read_text())
     notes["facts"]["records"] = ["step"]
-    manifest.write_text(json.dumps(notes))
+    del notes["digest"]
+    manifest.write_bytes(signed(json.dumps(notes).encode()))
     run({**order, "checkpoints": str(tmp_path / "second"), "inherited": [order["checkpoints"]]}, recorder)
     assert "checkpoint_mismatch" in recorder.events and "resumed" not in recorder.events
     assert [values["step"] for values in recorder.steps if "loss" in values] == [1, 2, 3, 4]

@@ -27,7 +27,7 @@ def upgrade() -> None:
         ("versions", "num_bytes"),
     ):
         op.add_column(table, sa.Column(name, sa.BigInteger(), nullable=False, server_default="0"))
-    for name in ("expires_at", "revoked_at", "last_used_at"):
+    for name in ("expires_at", "revoked_at", "rotated_at", "last_used_at"):
         op.add_column("api_keys", sa.Column(name, sa.Double(), nullable=True))
     op.create_table(
         "projects",
@@ -55,12 +55,17 @@ def upgrade() -> None:
 def downgrade() -> None:
     """What came with this step is gone.
 
-    Each column is dropped in place: SQLite refuses to replace a table whose rows others refer to.
+    Each column is dropped in place: SQLite refuses to replace a table whose rows others refer to. The first schema
+    knows no end and no scope of a key: one that has either is removed, or it would open everything.
     """
+    op.execute(
+        "DELETE FROM api_keys WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL OR scopes NOT LIKE '%admin%'"
+    )
+    op.execute("UPDATE jobs SET status = 'queued', doorbell_at = NULL WHERE status = 'paused'")
     op.drop_table("repeats")
     op.drop_table("projects")
     for table, names in (
-        ("api_keys", ("expires_at", "revoked_at", "last_used_at")),
+        ("api_keys", ("expires_at", "revoked_at", "rotated_at", "last_used_at")),
         ("versions", ("num_bytes",)),
         ("models", ("num_bytes",)),
         ("jobs", ("pause_requested", "saved_step", "lost_at_step")),
