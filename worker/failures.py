@@ -28,6 +28,7 @@ NAN_LOSS: Final = "nan_loss"
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM: Final = "the disk that holds the artifacts is full; free some space and submit the job again"
+_NO_MEMORY: Final = "the device has no memory for the work; lower max_seq_length or batch_size, or take a smaller model"
 _PATH: Final = re.compile(r"(?<![\w/])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
 
 _CODES: Final[tuple[tuple[type[Exception], str, bool], ...]] = (
@@ -54,12 +55,22 @@ def describe(error: BaseException) -> JobError | None:
         return JobError(code="storage_full", message=_NO_ROOM, retryable=True)
     if isinstance(error, RankFailed):  # lost like a child that is killed: another attempt goes on from the checkpoint
         return None
+    if _is_out_of_memory(error):
+        return JobError(code="gpu_oom", message=_NO_MEMORY, user=True)
     for kind, code, user in _CODES:
         if isinstance(error, kind):
             line = error.issues[0].line if isinstance(error, DatasetError) else None
             param = error.param if isinstance(error, ConfigError) else None
             return JobError(code=code, message=without_paths(str(error)), param=param, line=line, user=user)
     return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch found no memory outside of a step's gradient, in the optimizer or an evaluation, say.
+
+    Known by its name: the parent reads this table too, and loads no torch.
+    """
+    return any((kind.__module__, kind.__name__) == ("torch", "OutOfMemoryError") for kind in type(error).__mro__)
 
 
 def without_paths(text: str) -> str:

@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+import torch
 
 from infonce.errors import (
     ConfigError,
@@ -25,6 +26,7 @@ ISSUE = Issue(line=18, field="positive", code="empty_text", detail="'positive' i
     [
         (NonFiniteLoss("nan", step=3), "nan_loss", True, False),
         (OutOfMemory("lower batch_size"), "gpu_oom", True, False),
+        (torch.OutOfMemoryError("CUDA out of memory"), "gpu_oom", True, False),
         (DatasetError([ISSUE]), "dataset_invalid", True, False),
         (ConfigError("too large", param="batch_size"), "invalid_value", True, False),
         (UnknownModel("?"), "unknown_base_model", True, False),
