@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from infonce.checkpoint import Checkpoints, newest
 from infonce.config import AUTO, Attention, Precision, TrainConfig
 from infonce.encoder import Encoder
-from infonce.errors import ConfigError
+from infonce.errors import ConfigError, Stopped
 from infonce.int8 import has_int8
 from infonce.packing import set_attention
 from infonce.precision import Choice, autocast
@@ -56,16 +56,26 @@ def settled_precision(
     return replace(config, precision=precision), seconds
 
 
-def measure(encoder: Encoder, tokens: TokenizedTexts, *, config: TrainConfig, num_tokens: int) -> Choice:
+def measure(
+    encoder: Encoder,
+    tokens: TokenizedTexts,
+    *,
+    config: TrainConfig,
+    num_tokens: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> Choice:
     """The precision, the attention and the chunk size in which these very texts take the least time here.
 
     `num_tokens` is what the whole run will read. What the config names is taken as it is. The weights' gradients are
     empty afterwards.
+
+    Raises:
+        Stopped: `stop()` was true at a chunk's edge.
     """
     precision, seconds = config.precision, dict[str, float]()
     if precision is Precision.AUTO:
         precision, seconds = fastest_precision(encoder.device)
-    probe = _Probe(encoder, tokens, precision=precision)
+    probe = _Probe(encoder, tokens, precision=precision, stop=stop)
     usual = encoder.chunk_tokens if config.max_chunk_tokens == AUTO else config.max_chunk_tokens
     share = int(_SHARE_OF_RUN * num_tokens)
     attention = _known_attention(encoder, config)
@@ -162,6 +172,7 @@ class _Probe:
     encoder: Encoder
     tokens: TokenizedTexts
     precision: Precision
+    stop: Callable[[], bool]
 
     def rows(self, num_tokens: int) -> NDArray[np.int64]:
         """The texts around the middle one by length, together about so many tokens, at least one text."""
@@ -174,6 +185,8 @@ class _Probe:
         """Each part was encoded and sent back; whatever the device still has to do is done."""
         set_attention(self.encoder.backbone, attention)
         for rows in parts:
+            if self.stop():
+                raise Stopped("stopped while the machine was measured")
             with autocast(self.encoder.device, self.precision):
                 vectors = self.encoder.embed(self.tokens, rows)
             vectors.backward(torch.ones_like(vectors))  # type: ignore[no-untyped-call]

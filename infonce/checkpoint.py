@@ -21,6 +21,7 @@ from torch import Tensor
 from infonce.digest import sha256_of
 from infonce.errors import CheckpointMismatch, Stopped
 from infonce.os_errors import plain_os_errors
+from infonce.records import Progress
 from infonce.run_state import RunState
 
 NUM_KEPT: Final = 2
@@ -83,18 +84,22 @@ def save(
         shutil.rmtree(checkpoints.folder / name)
 
 
-def newest(checkpoints: Checkpoints) -> Saved | None:
-    """The newest checkpoint that is whole; None if there is none."""
+def newest(checkpoints: Checkpoints, *, damaged: Callable[[int], None] = lambda step: None) -> Saved | None:
+    """The newest checkpoint that is whole; None if there is none. The steps of newer ones are said to `damaged`."""
     found = [path for folder in (checkpoints.folder, *checkpoints.inherited) for path in folder.glob(_FOLDERS)]
     newest_first = sorted(found, key=lambda path: path.name, reverse=True)
-    return next((saved for path in newest_first if (saved := _read(path)) is not None), None)
+    for path in newest_first:
+        if (saved := _read(path)) is not None:
+            return saved
+        damaged(int(path.name.removeprefix("step-")))
+    return None
 
 
 class Keeper:
     """Saves the state of a run by time, and when it is stopped; nothing where there is no place for it.
 
-    A checkpoint that cannot be written is said to `unsaved` and tried again later: the run needs it only if it is
-    broken off.
+    What was saved is told. A checkpoint that cannot be written is told too, and tried again later: the run needs it
+    only if it is broken off.
     """
 
     def __init__(
@@ -104,20 +109,26 @@ class Keeper:
         *,
         curve: Sequence[Any],
         facts: Mapping[str, Any],
-        unsaved: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         """`curve` is the run's own list of its records, dataclasses that become JSON."""
         self._checkpoints = checkpoints
         self._state = state
         self._curve = curve
         self._facts = facts
-        self._unsaved = unsaved
+        self._progress = progress
         self._saved_steps = len(curve)
         self._tried_at = time.monotonic()
 
     def save_if_due(self) -> None:
         """The step that has just been finished is on disk, if the last save is long enough ago."""
         if self._checkpoints is not None and time.monotonic() - self._tried_at >= self._checkpoints.every_seconds:
+            self._save(self._checkpoints)
+
+    def amend(self, facts: Mapping[str, Any]) -> None:
+        """These facts stand beside the tensors from now on; the last finished step is on disk, if there is room."""
+        self._facts = {**self._facts, **facts}
+        if self._checkpoints is not None:
             self._save(self._checkpoints)
 
     def save_at_end(self) -> None:
@@ -142,8 +153,9 @@ class Keeper:
         try:
             save(checkpoints, self._state, curve=[asdict(record) for record in self._curve], facts=self._facts)
             self._saved_steps = len(self._curve)
+            self._progress.saved(self._saved_steps)
         except OSError as error:
-            self._unsaved(error.strerror or str(error))
+            self._progress.unsaved(error.strerror or str(error))
 
 
 def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
@@ -152,17 +164,17 @@ def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
         earlier = saved.facts.get(name)
         if earlier != value:
             message = (
-                f"the checkpoint of step {saved.step} belongs to another run: {_difference(name, earlier, now=value)}"
+                f"the checkpoint of step {saved.step} belongs to another run: {difference(name, earlier, now=value)}"
             )
             raise CheckpointMismatch(f"{message}; set it back, or give this run a folder of its own")
 
 
-def _difference(name: str, earlier: object, *, now: object) -> str:
-    """What differs, down to the setting where there are some."""
+def difference(name: str, earlier: object, *, now: object) -> str:
+    """What differs, down to the setting where there are some; nothing where nothing does."""
     if not isinstance(earlier, Mapping) or not isinstance(now, Mapping):
         return f"its {name} differs" if len(f"{earlier}{now}") > 100 else f"its {name} was {earlier} and is {now}"
     changed = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
-    return ", ".join(_difference(key, earlier.get(key), now=now.get(key)) for key in changed)
+    return ", ".join(difference(key, earlier.get(key), now=now.get(key)) for key in changed)
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:

@@ -113,9 +113,9 @@ class Encoder:
         digest.update(self._files["tokenizer.json"])
         return digest.hexdigest()
 
-    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+    def tokenize(self, texts: Sequence[str], *, stop: Callable[[], bool] = lambda: False) -> TokenizedTexts:
         """The ids of texts that already carry their prompt, cut to `max_seq_length`."""
-        return tokenize(self.tokenizer, texts, max_length=self.max_seq_length)
+        return tokenize(self.tokenizer, texts, max_length=self.max_seq_length, stop=stop)
 
     def embed(self, tokens: TokenizedTexts, rows: NDArray[np.int64], *, words: Words | None = None) -> Tensor:
         """The vectors of a few texts, with gradient where it is enabled; packed, those of one length are neighbours.
@@ -165,7 +165,7 @@ class Encoder:
             Stopped: `stop()` was true at a chunk's edge.
         """
         prompt = self.prompt(side)
-        tokens = self.tokenize([prompt + text for text in texts])
+        tokens = self.tokenize([prompt + text for text in texts], stop=stop)
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         in_int8 = precision is Precision.INT8
         mixed = not in_int8 or is_packed(self.backbone)

@@ -13,6 +13,7 @@ InfonceError
 ├── TrainingError
 │   ├── NonFiniteLoss      the loss left the numbers
 │   ├── CheckpointMismatch a checkpoint belongs to another run
+│   ├── OutOfMemory        the device has no memory for a step
 │   └── RankFailed         another one of the processes that train together is gone
 └── Stopped                the caller asked to stop; nothing is wrong
 """
@@ -100,6 +101,10 @@ class NonFiniteLoss(TrainingError):
 
 class CheckpointMismatch(TrainingError):
     """A checkpoint was written by a run over other data, or with another config or model."""
+
+
+class OutOfMemory(TrainingError):
+    """The device has no memory for a step; the message names what to lower."""
 
 
 class RankFailed(TrainingError):

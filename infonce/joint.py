@@ -85,9 +85,18 @@ class JointBatch:
         self.objective.remember(vectors if keys is None else keys, batch)
         return loss.item()
 
+    def forget_gradients(self) -> None:
+        """No gradient is left, of an unfinished step either."""
+        self.encoder.backbone.zero_grad()
+        if self.objective.temperature is not None:
+            self.objective.temperature.zero_grad()
+
     def _stop_within(self) -> bool:
-        """Whether to stop in the middle of a step: never where others would wait for this process's share."""
-        return self.processes.count == 1 and self.stop()
+        """Whether to stop in the middle of a step: never where others would wait for this process's share.
+
+        It is asked there as well: whoever is asked knows that there is work.
+        """
+        return self.stop() and self.processes.count == 1
 
     def _embed(self, rows: Ids, words: WordTable | None) -> Tensor:
         with autocast(self.encoder.device, self.config.precision):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ class AsItIsNow:
 
     def evaluation(self, judged: EvalSet, *, ks: Sequence[int]) -> Evaluate:
         """The encoder's numbers on that set, whenever they are asked for."""
-        return Evaluate(metrics=lambda step: evaluate(self, judged, ks=ks).metrics, digest=judged.digest)
+        metrics = partial(evaluate, self, judged, ks=ks, stop=self.stop)
+        return Evaluate(metrics=lambda step: metrics().metrics, digest=judged.digest)
 
 
 def judge_of(

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from infonce.backbone import set_dropout
 from infonce.batches import PairTable, num_batches
 from infonce.calibrate import measure
-from infonce.checkpoint import Saved
+from infonce.checkpoint import Saved, difference
 from infonce.config import AUTO, HardNegatives, TrainConfig
+from infonce.device import computed_on
 from infonce.distributed import Processes
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
@@ -35,6 +37,8 @@ class Prepared:
     config: TrainConfig
     """Without any `auto`."""
     choice: Choice
+    machine: Mapping[str, Any]
+    """What it is computed on."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -56,10 +60,14 @@ def prepare(
     dropout = float(config.dropout)
     if set_dropout(encoder.backbone, dropout) == 0 < dropout:
         raise ConfigError(f"dropout is {dropout} and this model has no layer for it; set it to 0", param="dropout")
-    config, choice = _decided(encoder, table, tokens=tokens, config=config, saved=saved)
+    choose = partial(measure, encoder, tokens, stop=progress.stop_requested)
+    config, choice = _decided(choose, encoder.device, config=config, saved=saved, num_tokens=_num_read(table, tokens))
     progress.measured(choice)
+    machine = computed_on(encoder.device, num_processes=Processes.current().count)
+    if saved is not None and (elsewhere := difference("machine", saved.facts.get("machine", machine), now=machine)):
+        progress.elsewhere(elsewhere)
     set_attention(encoder.backbone, choice.attention)
-    return Prepared(table=table, tokens=tokens, config=config, choice=choice)
+    return Prepared(table=table, tokens=tokens, config=config, choice=choice, machine=machine)
 
 
 def _read(
@@ -69,7 +77,7 @@ def _read(
     prompts = encoder.layout.prompts
     max_negatives = config.max_negatives if config.hard_negatives is HardNegatives.ALL else 0
     whole = PairTable.build(pairs, prompts=prompts, max_negatives=max_negatives)
-    tokens = encoder.tokenize(whole.rows)
+    tokens = encoder.tokenize(whole.rows, stop=progress.stop_requested)
     query, document = (tokens.equal_to(encoder.tokenize([prompt])) for prompt in (prompts.query, prompts.document))
     table = whole.without(anchors=query, documents=document)
     lost = len(whole) - len(table), len(whole.negatives) - len(table.negatives)
@@ -86,8 +94,13 @@ def _with_batch_of(config: TrainConfig, table: PairTable, *, given: int) -> Trai
     return replace(config, batch_size=max(2, len(table)))
 
 
+def _num_read(table: PairTable, tokens: TokenizedTexts) -> int:
+    """How many tokens an epoch reads."""
+    return int(tokens.lengths[np.concatenate([table.anchors, table.positives, table.negatives])].sum())
+
+
 def _decided(
-    encoder: Encoder, table: PairTable, *, tokens: TokenizedTexts, config: TrainConfig, saved: Saved | None
+    choose: Callable[..., Choice], device: torch.device, *, config: TrainConfig, saved: Saved | None, num_tokens: int
 ) -> tuple[TrainConfig, Choice]:
     """The config without any `auto`, and what decided it: measured once, by the attempt that began the run.
 
@@ -95,14 +108,12 @@ def _decided(
     """
     processes = Processes.current()
     if config.max_graph_gb == AUTO:
-        config = replace(config, max_graph_gb=affordable_gb(encoder.device, num_processes=processes.count))
+        config = replace(config, max_graph_gb=affordable_gb(device, num_processes=processes.count))
     if saved is not None:
         earlier = TrainConfig.from_dict(saved.facts["config"])
         return replace(earlier, max_graph_gb=config.max_graph_gb), Choice.from_dict(saved.facts["choice"])
-    read = np.concatenate([table.anchors, table.positives, table.negatives])
-    num_tokens = int(config.n_epochs) * int(tokens.lengths[read].sum())
-    choose = partial(measure, encoder, tokens, config=config, num_tokens=num_tokens)
-    choice = Choice.from_dict(processes.from_first(lambda: choose().to_dict(), device=encoder.device))
+    measured_now = partial(choose, config=config, num_tokens=int(config.n_epochs) * num_tokens)
+    choice = Choice.from_dict(processes.from_first(lambda: measured_now().to_dict(), device=device))
     measured = {name: getattr(choice, name) for name in ("precision", "attention", "max_chunk_tokens")}
     return replace(config, **measured), choice
 

@@ -43,6 +43,18 @@ class Silence:
     def resumed(self, step: int) -> None:
         """Nothing happens."""
 
+    def saved(self, step: int) -> None:
+        """Nothing happens."""
+
+    def damaged(self, step: int) -> None:
+        """Nothing happens."""
+
+    def elsewhere(self, difference: str) -> None:
+        """Nothing happens."""
+
+    def halved(self, max_chunk_tokens: int) -> None:
+        """Nothing happens."""
+
     def unsaved(self, reason: str) -> None:
         """Nothing happens."""
 

@@ -30,6 +30,7 @@ COMMAND: Final = (sys.executable, "-P", "-m", "infonce.rank")
 """What runs a rank, importing nothing from where it starts; the folder of `Meeting`, its number, how many there are and
 rank 0's pid are added."""
 
+_READY_SECONDS = 600.0  # a model of gigabytes is loaded by several at once from a slow disk
 _POLL_SECONDS = 0.02
 _WATCH_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 3.0  # a lost peer's socket closes before its exit code can be read
@@ -113,12 +114,15 @@ class _Others:
 
     def wait_until_ready(self, stop: Callable[[], bool]) -> None:
         """All of them have loaded what they need."""
-        waited_for = set(self._processes)
+        waited_for, deadline = set(self._processes), time.monotonic() + _READY_SECONDS
         while waited_for := {rank for rank in waited_for if not self._meeting.ready(rank).exists()}:
             if self._ended():
                 raise self._failure()
             if stop():
                 raise Stopped("stopped while the other processes were starting")
+            if time.monotonic() > deadline:
+                late = f"process {min(waited_for)} of the {self._count} that train together was not ready in time"
+                raise RankFailed(f"{late} ({_READY_SECONDS:.0f} s); start the training again", rank=min(waited_for))
             time.sleep(_POLL_SECONDS)
 
     @contextmanager

@@ -55,6 +55,18 @@ class Progress(Protocol):
     def resumed(self, step: int) -> None:
         """Take note that the run goes on after that many steps, which an earlier one has made."""
 
+    def saved(self, step: int) -> None:
+        """Take note that a run which is broken off now goes on after that many steps."""
+
+    def damaged(self, step: int) -> None:
+        """Take note that the checkpoint of that step is not what was written, and that the one before is looked for."""
+
+    def elsewhere(self, difference: str) -> None:
+        """Take note that the run goes on on another machine, or under other versions: its last bits may differ."""
+
+    def halved(self, max_chunk_tokens: int) -> None:
+        """Take note that memory did not suffice: from here on a chunk has so many tokens, and rounds otherwise."""
+
     def unsaved(self, reason: str) -> None:
         """Take note that a checkpoint could not be written; the run goes on and tries again."""
 

@@ -80,6 +80,21 @@ class Watch:
         self._say(f"after {step} steps {metric} is {metrics[metric]:.3f}")
         self._bar.update(self._task, description="training")
 
+    def saved(self, step: int) -> None:
+        """Nobody at a terminal needs to read that all is well."""
+
+    def damaged(self, step: int) -> None:
+        """The trouble is said."""
+        self._say(f"the checkpoint of step {step} is damaged; the one before is looked for")
+
+    def elsewhere(self, difference: str) -> None:
+        """The warning is said."""
+        self._say(f"this is not what the run began on, {difference}; its last bits may differ")
+
+    def halved(self, max_chunk_tokens: int) -> None:
+        """The trouble is said."""
+        self._say(f"memory did not suffice; the training goes on with {max_chunk_tokens} tokens at once")
+
     def unsaved(self, reason: str) -> None:
         """The trouble is said."""
         self._say(f"a checkpoint could not be written ({reason}); the training goes on and tries again")

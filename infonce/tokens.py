@@ -1,7 +1,7 @@
 """Texts become token ids once, and ids become padded chunks of similar length; knows `tokenizers`, not torch."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from infonce.errors import DatasetError, InvalidModel, Issue
+from infonce.errors import DatasetError, InvalidModel, Issue, Stopped
 
 _TEXTS_AT_ONCE = 8_192  # bounds the Python objects alive while a large set is tokenised
 _CHARACTERS_AT_ONCE = 1_000_000  # the tokens of a text are all alive before it is cut, up to 360 bytes a character
@@ -72,15 +72,20 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> TokenizedTexts:
+def tokenize(
+    tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int, stop: Callable[[], bool] = lambda: False
+) -> TokenizedTexts:
     """The ids of every text with its special tokens, cut to `max_length` tokens; in time linear in its length.
 
     Raises:
         DatasetError: a text holds a lone surrogate.
+        Stopped: `stop()` was true between two blocks of some thousand texts.
     """
     tokenizer.enable_truncation(max_length)
     parts: list[NDArray[np.int32]] = []
-    for block in _blocks(texts):
+    for number, block in enumerate(_blocks(texts)):
+        if number and stop():
+            raise Stopped("stopped while the texts became tokens")
         try:
             encodings = tokenizer.encode_batch_fast(block)
         except TypeError as error:  # what tokenizers makes of text that has no UTF-8

@@ -21,6 +21,7 @@ from infonce.config import TrainConfig
 from infonce.distributed import Processes
 from infonce.encoder import Encoder
 from infonce.errors import NonFiniteLoss
+from infonce.halving import Halving
 from infonce.joint import JointBatch, check_same_start
 from infonce.judging import judge_of
 from infonce.lora import adapted
@@ -49,6 +50,7 @@ def train(
         ConfigError: config, pairs and model do not fit together.
         CheckpointMismatch: the checkpoints belong to another run.
         NonFiniteLoss: the loss or its gradient left the numbers; the weights are those of the last good step.
+        OutOfMemory: the device has no memory for a step, not even in chunks of half the size.
         Stopped: `progress.stop_requested()`; the unfinished step was dropped, the last finished one was saved.
     """
     start = time.perf_counter()
@@ -57,7 +59,7 @@ def train(
     known = processes.count > 1 or checkpoints is not None
     held = {} if evaluate is None or config.early_stopping is None else {"held-out data": evaluate.digest}
     who = identity(encoder, pairs, config=config) if known else {}
-    saved = None if checkpoints is None else newest(checkpoints)
+    saved = None if checkpoints is None else newest(checkpoints, damaged=progress.damaged)
     check_same_start({**who, "step": saved.step if saved else 0}, processes, device=encoder.device)
     if saved is not None:
         check_same_run(saved, facts={**who, **held})
@@ -82,9 +84,10 @@ def train(
             curve = [StepRecord(**record) for record in saved.curve]
             progress.resumed(saved.step)
             saved = None  # its tensors would stay in memory as long as this function runs
-        facts = {**who, **held, "config": config.to_dict(), "choice": choice.to_dict(), "processes": processes.count}
+        facts = {**who, **held, "config": config.to_dict(), "choice": choice.to_dict(), "machine": ready.machine}
         place = checkpoints if processes.rank == 0 else None
-        keeper = Keeper(place, state, curve=curve, facts=facts, unsaved=progress.unsaved)
+        keeper = Keeper(place, state, curve=curve, facts=facts, progress=progress)
+        gradients = Halving(joint, usual=choice.max_chunk_tokens, keeper=keeper, progress=progress)
 
         earlier_seconds = curve[-1].elapsed_seconds if curve else 0.0
 
@@ -101,13 +104,12 @@ def train(
                 epoch, number = divmod(step, per_epoch)
                 chosen = batch_rows(len(table), int(config.batch_size), seed=config.seed, epoch=epoch, batch=number)
                 batch = table.batch(chosen, loss=config.loss)
-                torch.manual_seed(step_seed(config.seed, step, rank=processes.rank))  # replays whatever came before
                 share = share_of_peak(step, total_steps, warmup_ratio=config.warmup_ratio)
                 for group in optimizer.param_groups:
                     group["lr"] = share * group["peak"]
                 rate = float(optimizer.param_groups[0]["lr"])
                 temperature = objective.temperature_now
-                loss = joint.backward(batch)
+                loss = gradients.backward(batch, seed=step_seed(config.seed, step, rank=processes.rank))
                 norm = float(nn.utils.clip_grad_norm_(encoder.backbone.parameters(), config.max_grad_norm))
                 if not math.isfinite(loss + norm):
                     raise NonFiniteLoss(_non_finite(step, rate, temperature=temperature), step=step)
@@ -139,7 +141,7 @@ def train(
                 best.restore()
     encoder.backbone.eval()
     return TrainResult(
-        config=config,
+        config=gradients.config,
         choice=choice,
         curve=tuple(curve),
         num_pairs=len(table),

@@ -97,6 +97,14 @@ class Client:
         """The job is cancelled, or was asked to stop."""
         return self._post(Job, f"/v1/jobs/{id}/cancel", body={})
 
+    def pause(self, id: str) -> FineTuningJob:
+        """The training job is paused, or was asked to pause after its last finished step."""
+        return self._post(FineTuningJob, f"{_TUNING}/{id}/pause", body={})
+
+    def resume(self, id: str) -> FineTuningJob:
+        """The paused training job waits again."""
+        return self._post(FineTuningJob, f"{_TUNING}/{id}/resume", body={})
+
     def wait(
         self,
         id: str,

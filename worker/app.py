@@ -15,10 +15,10 @@ from celery import Celery
 from celery.signals import worker_init, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from service.store.database import Database
-from service.store.errors import StoreError
+from service.store.errors import QueueUnavailable, StoreError
 from service.store.queue import Doorbell, broker_settings
 from service.store.settings import StoreSettings
-from service.store.sweep import Sweep
+from service.store.sweep import Sweep, unring_queues
 from worker.settings import DRAIN_FILE, WORKER_PID, WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class MainProcess:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._drain_path: Path | None = None
+        self._parts: tuple[Database, Doorbell] | None = None
 
     def prepare(self, **_: Any) -> None:
         """The pool process will inherit where the sign of the shutdown appears and who its parent is."""
@@ -79,18 +80,32 @@ class MainProcess:
         os.environ[DRAIN_FILE] = str(self._drain_path)
         os.environ[WORKER_PID] = str(os.getpid())
 
-    def begin(self, **_: Any) -> None:
-        """The sweep runs, and whoever waits for this worker knows that it takes jobs."""
-        settings = WorkerSettings.from_env(os.environ)
+    def clear(self, sender: Any, **_: Any) -> None:
+        """No old message is in this worker's queues, and the sweep rings anew for the jobs that wait.
+
+        A message that nobody can parse ends Celery, and one whose body is broken comes back and does so at every
+        start. Bells are worth nothing, so all of them go.
+        """
+        settings, queues = StoreSettings.from_env(os.environ), list(sender.app.amqp.queues.consume_from)
         try:
-            database = Database.open(settings.store.database_url)
-            doorbell = Doorbell(settings.store.require_broker())
+            database, doorbell = Database.open(settings.database_url), Doorbell(settings.require_broker())
+            self._parts = database, doorbell
+            doorbell.clear(queues)
+            with database.write() as tx:
+                unring_queues(tx, queues)
+        except QueueUnavailable as error:
+            log.warning("old messages could not be dropped: %s", error)
         except StoreError as error:
             raise SystemExit(f"infonce worker: {error}") from error
+
+    def begin(self, **_: Any) -> None:
+        """The sweep runs, and whoever waits for this worker knows that it takes jobs."""
+        assert self._parts is not None, "Celery says that it begins before it is ready"
+        database, doorbell = self._parts
         sweep = Sweep(database, doorbell.ring)
         threading.Thread(target=sweep.run, args=(self._stop,), name="sweep", daemon=True).start()
-        if settings.ready_path is not None:
-            settings.ready_path.touch()
+        if (path := WorkerSettings.from_env(os.environ).ready_path) is not None:
+            path.touch()
 
     def drain(self, **_: Any) -> None:
         """No job is begun any more and the running one is given back."""
@@ -113,6 +128,7 @@ def stay_with_parent(**_: Any) -> None:
 
 main_process = MainProcess()
 worker_init.connect(main_process.prepare)
+worker_init.connect(main_process.clear)
 worker_ready.connect(main_process.begin)
 worker_shutting_down.connect(main_process.drain)
 worker_shutdown.connect(main_process.end)

@@ -20,6 +20,7 @@ from infonce import lifeline
 from infonce.errors import Stopped
 from service.store.records import JobKind
 from worker.failures import describe
+from worker.gpus import GpuBusy
 from worker.progress import LineProgress, Progress
 
 Body = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
@@ -53,6 +54,8 @@ def _work(order_path: Path, progress: LineProgress, *, body: Body | None) -> int
         order = json.loads(order_path.read_text())
         run = body or _body_of(JobKind(order["kind"]))
         progress.done(run(order, progress))
+    except GpuBusy as busy:
+        progress.stopped(str(busy))
     except Stopped:
         progress.stopped()
     except BaseException as error:  # the process loop of the child: nothing may end it unexplained

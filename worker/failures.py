@@ -15,6 +15,7 @@ from infonce.errors import (
     InfonceError,
     InvalidModel,
     NonFiniteLoss,
+    OutOfMemory,
     RankFailed,
     TrainingError,
     UnknownModel,
@@ -32,6 +33,7 @@ _PATH: Final = re.compile(r"(?<![\w/])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
 _CODES: Final[tuple[tuple[type[Exception], str, bool], ...]] = (
     # the first class that fits wins; the flag says whether the user's input is the cause
     (NonFiniteLoss, NAN_LOSS, True),
+    (OutOfMemory, "gpu_oom", True),
     (TrainingError, "training_failed", True),
     (DatasetError, "dataset_invalid", True),
     (ConfigError, "invalid_value", True),

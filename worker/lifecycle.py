@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
+from infonce import errors
 from service.store import jobs
 from service.store.database import Tx
 from service.store.errors import DatabaseUnavailable, StorageFull
@@ -33,6 +34,7 @@ SAVE_SECONDS: Final = 10.0
 """The same where the job will go on: a state of 1 GB is written in this time, and the whole stack ends within 15 s."""
 DRAIN_SECONDS: Final = 8.0
 """How long the end of an attempt is tried to be written while the database is away and the worker shuts down."""
+SHUTTING_DOWN: Final = "the worker is shutting down"
 PERMANENT: Final = range(64, 80)
 """Exit codes of a child (sysexits.h) after which another attempt would end the same way."""
 
@@ -46,7 +48,10 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
-    """The attempt was given up because the job was cancelled or the worker shuts down."""
+    """The attempt was given up without a loss: by a wish, because the worker shuts down, or for want of a GPU."""
+
+    reason: str | None = None
+    """Where it is none of the wishes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +112,7 @@ class Attempt:
 
     def _perform(self) -> Outcome:
         """Prepare, work, publish; nothing is committed yet."""
-        order = write_order(self._shop, self._job)
+        order = write_order(self._shop, self._job, stop=self._stop_wanted)
         if self._stop_wanted():
             return Stopped()
         settings = self._shop.settings
@@ -118,7 +123,7 @@ class Attempt:
             last, code = self._listen(child)
             if last is not None and last[0] is MessageType.DONE and code == 0:
                 return publish(self._shop, self._job, order=order, result=last[1]["result"])
-            return self._explain(last, code, tail=child.tail)
+            return self._explain(last, code, child=child)
         finally:
             child.close()
 
@@ -130,6 +135,8 @@ class Attempt:
             for message in child.listen(LISTEN_SECONDS):
                 last = self._hear(message) or last
             self._pulse.check()
+            if child.silent_seconds > self._shop.settings.stall_seconds:
+                child.kill()
             if asked_at is None and self._stop_wanted():
                 child.ask_to_stop()
                 asked_at = time.monotonic()
@@ -146,21 +153,26 @@ class Attempt:
         """The message if it is the child's last word; any other is passed on."""
         if message[0].final:
             return message
-        self._pulse.tell(*message)
+        if message[0] is not MessageType.AT_WORK:
+            self._pulse.tell(*message)
         return None
 
     def _stop_wanted(self) -> bool:
-        return self._pulse.cancel_requested or self._pulse.fenced or self._shop.settings.draining()
+        wished = self._pulse.cancel_requested or self._pulse.pause_requested
+        return wished or self._pulse.fenced or self._shop.settings.draining()
 
-    def _explain(self, last: Message | None, code: int | None, *, tail: str) -> Outcome:
+    def _explain(self, last: Message | None, code: int | None, *, child: ChildProcess) -> Outcome:
         """What the end of a child that brought no result means for the job."""
         if last is not None and last[0] is MessageType.FAILED:
             return Failed(error=JobError(**last[1]["error"]))
         if last is not None and last[0] is MessageType.STOPPED:
-            return Stopped()
-        said = without_paths(tail).strip()
+            return Stopped(reason=last[1].get("reason"))
+        said = without_paths(child.tail).strip()
         if code in PERMANENT:
             return Failed(error=JobError(code="crashed", message=f"the work ended with exit code {code}: {said}"))
+        if code == -9 and child.silent_seconds > self._shop.settings.stall_seconds:
+            silent = f"the work said nothing for {child.silent_seconds:.0f} s and was killed"
+            return Lost(reason=f"stalled: {silent}: {said}")
         if code == -9:
             return Lost(
                 reason="killed_maybe_oom: the work was killed, probably for lack of memory; use smaller batches"
@@ -193,8 +205,13 @@ class Attempt:
         if isinstance(outcome, Failed):
             return lambda tx, now: jobs.fail(tx, id, attempt=attempt, now=now, error=outcome.error)
         lost = isinstance(outcome, Lost)
-        reason = outcome.reason if isinstance(outcome, Lost) else "the worker is shutting down"
+        reason = outcome.reason or self._why_stopped()
         return lambda tx, now: jobs.release(tx, id, attempt=attempt, now=now, lost=lost, reason=reason) is not None
+
+    def _why_stopped(self) -> str:
+        if self._shop.settings.draining():
+            return SHUTTING_DOWN
+        return "the job was asked to pause" if self._pulse.pause_requested else "the wish to stop was withdrawn"
 
     def _insist(self, ending: Callable[[Tx, float], bool]) -> bool:
         """The ending is committed, however long the database is away; False if the attempt is fenced.
@@ -225,6 +242,8 @@ class Attempt:
 def _meaning(error: BaseException) -> Outcome:
     """What an exception on the parent's side means for the job."""
     if isinstance(error, SystemExit | KeyboardInterrupt):
+        return Stopped(reason=SHUTTING_DOWN)
+    if isinstance(error, errors.Stopped):
         return Stopped()
     reason = describe(error)
     return Failed(error=reason) if reason else Lost(reason=without_paths(f"worker: {type(error).__name__}: {error}"))

@@ -2,11 +2,14 @@
 
 import base64
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infonce.errors import UnknownModel
+from infonce.errors import Stopped, UnknownModel
+from infonce.hub import FoundModel
 from service.store import catalog, documents, files
 from service.store.database import Tx
 from service.store.errors import NotFound
@@ -15,6 +18,8 @@ from worker.workshop import Workshop
 
 _FILES = ("training_file", "validation_file", "evaluation_file")
 _STAGING = "staging"
+_POLL_SECONDS = 0.2
+_DOCUMENTS_BETWEEN = 1_000  # two questions whether to stop: a few milliseconds
 _DOCUMENTS = "documents.jsonl"
 _CHECKPOINTS = "checkpoints"
 _RANKS = "ranks"  # where the processes of a training meet; a child that was killed leaves the pairs there
@@ -33,22 +38,24 @@ class Order:
     """Of an index job, as it was when its documents were read."""
 
 
-def write_order(shop: Workshop, job: JobRecord) -> Order:
+def write_order(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool] = lambda: False) -> Order:
     """The order of this attempt is on disk; a model that may be downloaded has been.
 
     Raises:
         UnknownModel, InvalidModel, NotFound, ArtifactCorrupt, StorageFull: an input is not there or not whole.
+        Stopped: `stop()` was true while documents were read or a model was downloaded.
     """
     folder = shop.artifacts.run_path(job.id, job.attempt)
     staging = folder / _STAGING
     shop.artifacts.discard(folder)
     staging.mkdir(parents=True)
     if job.kind is JobKind.TRAIN:
-        collection, inputs = None, _train_inputs(shop, job)
+        collection, inputs = None, _train_inputs(shop, job, stop=stop)
         inputs |= _checkpoints(shop, job)
         inputs |= {"processes": shop.settings.processes, "ranks": str(folder / _RANKS)}
+        inputs |= {"gpu_locks": str(shop.artifacts.gpu_locks)}
     else:
-        collection, inputs = _index_inputs(shop, job, path=folder / _DOCUMENTS)
+        collection, inputs = _index_inputs(shop, job, path=folder / _DOCUMENTS, stop=stop)
     body = {
         "kind": job.kind.value,
         "job_id": job.id,
@@ -62,11 +69,11 @@ def write_order(shop: Workshop, job: JobRecord) -> Order:
     return Order(path=path, staging=staging, log_path=folder / "log.txt", collection=collection)
 
 
-def _train_inputs(shop: Workshop, job: JobRecord) -> dict[str, Any]:
+def _train_inputs(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool]) -> dict[str, Any]:
     spec = job.spec
     with shop.database.read() as tx:
         inputs = {name: _file(shop, tx, project=job.project, id=spec.get(name)) for name in _FILES}
-    model = _model(shop, job.project, name=spec["model"])
+    model = _model(shop, job.project, name=spec["model"], stop=stop)
     return {
         "model": model,
         **inputs,
@@ -92,14 +99,18 @@ def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, 
     return {"id": id, "path": str(shop.artifacts.stored_file(id, num_bytes=record.num_bytes)), "sha256": record.sha256}
 
 
-def _index_inputs(shop: Workshop, job: JobRecord, *, path: Path) -> tuple[CollectionRecord, dict[str, Any]]:
+def _index_inputs(
+    shop: Workshop, job: JobRecord, *, path: Path, stop: Callable[[], bool]
+) -> tuple[CollectionRecord, dict[str, Any]]:
     """The collection's documents up to its newest write are in the file at `path`."""
     with shop.database.read() as tx:
         collection = catalog.get_collection(tx, job.project, name=job.spec["collection"])
         with path.open("w", encoding="utf-8") as lines:
-            for document in documents.iterate(tx, collection.id, watermark=collection.watermark):
+            for number, document in enumerate(documents.iterate(tx, collection.id, watermark=collection.watermark)):
+                if number % _DOCUMENTS_BETWEEN == 0 and stop():
+                    raise Stopped("stopped while documents were read")
                 lines.write(json.dumps(_line(document)) + "\n")
-    model = None if collection.model is None else _model(shop, job.project, name=collection.model)
+    model = None if collection.model is None else _model(shop, job.project, name=collection.model, stop=stop)
     inputs = {"model": model, "documents": str(path), "dimension": collection.dimension}
     return collection, inputs | {"precision": shop.settings.precision.value}
 
@@ -109,7 +120,7 @@ def _line(document: DocumentRecord) -> dict[str, str | None]:
     return {"id": document.id, "text": document.text, "vector": vector}
 
 
-def _model(shop: Workshop, project: str, *, name: str) -> dict[str, str]:
+def _model(shop: Workshop, project: str, *, name: str, stop: Callable[[], bool]) -> dict[str, str]:
     """Where the model is, after a tuned one proved to be what was published and a missing one was fetched."""
 
     def tuned(name: str) -> Path | None:
@@ -127,8 +138,19 @@ def _model(shop: Workshop, project: str, *, name: str) -> dict[str, str]:
     except UnknownModel:
         if not shop.hub.may_fetch(name):
             raise
-        model = shop.hub.fetch(name)
+        model = _fetched(shop, name, stop=stop)
     return {"name": model.name, "path": str(model.path)}
+
+
+def _fetched(shop: Workshop, name: str, *, stop: Callable[[], bool]) -> FoundModel:
+    """The model that was downloaded; if the attempt stops, the download goes on beside it and serves the next one."""
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="download")
+    fetching = executor.submit(shop.hub.fetch, name)
+    executor.shutdown(wait=False)
+    while not wait([fetching], timeout=_POLL_SECONDS).done:
+        if stop():
+            raise Stopped(f"stopped while {name} was downloaded")
+    return fetching.result()
 
 
 def clean(shop: Workshop, job: JobRecord) -> None:

@@ -6,6 +6,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -80,6 +81,7 @@ class ChildProcess:
         self._log = log
         self._line = b""
         self._overlong = False
+        self._heard_at = time.monotonic()
         self._selector = selectors.DefaultSelector()
         for stream, take in ((process.stdout, self._messages), (process.stderr, self._keep)):
             assert stream is not None
@@ -114,6 +116,11 @@ class ChildProcess:
     def ended(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         return self._process.poll()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since its last message, or its start."""
+        return time.monotonic() - self._heard_at
 
     def last_words(self) -> Iterator[Message]:
         """What an ended child left in its pipes; a grandchild that holds them open is not waited for."""
@@ -167,6 +174,7 @@ class ChildProcess:
             message = None if self._overlong else read_message(line)
             self._overlong = False
             if message is not None:
+                self._heard_at = time.monotonic()
                 yield message
         if len(rest) > MAX_LINE_BYTES:
             self._overlong, rest = True, b""

@@ -6,15 +6,19 @@ A job body sees the `Progress` protocol alone; `LineProgress` writes it to a pip
 import json
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from service.store.records import JobError
 
 MAX_LINE_BYTES = 1 << 20
 """Longer lines are not read: the longest honest one, a result with its metrics, has some kilobytes."""
+
+SIGN_SECONDS: Final = 5.0
+"""How often a child that asks whether to stop says that it is at work: what hangs asks nothing and says nothing."""
 
 
 class Progress(Protocol):
@@ -32,8 +36,11 @@ class Progress(Protocol):
     def resolved(self, values: Mapping[str, Any]) -> None:
         """What was measured and chosen where the order said `auto`."""
 
+    def saved(self, step: int) -> None:
+        """Another attempt would go on after that many steps."""
+
     def stop_requested(self) -> bool:
-        """Whether to drop the unfinished step and end; to be asked at every chunk."""
+        """Whether to drop the unfinished step and end; to be asked at every chunk, for whoever asks is at work."""
 
 
 class MessageType(StrEnum):
@@ -43,6 +50,8 @@ class MessageType(StrEnum):
     PROGRESS = "progress"
     EVENT = "event"
     RESOLVED = "resolved"
+    SAVED = "saved"
+    AT_WORK = "at_work"
     DONE = "done"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -56,10 +65,12 @@ class MessageType(StrEnum):
 class LineProgress:
     """A `Progress` that writes JSON lines to a file descriptor; safe from several threads."""
 
-    def __init__(self, descriptor: int, stop: threading.Event) -> None:
+    def __init__(self, descriptor: int, stop: threading.Event, *, sign_seconds: float = SIGN_SECONDS) -> None:
         self._descriptor = descriptor
         self._stop = stop
+        self._sign_seconds = sign_seconds
         self._lock = threading.Lock()
+        self._sign_at = time.monotonic()
 
     def phase(self, name: str) -> None:
         """The parent knows the phase."""
@@ -77,8 +88,15 @@ class LineProgress:
         """The parent knows what was chosen."""
         self._send(MessageType.RESOLVED, {"values": dict(values)})
 
+    def saved(self, step: int) -> None:
+        """The parent knows how far the newest checkpoint is."""
+        self._send(MessageType.SAVED, {"step": step})
+
     def stop_requested(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was asked for; the parent knows now and then that this is still asked."""
+        if time.monotonic() - self._sign_at >= self._sign_seconds:
+            self._sign_at = time.monotonic()
+            self._send(MessageType.AT_WORK, {})
         return self._stop.is_set()
 
     def done(self, result: Mapping[str, Any]) -> None:
@@ -89,9 +107,9 @@ class LineProgress:
         """The parent knows why the job cannot end well."""
         self._send(MessageType.FAILED, {"error": asdict(error)})
 
-    def stopped(self) -> None:
-        """The parent knows that the work was dropped because it asked for that."""
-        self._send(MessageType.STOPPED, {})
+    def stopped(self, reason: str | None = None) -> None:
+        """The parent knows that the work was dropped because it asked for that, or for the reason given."""
+        self._send(MessageType.STOPPED, {} if reason is None else {"reason": reason})
 
     def _send(self, type: MessageType, body: Mapping[str, Any]) -> None:
         # allow_nan=False: a NaN would make the line something else than JSON; a body that has one says null instead

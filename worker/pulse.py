@@ -24,7 +24,7 @@ from worker.progress import MessageType
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 10.0  # a sixth of the lease: five may be lost before another worker takes over
-FLUSH_SECONDS: Final = 0.5  # what a child says is readable, and a wish to cancel is heard, within a second
+FLUSH_SECONDS: Final = 0.5  # what a child says is readable, and a wish is heard, within a second
 OUTAGE_SECONDS: Final = (1.0, 5.0)  # between two tries while the database is away, drawn so that workers spread
 MAX_PENDING_EVENTS: Final = 1_000  # while the database is away; those that come later are lost
 
@@ -34,7 +34,7 @@ class News:
     """What the child said and the database does not have yet: the newest values, and every event."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
-    """phase, progress, resolved"""
+    """phase, progress, resolved, saved_step"""
     events: tuple[Mapping[str, Any], ...] = ()
 
     def __bool__(self) -> bool:
@@ -47,12 +47,13 @@ class News:
 
 
 class Pulse:
-    """Beats from entering the context until `stop`; its two flags may be read at any time."""
+    """Beats from entering the context until `stop`; its flags may be read at any time."""
 
     def __init__(self, database: Database, job: JobRecord) -> None:
         self.fenced = False
         """Another attempt owns the job: kill the child and write nothing."""
         self.cancel_requested = False
+        self.pause_requested = False
         self._database = database
         self._job = job
         self._news = News()
@@ -92,6 +93,8 @@ class Pulse:
             elif type is MessageType.RESOLVED:
                 self._resolved |= body.get("values", {})
                 values["resolved"] = dict(self._resolved)
+            elif type is MessageType.SAVED:
+                values["saved_step"] = body["step"]
             elif len(events) < MAX_PENDING_EVENTS:
                 events = (*events, {**body, "at": time.time()})
             self._news = News(values=values, events=events)
@@ -114,7 +117,7 @@ class Pulse:
             if not end(tx, now):
                 return False
         self._last_beat = time.monotonic()
-        self.cancel_requested = beat.cancel_requested
+        self.cancel_requested, self.pause_requested = beat.cancel_requested, beat.pause_requested
         with self._lock:
             self._news = self._news.without(news)
         return True
@@ -142,11 +145,11 @@ class Pulse:
                 log.warning("job %s: the database is away, work goes on: %s", self._job.id, error)
 
     def _beat(self) -> None:
-        """Write if there is news or a heartbeat is due; else only look for a wish to cancel."""
+        """Write if there is news or a heartbeat is due; else only look for a wish."""
         if self._news or time.monotonic() - self._last_beat >= HEARTBEAT_SECONDS:
             self.fenced = not self.commit()
             return
         with self._database.read() as tx:
             job = jobs.get(tx, self._job.project, id=self._job.id)
-        self.cancel_requested = job.cancel_requested
+        self.cancel_requested, self.pause_requested = job.cancel_requested, job.pause_requested
         self.fenced = job.attempt != self._job.attempt or job.status is not JobStatus.RUNNING

@@ -13,7 +13,7 @@ from service.reports import read_report
 from service.schemas.job_answers import FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
-from service.store import catalog, events, jobs
+from service.store import catalog, events, jobs, wishes
 from service.store.records import JobKind, JobRecord, JobStatus, Page
 from service.submit import submit_training
 
@@ -53,6 +53,23 @@ def retrieve_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJ
 def cancel_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJob:
     """Wish for its end: at once while it waits, at the next chunk while it runs."""
     return FineTuningJob.of(*_cancel(parts, project, id))
+
+
+@router.post(TUNING + "/{id}/pause")
+def pause_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJob:
+    """Wish for a pause: at once while it waits, after the last finished step while it runs; nothing of it is lost."""
+    with parts.database.write() as tx:
+        return FineTuningJob.of(wishes.request_pause(tx, project, id=id, now=parts.clock()), None)
+
+
+@router.post(TUNING + "/{id}/resume")
+def resume_tuning(id: TuningId, parts: Parts, project: Project, after: BackgroundTasks) -> FineTuningJob:
+    """Let a paused job wait for a worker again; a pause that was only wished for is withdrawn, other jobs stay."""
+    with parts.database.write() as tx:
+        record = wishes.request_resume(tx, project, id=id, now=parts.clock())
+        position = jobs.queue_position(tx, record)
+    after.add_task(parts.sweep.poke)
+    return FineTuningJob.of(record, position)
 
 
 @router.get(TUNING + "/{id}/events")
@@ -112,4 +129,4 @@ def _page(
 
 def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
     with parts.database.write() as tx:
-        return jobs.request_cancel(tx, project, id=id, now=parts.clock()), None
+        return wishes.request_cancel(tx, project, id=id, now=parts.clock()), None

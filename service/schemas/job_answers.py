@@ -64,6 +64,7 @@ class Job(Answer):
     result: dict[str, Any]
     error: JobFailure | None
     cancel_requested: bool
+    pause_requested: bool
     attempt: int
 
     @classmethod
@@ -101,6 +102,7 @@ class FineTuningJob(Answer):
     """Base against tuned, once it is known; `/report` has all of it."""
     error: JobFailure | None
     cancel_requested: bool
+    pause_requested: bool
     attempt: int
 
     @classmethod
@@ -161,6 +163,7 @@ def _common(record: JobRecord, queue_position: int | None) -> dict[str, Any]:
         "progress": JobProgress.of(record, queue_position),
         "error": JobFailure.of(record.error) if record.error is not None else None,
         "cancel_requested": record.cancel_requested,
+        "pause_requested": record.pause_requested,
         "attempt": record.attempt,
     }
 

@@ -110,6 +110,11 @@ class Artifacts:
         return self.root / "runs" / _name(job_id) / str(attempt)
 
     @property
+    def gpu_locks(self) -> Path:
+        """Where a training keeps others off its GPUs: files beside the folders of the runs, never removed."""
+        return self.root / "runs"
+
+    @property
     def vectors_root(self) -> Path:
         """Where the library caches embeddings."""
         return self.root / "vectors"

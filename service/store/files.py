@@ -57,7 +57,7 @@ def delete_file(tx: Tx, project: str, *, id: str) -> None:
     if tx.execute(_one(project, id).with_for_update()).one_or_none() is None:
         raise NotFound("file", id)
     spec = sa.type_coerce(jobs.c.spec, sa.Text())
-    active = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])
+    active = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED])
     users = sa.select(jobs.c.id).where(jobs.c.project == project, active, spec.contains(f'"{id}"', autoescape=True))
     if user := tx.execute(users.limit(1)).scalar_one_or_none():
         raise Conflict("in_use", f"The job {user} needs the file {id}; cancel it or wait for its end")

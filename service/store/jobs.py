@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from service.store import events, files
 from service.store.columns import plain_text
 from service.store.database import Tx
-from service.store.errors import Conflict, InvalidValue, NotFound
+from service.store.errors import InvalidValue, NotFound
 from service.store.events import NewEvent
 from service.store.paging import window
 from service.store.queue import QUEUE_OF, kinds_of
@@ -25,7 +25,7 @@ LEASE_SECONDS: Final = 60.0
 BACKOFF_SECONDS: Final = (2.0, 10.0, 30.0)
 """How long a job waits after its first, second, further loss: a sick machine should not eat it at once."""
 
-_UPDATABLE = frozenset({"phase", "progress", "resolved"})
+_UPDATABLE = frozenset({"phase", "progress", "resolved", "saved_step"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +33,7 @@ class Heartbeat:
     """The answer to a sign of life that was accepted."""
 
     cancel_requested: bool
+    pause_requested: bool
 
 
 def insert(tx: Tx, job: JobRecord) -> None:
@@ -144,7 +145,10 @@ def claim(tx: Tx, queue: str, *, owner: str, now: float) -> JobRecord | None:
 
 
 def heartbeat(tx: Tx, id: str, *, attempt: int, now: float, update: Mapping[str, Any]) -> Heartbeat | None:
-    """The lease counts for another 60 s and the values of `update` (phase, progress, resolved) replace the old ones.
+    """The lease counts for another 60 s and the values of `update` replace the old ones.
+
+    `update` may hold phase, progress, resolved and saved_step, which never falls: an attempt that had to begin
+    further back, behind a damaged checkpoint, has not come further until it has passed the old place.
 
     None if the attempt is fenced: another one may run. An expired lease that nobody reaped yet is renewed, so that an
     outage of the database costs no running job. A new phase is an event.
@@ -152,16 +156,17 @@ def heartbeat(tx: Tx, id: str, *, attempt: int, now: float, update: Mapping[str,
     if unknown := set(update) - _UPDATABLE:
         raise InvalidValue(f"A heartbeat cannot change {', '.join(sorted(unknown))}")
     fence = _fence(id, attempt)
-    before = tx.execute(sa.select(jobs.c.phase).where(fence).with_for_update()).scalar_one_or_none()
-    beat = sa.update(jobs).where(fence).values(lease_until=now + LEASE_SECONDS, **update)
-    cancel_requested = tx.execute(beat.returning(jobs.c.cancel_requested)).scalar_one_or_none()
-    if cancel_requested is None:
+    before = tx.execute(sa.select(jobs.c.phase, jobs.c.saved_step).where(fence).with_for_update()).one_or_none()
+    if before is None:
         return None
-    phase = update.get("phase", before)
-    if phase != before:
+    further = {"saved_step": max(before.saved_step, update.get("saved_step", 0))}
+    beat = sa.update(jobs).where(fence).values({**update, **further, "lease_until": now + LEASE_SECONDS})
+    wishes = tx.execute(beat.returning(jobs.c.cancel_requested, jobs.c.pause_requested)).one()
+    phase = update.get("phase", before.phase)
+    if phase != before.phase:
         change = NewEvent(job_id=id, attempt=attempt, at=now, type="phase", message=f"{phase}", data={"phase": phase})
         events.append(tx, change)
-    return Heartbeat(cancel_requested=cancel_requested)
+    return Heartbeat(cancel_requested=wishes.cancel_requested, pause_requested=wishes.pause_requested)
 
 
 def succeed(tx: Tx, id: str, *, attempt: int, now: float, result: Mapping[str, Any]) -> bool:
@@ -194,65 +199,71 @@ def cancelled(tx: Tx, id: str, *, attempt: int, now: float) -> bool:
 
 
 def release(tx: Tx, id: str, *, attempt: int, now: float, lost: bool, reason: str) -> JobStatus | None:
-    """The job waits again, or has ended: `cancelled` if that was asked for, `failed` at its last allowed loss.
+    """The job waits again, or what was wished of it came true: `cancelled`, `paused`; `failed` at its last loss.
 
-    A lost attempt (crash, silent worker) counts and is repeated after a pause; a drained one does not. None if fenced.
+    A lost attempt (crash, silent worker) counts and is repeated after a pause; a drained one does not. The losses of a
+    job that has saved more since its last loss are forgiven: what ends it is to die at one place. None if fenced.
     """
     row = tx.execute(sa.select(jobs).where(_fence(id, attempt)).with_for_update()).one_or_none()
     if row is None:
         return None
     job = _record(row)
-    losses = job.losses + lost
     if job.cancel_requested:
         cancelled(tx, id, attempt=attempt, now=now)
         return JobStatus.CANCELLED
+    losses = _losses(job) if lost else job.losses
+    if lost:
+        tx.execute(sa.update(jobs).where(_fence(id, attempt)).values(losses=losses, lost_at_step=job.saved_step))
     if lost and losses >= job.max_losses:
-        tx.execute(sa.update(jobs).where(_fence(id, attempt)).values(losses=losses))
         message = f"{losses} attempts were lost, the last one because: {reason}. Find the cause, then submit it again."
         fail(tx, id, attempt=attempt, now=now, error=JobError(code="worker_lost", message=message, retryable=True))
         return JobStatus.FAILED
-    pause = BACKOFF_SECONDS[min(losses, len(BACKOFF_SECONDS)) - 1] if lost else 0.0
+    status = JobStatus.PAUSED if job.pause_requested else JobStatus.QUEUED
     event = NewEvent(
         job_id=id,
         attempt=attempt,
         at=now,
         level="warn" if lost else "info",
-        type="released",
+        type="paused" if job.pause_requested else "released",
         message=reason,
         data={"losses": losses},
     )
-    again = {"status": JobStatus.QUEUED, "phase": Phase.WAITING, "run_after": now + pause}
-    _move(tx, event, values={**again, "losses": losses})
-    return JobStatus.QUEUED
+    pause = BACKOFF_SECONDS[min(losses, len(BACKOFF_SECONDS)) - 1] if lost else 0.0
+    _move(tx, event, values={"status": status, "phase": Phase.WAITING, "run_after": now + pause})
+    return status
 
 
-def request_cancel(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
-    """A waiting job is cancelled, a running one is asked to stop (its next heartbeat hears it), a cancelled one stays.
+def _losses(job: JobRecord) -> int:
+    """How many there are with the one that has just come."""
+    return 1 if job.saved_step > job.lost_at_step else job.losses + 1
+
+
+def locked(tx: Tx, project: str, *, id: str) -> JobRecord:
+    """The job, which nobody else changes before this transaction ends.
 
     Raises:
         NotFound: the project has no such job.
-        Conflict: it has succeeded or failed (`job_terminal`).
     """
     row = tx.execute(_one(project, id).with_for_update()).one_or_none()
     if row is None:
         raise NotFound("job", id)
-    job = _record(row)
-    if job.status is JobStatus.QUEUED:
-        ended = {"status": JobStatus.CANCELLED, "finished_at": now, "cancel_requested": True}
-        tx.execute(_one_update(job).values(ended))
-        _tell(tx, job, at=now, type="cancelled", message="The job was cancelled before it ran.")
-    elif job.status is JobStatus.RUNNING and not job.cancel_requested:
-        tx.execute(_one_update(job).values(cancel_requested=True))
-        _tell(tx, job, at=now, type="cancel_requested", message="The job was asked to stop.")
-    elif job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
-        raise Conflict("job_terminal", f"The job has {job.status} already and cannot be cancelled")
-    return get(tx, project, id=id)
+    return _record(row)
+
+
+def change(tx: Tx, job: JobRecord, *, event: NewEvent, values: Mapping[str, Any]) -> None:
+    """The locked job has these values, and the event says so."""
+    tx.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**values))
+    events.append(tx, event)
 
 
 def _move(tx: Tx, event: NewEvent, *, values: Mapping[str, Any]) -> bool:
-    """The running job gave up its lease and has these values, and the event says so; False if fenced."""
+    """The running job gave up its lease and has these values, and the event says so; False if fenced.
+
+    A wish to pause ends with the attempt that it was meant for.
+    """
+    given_up = {"lease_owner": None, "lease_until": None, "pause_requested": False}
     fence = _fence(event.job_id, event.attempt)
-    moved = tx.execute(sa.update(jobs).where(fence).values(lease_owner=None, lease_until=None, **values)).rowcount == 1
+    moved = tx.execute(sa.update(jobs).where(fence).values({**given_up, **values})).rowcount == 1
     if moved:
         events.append(tx, event)
     return moved
@@ -264,11 +275,6 @@ def _fence(id: str, attempt: int) -> sa.ColumnElement[bool]:
 
 def _one(project: str, id: str) -> sa.Select[Any]:
     return sa.select(jobs).where(jobs.c.project == project, jobs.c.id == id)
-
-
-def _one_update(job: JobRecord) -> sa.Update:
-    """Of this very state of the job: another one refuses."""
-    return sa.update(jobs).where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.attempt == job.attempt)
 
 
 def _record(row: sa.Row[Any]) -> JobRecord:

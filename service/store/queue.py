@@ -4,7 +4,7 @@ A message carries a job's id and means only that there is work; the database dec
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +96,16 @@ class Doorbell:
             finally:
                 if self._connection is None:
                     connection.release()
+
+    def clear(self, queues: Sequence[str]) -> None:
+        """No message waits in these queues, whatever it was; jobs that wait have to be rung again.
+
+        Raises:
+            QueueUnavailable: the broker was away or silent for 3 s.
+        """
+        with _translated(), self._connect(_RING_TIMEOUTS) as connection:
+            for queue in queues:
+                connection.default_channel.queue_purge(queue)
 
     def ping(self) -> bool:
         """Whether the broker answers within a second."""

@@ -28,7 +28,7 @@ class JobKind(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """Where a job stands; the last three never change."""
+    """Where a job stands; the last three never change, and a paused one waits for a word of its user."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -137,7 +137,7 @@ class EventRecord:
     level: str
     """info, warn or error, as OpenAI has it."""
     type: str
-    """An action word: submitted, claimed, phase, measured, finished, released, failed, cancelled …"""
+    """An action word: submitted, claimed, phase, measured, finished, released, paused, unpaused, failed, cancelled …"""
     message: str
     data: Mapping[str, Any]
 

@@ -6,7 +6,7 @@ Every gateway and every worker runs the loop; the statements are conditional, so
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from service.store import jobs as job_rows
 from service.store.database import Database, Tx
 from service.store.errors import StoreError
-from service.store.jobs import LEASE_SECONDS
+from service.store.jobs import BACKOFF_SECONDS, LEASE_SECONDS
 from service.store.queue import QUEUES, kinds_of
 from service.store.records import JobStatus
 from service.store.tables import jobs
@@ -62,6 +62,13 @@ def unring(tx: Tx, ids: list[str]) -> None:
     tx.execute(sa.update(jobs).where(still).values(doorbell_at=None))
 
 
+def unring_queues(tx: Tx, queues: Sequence[str]) -> None:
+    """Every job that waits in one of these queues is due at the next sweep: its message may be gone."""
+    kinds = [kind for queue in queues for kind in kinds_of(queue)]
+    waiting = sa.and_(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds))
+    tx.execute(sa.update(jobs).where(waiting).values(doorbell_at=None))
+
+
 class Sweep:
     """The loop. `ring(job_id, queue)` may raise a StoreError; then the bell is rung at the next sweep."""
 
@@ -80,19 +87,20 @@ class Sweep:
         self._poked.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Sweeps every 5 s and when poked, until `stop` is set; no error ends it."""
+        """Sweeps every 5 s, when poked and when a job that it put back may run; until `stop` is set, whatever fails."""
         while not stop.is_set():
             self._poked.clear()  # before the sweep: a poke during it means rows that it may not have seen
+            pause = SWEEP_SECONDS
             try:
-                self.once()
+                pause = self.once()
             except Exception:  # the process loop's one broad except: without its sweep, a process rings no bell ever
                 log.exception("the sweep failed and goes on")
                 self._warm_up(self._clock())
-            self._wait(stop)
+            self._wait(stop, pause)
 
-    def once(self) -> None:
-        """One sweep at the clock's time; the loop's body."""
-        now = self._clock()
+    def once(self) -> float:
+        """One sweep at the clock's time, the loop's body; returns in how many seconds the next one is wanted."""
+        now, pause = self._clock(), SWEEP_SECONDS
         if not 0 <= now - self._last <= LEASE_SECONDS:  # just started, stopped for a while, or the clock was set
             self._warm_up(now)
         self._last = now
@@ -100,11 +108,13 @@ class Sweep:
             with self._database.write() as tx:
                 if now >= self._reap_from and (reaped := reap(tx, now)):
                     log.warning("put back %d jobs whose worker fell silent: %s", len(reaped), ", ".join(reaped))
+                    pause = BACKOFF_SECONDS[0]  # they have waited for a lease already
                 bells = due(tx, now)
             self._ring_all(bells)
         except StoreError as error:
             log.warning("the sweep waits for the store: %s", error)
             self._warm_up(now)
+        return pause
 
     def _warm_up(self, now: float) -> None:
         """Nothing is reaped for one lease: after an outage every owner gets the chance to renew its own."""
@@ -121,7 +131,7 @@ class Sweep:
                     unring(tx, [id for id, _ in bells[place:]])
                 return
 
-    def _wait(self, stop: threading.Event) -> None:
-        end = time.monotonic() + SWEEP_SECONDS
+    def _wait(self, stop: threading.Event, seconds: float) -> None:
+        end = time.monotonic() + seconds
         while not stop.is_set() and time.monotonic() < end and not self._poked.wait(_NAP_SECONDS):
             pass

@@ -24,6 +24,10 @@ class Watcher:
     lost: tuple[int, int] = (0, 0)
     judgements: dict[int, float] = field(default_factory=dict)
     resumed_after: int | None = None
+    saved_steps: list[int] = field(default_factory=list)
+    damaged_steps: list[int] = field(default_factory=list)
+    chunk_sizes: list[int] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -39,6 +43,18 @@ class Watcher:
 
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         self.judgements[step] = metrics[metric]
+
+    def saved(self, step: int) -> None:
+        self.saved_steps.append(step)
+
+    def damaged(self, step: int) -> None:
+        self.damaged_steps.append(step)
+
+    def elsewhere(self, difference: str) -> None:
+        self.differences.append(difference)
+
+    def halved(self, max_chunk_tokens: int) -> None:
+        self.chunk_sizes.append(max_chunk_tokens)
 
     def unsaved(self, reason: str) -> None:
         self.reasons.append(reason)

@@ -1,5 +1,6 @@
 """A run that is broken off after any step and goes on ends with the bits of one that was not."""
 
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -95,14 +96,16 @@ def finished(folder: Path, checkpoints: Checkpoints, watcher: Watcher, config: T
 
 def test_two_checkpoints_are_kept_and_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path) -> None:
     checkpoints = Checkpoints(folder=tmp_path / "kept", every_seconds=0.0)
-    finished(tmp_path / "a", checkpoints, Watcher())
+    first = Watcher()
+    finished(tmp_path / "a", checkpoints, first)
+    assert first.saved_steps == [1, 2, 3, 4, 5, 6] and first.damaged_steps == []
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["step-000000005", "step-000000006"]
     with (checkpoints.folder / "step-000000006" / "state.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
     watcher = Watcher()
     result = finished(tmp_path / "b", checkpoints, watcher)
-    assert watcher.resumed_after == 5
+    assert (watcher.resumed_after, watcher.damaged_steps) == (5, [6])
     assert [record.step for record in watcher.steps] == [6]
     assert [record.step for record in result.curve] == [1, 2, 3, 4, 5, 6]
 
@@ -126,6 +129,20 @@ def test_the_newest_of_earlier_attempts_is_read_and_left_as_it_is(tmp_path: Path
     finished(tmp_path / "b", own, watcher)
     assert watcher.resumed_after == 3 and len(list(own.folder.iterdir())) == 2
     assert {path: path.read_bytes() for path in earlier.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_goes_on_elsewhere_is_told_so_and_one_that_does_not_is_not(tmp_path: Path) -> None:
+    checkpoints, same, other = Checkpoints(folder=tmp_path / "kept"), Watcher(), Watcher()
+    with pytest.raises(Stopped):
+        run(tmp_path / "a", BASE, checkpoints=checkpoints, stop_after=7)
+    finished(tmp_path / "b", checkpoints, same)
+    [manifest] = checkpoints.folder.glob("*/manifest.json")
+    notes = json.loads(manifest.read_text())
+    notes["facts"]["machine"] |= {"torch": "1.0", "device": "abacus"}
+    manifest.write_text(json.dumps(notes))
+    finished(tmp_path / "c", checkpoints, other)
+    said = f"its torch was 1.0 and is {torch.__version__}, its device was abacus and is cpu"
+    assert (same.differences, other.differences) == ([], [said])
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -170,7 +187,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(num_bytes: int, tmp_path:
     with no_room_for(num_bytes):
         train(encoder, pairs, config=BASE, progress=watcher, checkpoints=checkpoints)
     assert encoder.fingerprint() == run(tmp_path / "whole", BASE).fingerprint()
-    assert watcher.reasons == ["File too large"] * NUM_STEPS
+    assert watcher.reasons == ["File too large"] * NUM_STEPS and watcher.saved_steps == []
     assert list(checkpoints.folder.iterdir()) == []
 
 

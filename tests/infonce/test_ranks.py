@@ -95,6 +95,14 @@ def test_a_wish_to_stop_is_heard_while_ranks_start(tmp_path: Path) -> None:
         raise AssertionError
 
 
+def test_a_rank_that_never_becomes_ready_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infonce.ranks._READY_SECONDS", 0.1)
+    with pytest.raises(RankFailed, match=r"process 1 of the 2 .* was not ready"), beside(tmp_path, "time.sleep(60)"):
+        raise AssertionError("nobody came")
+
+
 def test_an_error_of_the_first_process_leaves_no_rank(tmp_path: Path) -> None:
     body = (
         JOIN + "(folder.parent / 'pid').write_text(str(os.getpid()))\nprocesses.largest(0, device=cpu)\ntime.sleep(60)"

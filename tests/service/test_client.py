@@ -77,6 +77,7 @@ def test_a_wait_has_an_end(client: Client, pairs: str) -> None:
     job = client.create_job(JobCreate(model=BASE, training_file=pairs))
     with pytest.raises(TimeoutError, match="still queued"):
         client.wait(job.id, poll_seconds=0.01, timeout_seconds=0.05)
+    assert (client.pause(job.id).status, client.resume(job.id).status) == ("paused", "queued")
     assert client.cancel(job.id).status == "cancelled"
     with pytest.raises(ApiError, match="it has a report once"):
         client.report(job.id)

@@ -190,6 +190,33 @@ def test_a_waiting_job_is_cancelled_at_once_and_stays_so(gateway: Gateway) -> No
     assert gateway.http.post(f"/v1/jobs/{id}/cancel").json()["status"] == "cancelled"
 
 
+def test_a_running_job_shows_that_it_was_asked_to_pause_and_a_resumed_one_is_rung_at_once(
+    gateway: Gateway, until: Callable[..., None]
+) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    with gateway.parts.database.write() as tx:
+        claimed = jobs.claim(tx, "train", owner="me", now=gateway.parts.clock())
+        assert claimed is not None
+    asked = gateway.http.post(f"{JOBS}/{id}/pause").json()
+    assert (asked["status"], asked["pause_requested"]) == ("running", True)
+    with gateway.parts.database.write() as tx:
+        jobs.release(tx, id, attempt=claimed.attempt, now=gateway.parts.clock(), lost=False, reason="paused")
+    gateway.bell.rung.clear()
+    resumed = gateway.http.post(f"{JOBS}/{id}/resume").json()
+    assert (resumed["status"], resumed["pause_requested"], resumed["progress"]["queue_position"]) == (
+        "queued",
+        False,
+        1,
+    )
+    until(lambda: (id, "train") in gateway.bell.rung)
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_only_a_training_job_that_exists_is_paused(gateway: Gateway, verb: str) -> None:
+    problem(gateway.http.post(f"{JOBS}/ftjob-{'0' * 26}/{verb}"), 404, "not_found")
+    problem(gateway.http.post(f"{JOBS}/job-{'0' * 26}/{verb}"), 404, "not_found")
+
+
 def test_a_finished_job_cannot_be_cancelled(gateway: Gateway) -> None:
     id = gateway.order(training_file=gateway.pairs()).json()["id"]
     with gateway.parts.database.write() as tx:

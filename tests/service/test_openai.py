@@ -56,6 +56,25 @@ def test_a_job_is_created_retrieved_listed_followed_and_cancelled(client: openai
     assert [event.data["type"] for event in events if isinstance(event.data, dict)] == ["cancelled", "submitted"]
 
 
+def test_a_job_is_paused_resumed_and_refused_once_it_has_ended(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
+    assert [client.fine_tuning.jobs.pause(job.id).status for _ in range(2)] == ["paused", "paused"]
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
+    with pytest.raises(openai.ConflictError, match=job.id) as caught:
+        client.files.delete(file.id)
+    assert caught.value.code == "in_use"
+    assert [client.fine_tuning.jobs.resume(job.id).status for _ in range(2)] == ["queued", "queued"]
+    client.fine_tuning.jobs.pause(job.id)
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    for wish in (client.fine_tuning.jobs.pause, client.fine_tuning.jobs.resume):
+        with pytest.raises(openai.ConflictError) as caught:
+            wish(job.id)
+        assert caught.value.code == "job_terminal"
+    told = [event.data["type"] for event in client.fine_tuning.jobs.list_events(job.id) if isinstance(event.data, dict)]
+    assert told == ["cancelled", "paused", "unpaused", "paused", "submitted"]
+
+
 def test_openais_own_method_is_refused_by_name(client: openai.OpenAI) -> None:
     file = client.files.create(file=PAIRS, purpose="fine-tune")
     with pytest.raises(openai.UnprocessableEntityError) as caught:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.store import events, jobs
+from service.store import events, jobs, wishes
 from service.store.database import Database, Tx
 from service.store.errors import Conflict, InvalidValue
 from service.store.jobs import Heartbeat
@@ -44,7 +44,7 @@ def test_a_heartbeat_renews_the_lease_and_carries_news(database: Database, runni
     with database.write() as tx:
         beat = jobs.heartbeat(tx, running.id, attempt=1, now=500.0, update=update)  # long expired, but not reaped
     job = stored(database, running)
-    assert beat == Heartbeat(cancel_requested=False)
+    assert beat == Heartbeat(cancel_requested=False, pause_requested=False)
     assert (job.lease_until, job.phase, job.progress, job.resolved) == (
         560.0,
         Phase.TRAINING,
@@ -152,25 +152,25 @@ def test_cancelling_a_waiting_job_ends_it_at_once(database: Database, make_job: 
     job = make_job()
     with database.write() as tx:
         jobs.insert(tx, job)
-        ended = jobs.request_cancel(tx, "default", id=job.id, now=5.0)
+        ended = wishes.request_cancel(tx, "default", id=job.id, now=5.0)
         assert jobs.claim(tx, "train", owner="o", now=6.0) is None
-        assert jobs.request_cancel(tx, "default", id=job.id, now=7.0) == ended  # again: the same answer
+        assert wishes.request_cancel(tx, "default", id=job.id, now=7.0) == ended  # again: the same answer
     assert (ended.status, ended.finished_at) == (JobStatus.CANCELLED, 5.0)
     assert told(database, job) == ["submitted", "cancelled"]
 
 
 def test_cancelling_a_running_job_is_heard_by_its_next_heartbeat(database: Database, running: JobRecord) -> None:
     with database.write() as tx:
-        asked = jobs.request_cancel(tx, "default", id=running.id, now=11.0)
-        assert jobs.request_cancel(tx, "default", id=running.id, now=12.0) == asked
+        asked = wishes.request_cancel(tx, "default", id=running.id, now=11.0)
+        assert wishes.request_cancel(tx, "default", id=running.id, now=12.0) == asked
         beat = jobs.heartbeat(tx, running.id, attempt=1, now=13.0, update={})
-    assert (asked.status, beat) == (JobStatus.RUNNING, Heartbeat(cancel_requested=True))
+    assert (asked.status, beat) == (JobStatus.RUNNING, Heartbeat(cancel_requested=True, pause_requested=False))
     assert told(database, running) == ["submitted", "claimed", "cancel_requested"]
 
 
 def test_a_job_that_is_lost_while_asked_to_stop_is_cancelled(database: Database, running: JobRecord) -> None:
     with database.write() as tx:
-        jobs.request_cancel(tx, "default", id=running.id, now=11.0)
+        wishes.request_cancel(tx, "default", id=running.id, now=11.0)
         status = jobs.release(tx, running.id, attempt=1, now=12.0, lost=True, reason="crashed")
     assert status is stored(database, running).status is JobStatus.CANCELLED
 
@@ -179,7 +179,7 @@ def test_a_finished_job_cannot_be_cancelled(database: Database, running: JobReco
     with database.write() as tx:
         jobs.succeed(tx, running.id, attempt=1, now=11.0, result={})
         with pytest.raises(Conflict) as caught:
-            jobs.request_cancel(tx, "default", id=running.id, now=12.0)
+            wishes.request_cancel(tx, "default", id=running.id, now=12.0)
     assert caught.value.code == "job_terminal"
 
 
@@ -195,7 +195,7 @@ def test_cancel_races_with_finish_and_one_of_them_wins(database: Database, make_
     def cancel(job: JobRecord) -> bool:
         try:
             with database.write() as tx:
-                return jobs.request_cancel(tx, "default", id=job.id, now=2.5).cancel_requested
+                return wishes.request_cancel(tx, "default", id=job.id, now=2.5).cancel_requested
         except Conflict:
             return False
 

@@ -1,4 +1,5 @@
-"""Submit, cancel, claim, heartbeat, end, release and reap in any order, against the state machine as a dictionary."""
+"""Submit, cancel, pause, resume, claim, heartbeat, end, release and reap in any order, against the state machine as a
+dictionary."""
 
 import shutil
 import tempfile
@@ -10,14 +11,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from service.store import events, jobs, sweep
+from service.store import events, jobs, sweep, wishes
 from service.store.database import Database
 from service.store.errors import Conflict
 from service.store.records import JobError, JobRecord, JobStatus, Page
 
-QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = JobStatus
+QUEUED, RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELLED = JobStatus
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
-EVENT_OF = {QUEUED: "released", SUCCEEDED: "finished", FAILED: "failed", CANCELLED: "cancelled"}
+EVENTS_OF = {
+    QUEUED: ("submitted", "released", "unpaused"),
+    PAUSED: ("paused",),
+    SUCCEEDED: ("finished",),
+    FAILED: ("failed",),
+    CANCELLED: ("cancelled",),
+}
 ATTEMPT_SHIFT = st.sampled_from([0, 0, 0, -1, 1])
 
 
@@ -48,7 +55,7 @@ class Jobs(RuleBasedStateMachine):
         with self.database.write() as tx:
             jobs.insert(tx, job)
         self.model[job.id] = {"status": QUEUED, "attempt": 0, "losses": 0, "after": 0.0, "flag": False}
-        self.model[job.id] |= {"max": max_losses, "lease": None, "ends": 0}
+        self.model[job.id] |= {"max": max_losses, "lease": None, "ends": 0, "pause": False, "saved": 0, "lost_at": 0}
 
     @rule()
     def claim(self) -> None:
@@ -61,14 +68,17 @@ class Jobs(RuleBasedStateMachine):
             mine |= {"status": RUNNING, "attempt": mine["attempt"] + 1, "lease": self.now + 60}
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data(), shift=ATTEMPT_SHIFT)
-    def heartbeat(self, data: st.DataObject, shift: int) -> None:
+    @rule(data=st.data(), shift=ATTEMPT_SHIFT, saved=st.none() | st.integers(1, 6))
+    def heartbeat(self, data: st.DataObject, shift: int, saved: int | None) -> None:
         id, attempt, owns = self._somebody(data, shift)
+        update = {"progress": {"at": self.now}} | ({} if saved is None else {"saved_step": saved})
         with self.database.write() as tx:
-            beat = jobs.heartbeat(tx, id, attempt=attempt, now=self.now, update={"progress": {"at": self.now}})
-        assert (beat and beat.cancel_requested) == (self.model[id]["flag"] if owns else None)
+            beat = jobs.heartbeat(tx, id, attempt=attempt, now=self.now, update=update)
+        mine = self.model[id]
+        expected = jobs.Heartbeat(cancel_requested=mine["flag"], pause_requested=mine["pause"])
+        assert beat == (expected if owns else None)
         if owns:
-            self.model[id]["lease"] = self.now + 60
+            mine |= {"lease": self.now + 60, "saved": max(mine["saved"], saved or 0)}
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), shift=ATTEMPT_SHIFT, end=st.sampled_from([SUCCEEDED, FAILED, CANCELLED]))
@@ -110,13 +120,32 @@ class Jobs(RuleBasedStateMachine):
         mine = self.model[id]
         try:
             with self.database.write() as tx:
-                status = jobs.request_cancel(tx, "default", id=id, now=self.now).status
+                status = wishes.request_cancel(tx, "default", id=id, now=self.now).status
         except Conflict:
             assert mine["status"] in (SUCCEEDED, FAILED)
             return
-        if mine["status"] is QUEUED:
+        if mine["status"] in (QUEUED, PAUSED):
             self._ended(id, CANCELLED)
         mine["flag"] = True
+        assert status is mine["status"]
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), wish=st.sampled_from([wishes.request_pause, wishes.request_resume]))
+    def pause_or_resume(self, data: st.DataObject, wish: Callable[..., JobRecord]) -> None:
+        id, _, _ = self._somebody(data, 0)
+        mine, pauses = self.model[id], wish is wishes.request_pause
+        try:
+            with self.database.write() as tx:
+                status = wish(tx, "default", id=id, now=self.now).status
+        except Conflict as error:
+            assert (error.code, mine["status"] in ENDED) == ("job_terminal", True)
+            return
+        if mine["status"] is RUNNING:
+            mine["pause"] = pauses and (mine["pause"] or not mine["flag"])
+        elif not pauses and mine["status"] is PAUSED:
+            mine |= {"status": QUEUED, "after": self.now}
+        elif pauses:
+            mine["status"] = PAUSED
         assert status is mine["status"]
 
     @invariant()
@@ -124,13 +153,13 @@ class Jobs(RuleBasedStateMachine):
         with self.database.read() as tx:
             for id, mine in self.model.items():
                 job = jobs.get(tx, "default", id=id)
-                found = (job.status, job.attempt, job.losses, job.lease_until)
-                assert found == (mine["status"], mine["attempt"], mine["losses"], mine["lease"])
+                found = (job.status, job.attempt, job.losses, job.lease_until, job.pause_requested)
+                assert found == tuple(mine[name] for name in ("status", "attempt", "losses", "lease", "pause"))
                 assert (job.finished_at is not None) is (job.status in ENDED)
                 told = [event.type for event in events.page(tx, id, page=Page(limit=1000, descending=False))[0]]
                 assert told.count("claimed") == job.attempt
                 assert sum(type in ("finished", "failed", "cancelled") for type in told) == mine["ends"] <= 1
-                assert job.status is RUNNING or job.attempt == 0 or told[-1] == EVENT_OF[job.status]
+                assert job.status is RUNNING or told[-1] in EVENTS_OF[job.status]
 
     def _somebody(self, data: st.DataObject, shift: int) -> tuple[str, int, bool]:
         """A job, an attempt number near its own, and whether that attempt owns it."""
@@ -142,15 +171,18 @@ class Jobs(RuleBasedStateMachine):
         mine = self.model[id]
         if mine["flag"]:
             return self._ended(id, CANCELLED)
-        mine["losses"] += lost
+        if lost:
+            mine["losses"] = 1 if mine["saved"] > mine["lost_at"] else mine["losses"] + 1
+            mine["lost_at"] = mine["saved"]
         if lost and mine["losses"] >= mine["max"]:
             return self._ended(id, FAILED)
-        pause = [0.0, 2.0, 10.0, 30.0][mine["losses"]] if lost else 0.0
-        mine |= {"status": QUEUED, "lease": None, "after": self.now + pause}
-        return QUEUED
+        delay = [0.0, 2.0, 10.0, 30.0][mine["losses"]] if lost else 0.0
+        status = PAUSED if mine["pause"] else QUEUED
+        mine |= {"status": status, "lease": None, "after": self.now + delay, "pause": False}
+        return status
 
     def _ended(self, id: str, status: JobStatus) -> JobStatus:
-        self.model[id] |= {"status": status, "lease": None, "ends": self.model[id]["ends"] + 1}
+        self.model[id] |= {"status": status, "lease": None, "pause": False, "ends": self.model[id]["ends"] + 1}
         return status
 
 

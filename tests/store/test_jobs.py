@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.store import events, files, jobs
+from service.store import events, files, jobs, wishes
 from service.store.database import Database
 from service.store.errors import BadCursor, InvalidValue, NotFound
 from service.store.records import FileRecord, JobError, JobKind, JobRecord, Page
@@ -32,7 +32,7 @@ def test_a_foreign_job_does_not_exist(database: Database, make_job: Make) -> Non
     job = make_job(project="other")
     with database.write() as tx:
         jobs.insert(tx, job)
-        for ask in (jobs.get, lambda *args, **kw: jobs.request_cancel(*args, **kw, now=1.0)):
+        for ask in (jobs.get, lambda *args, **kw: wishes.request_cancel(*args, **kw, now=1.0)):
             with pytest.raises(NotFound) as caught:
                 ask(tx, "default", id=job.id)
             assert (caught.value.kind, caught.value.id) == ("job", job.id)
@@ -95,7 +95,7 @@ def test_a_twin_is_a_job_of_the_same_kind_and_subject_that_still_waits(database:
         jobs.insert(tx, twin)
         assert jobs.queued_twin(tx, JobKind.INDEX, subject="col-1") == twin
         assert jobs.queued_twin(tx, JobKind.TRAIN, subject="col-1") is None
-        jobs.request_cancel(tx, "default", id=twin.id, now=1.0)
+        wishes.request_cancel(tx, "default", id=twin.id, now=1.0)
         assert jobs.queued_twin(tx, JobKind.INDEX, subject="col-1") is None
 
 

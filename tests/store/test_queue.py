@@ -84,6 +84,15 @@ def test_messages_do_not_pile_up(bell: Doorbell, client: "redis.Redis") -> None:
     assert (client.llen("light"), client.llen("train")) == (MAX_WAITING, 1)
 
 
+def test_a_cleared_queue_holds_nothing_whatever_it_held(bell: Doorbell, client: "redis.Redis") -> None:
+    bell.ring("ftjob-1", "train")
+    bell.ring("job-1", "light")
+    for key in ("train", "train\x06\x163"):  # kombu keeps a list for each priority
+        client.lpush(key, b"\xff no json", '{"body": 1}')
+    bell.clear(["train"])
+    assert client.keys("train*") == [] and client.llen("light") == 1
+
+
 def test_a_bell_rings_again_after_the_broker_was_away(bell: Doorbell, broker: Broker, client: "redis.Redis") -> None:
     bell.ring("job-1", "light")
     assert bell.ping()

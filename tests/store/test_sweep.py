@@ -1,5 +1,6 @@
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -113,18 +114,40 @@ def test_two_sweeps_at_once_ring_each_job_once(database: Database, make_job: Mak
     assert len(rung) == len(set(rung)) == 60
 
 
+def test_sweeps_of_two_gateways_ring_a_waiting_job_once_in_thirty_seconds(
+    database: Database, make_job: Make, clock: Clock, bell: Bell
+) -> None:
+    made = [make_job() for _ in range(3)]
+    insert(database, *made)
+    sweeps = [Sweep(database, bell, clock=clock) for _ in range(2)]
+    for number in range(36):  # 90 s, each of them every 5 s, one half-way between two of the other's
+        sweeps[number % 2].once()
+        clock.now += 2.5
+    assert Counter(bell.rung) == dict.fromkeys([(job.id, "train") for job in made], 3)
+
+
+def test_what_waits_in_a_queue_that_was_emptied_is_due_again(database: Database, make_job: Make) -> None:
+    train, index = make_job(), make_job(kind=JobKind.INDEX)
+    insert(database, train, index)
+    with database.write() as tx:
+        sweep.due(tx, 100.0)
+        sweep.unring_queues(tx, ["train"])
+        assert sweep.due(tx, 101.0) == [(train.id, "train")]
+
+
 def test_a_sweep_does_not_reap_in_its_own_first_minute(
     sqlite: Database, make_job: Make, clock: Clock, bell: Bell
 ) -> None:
     job = make_job()
     run_one(sqlite, job, now=0.0)  # expired for hours
     sweep = Sweep(sqlite, bell, clock=clock)
-    seen = []
+    seen, pauses = [], []
     for _ in range(14):
-        sweep.once()
+        pauses.append(sweep.once())
         seen.append(status(sqlite, job))
         clock.now += 5.0
     assert seen == [JobStatus.RUNNING] * 12 + [JobStatus.QUEUED] * 2
+    assert pauses == [5.0] * 12 + [2.0, 5.0]  # what was put back is rung as soon as it may run
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])

@@ -89,3 +89,11 @@ def test_number_of_processes_is_auto_or_what_is_given() -> None:
     assert WorkerSettings.from_env({**PLACES, "INFONCE_PROCESSES": "4"}).processes == 4
     with pytest.raises(ConfigError, match="INFONCE_PROCESSES is '0'"):
         WorkerSettings.from_env({**PLACES, "INFONCE_PROCESSES": "0"})
+
+
+@pytest.mark.parametrize("given", ["0", "9.9", "-900", "1e9", "nan", "soon", "90000"])
+def test_a_patience_out_of_range_is_refused_with_its_range(given: str) -> None:
+    assert WorkerSettings.from_env({**PLACES, "INFONCE_STALL_SECONDS": "30.5"}).stall_seconds == 30.5
+    assert WorkerSettings.from_env(PLACES).stall_seconds == 900
+    with pytest.raises(ConfigError, match=r"INFONCE_STALL_SECONDS is .* between 10\.0 and 86400\.0; .*900 is"):
+        WorkerSettings.from_env({**PLACES, "INFONCE_STALL_SECONDS": given})

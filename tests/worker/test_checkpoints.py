@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from service.store import jobs
+from service.store import wishes
 from service.store.records import JobStatus, Phase
 from tests.end_to_end.processes import until
 from tests.worker.conftest import PROJECT, Site
@@ -47,7 +47,7 @@ def test_a_cancelled_job_keeps_its_last_checkpoint_and_nothing_unfinished(site: 
     attempt = site.with_child(SAVING + half + wait).begin()
     until(lambda: site.job(id).phase is Phase.TRAINING, "the child at work")
     with site.shop.database.write() as tx:
-        jobs.request_cancel(tx, PROJECT, id=id, now=time.time())
+        wishes.request_cancel(tx, PROJECT, id=id, now=time.time())
     attempt.result(20)
     assert site.job(id).status is JobStatus.CANCELLED
     [folder] = kept(site, id)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.processes import until
+from tests.worker.test_process import runs
 from worker.child import EXIT_CRASHED, EXIT_FAILED, EXIT_ORPHANED
 from worker.progress import read_message
 
@@ -119,6 +121,33 @@ def test_child_ends_normally_while_its_thread_waits_on_stdin(tmp_path: Path) -> 
     for _ in range(3):
         code, _, log = end(start(tmp_path, "time.sleep(0.05)\nreturn {}"))
         assert code == 0, log
+
+
+PARENT = """
+import os, subprocess, sys
+started = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2], str(os.getpid())], stdin=subprocess.PIPE)
+print(started.pid, flush=True)
+started.wait()"""
+
+
+def test_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "order.json").write_text(json.dumps({"kind": "train"}))
+    ready = tmp_path / "ready"
+    child = PREAMBLE.format(body=f"    Path({str(ready)!r}).touch()\n    time.sleep(60)")
+    command = [sys.executable, "-c", PARENT, child, str(tmp_path / "order.json")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert parent.stdout
+    pid = int(parent.stdout.readline())
+    until(ready.exists, "the body at work")
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    until(lambda: not runs(pid), "the end of the child", seconds=5)
+
+
+def test_the_kernel_takes_the_child_first_when_memory_runs_out(tmp_path: Path) -> None:
+    _, [(_, body)], _ = end(start(tmp_path, "return {'score': Path('/proc/self/oom_score_adj').read_text()}"))
+    assert body["result"]["score"].strip() == "1000"
 
 
 def test_foreign_parent_is_refused(tmp_path: Path) -> None:

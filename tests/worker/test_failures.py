@@ -4,7 +4,16 @@ import errno
 
 import pytest
 
-from infonce.errors import ConfigError, DatasetError, IndexCorrupt, InvalidModel, Issue, NonFiniteLoss, UnknownModel
+from infonce.errors import (
+    ConfigError,
+    DatasetError,
+    IndexCorrupt,
+    InvalidModel,
+    Issue,
+    NonFiniteLoss,
+    OutOfMemory,
+    UnknownModel,
+)
 from service.store.errors import NotFound, StorageFull
 from worker.failures import describe, without_paths
 
@@ -15,6 +24,7 @@ ISSUE = Issue(line=18, field="positive", code="empty_text", detail="'positive' i
     ("error", "code", "user", "retryable"),
     [
         (NonFiniteLoss("nan", step=3), "nan_loss", True, False),
+        (OutOfMemory("lower batch_size"), "gpu_oom", True, False),
         (DatasetError([ISSUE]), "dataset_invalid", True, False),
         (ConfigError("too large", param="batch_size"), "invalid_value", True, False),
         (UnknownModel("?"), "unknown_base_model", True, False),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,17 @@ from typing import Any
 
 import pytest
 
+from infonce.errors import Stopped
 from infonce.hub import FoundModel, Hub, HubMode, Source
-from service.store import catalog, documents, events, jobs
+from service.store import catalog, documents, events, jobs, wishes
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.errors import DatabaseUnavailable
+from service.store.queue import QUEUES
 from service.store.records import EventRecord, JobStatus, ModelRecord, Page, Phase
 from tests.end_to_end.processes import until
 from tests.worker.conftest import PROJECT, Site
+from worker.orders import write_order
 
 
 def all_events(site: Site, id: str) -> list[EventRecord]:
@@ -128,18 +132,20 @@ def test_wish_to_cancel_ends_job_and_child(site: Site) -> None:
     attempt = site.with_child(WAIT).begin()
     until(lambda: site.job(id).phase is Phase.TRAINING, "the child at work")
     with site.shop.database.write() as tx:
-        jobs.request_cancel(tx, PROJECT, id=id, now=time.time())
+        wishes.request_cancel(tx, PROJECT, id=id, now=time.time())
     attempt.result(4)
     assert (site.job(id).status, published(site)) == (JobStatus.CANCELLED, [])
 
 
-def test_child_that_does_not_stop_is_killed(site: Site) -> None:
+def test_child_that_does_not_stop_is_killed_within_fifteen_seconds(site: Site) -> None:
     id = site.submit_training()
     attempt = site.with_child("say('phase', phase='training')\ntime.sleep(60)").begin()
     until(lambda: site.job(id).phase is Phase.TRAINING, "the child at work")
-    site.drain_path.touch()
-    attempt.result(20)
-    assert (site.job(id).status, site.job(id).losses) == (JobStatus.QUEUED, 0)
+    with site.shop.database.write() as tx:
+        wishes.request_pause(tx, PROJECT, id=id, now=time.time())
+    site.drain_path.touch()  # the worker shuts down as well, and the job is paused all the same
+    attempt.result(15)
+    assert (site.job(id).status, site.job(id).losses) == (JobStatus.PAUSED, 0)
 
 
 def test_worker_that_shuts_down_gives_its_job_back_without_a_loss(site: Site) -> None:
@@ -179,6 +185,16 @@ def test_result_of_a_fenced_attempt_is_discarded(site: Site) -> None:
     assert (site.job(id).status, published(site), all_models(site)) == (JobStatus.RUNNING, [], [])
 
 
+def test_a_hundred_bells_for_jobs_that_are_done_change_nothing(site: Site) -> None:
+    """A late, doubled or foreign bell is the same: what it names is not read, and nothing waits."""
+    id = site.submit_training()
+    site.with_child("finish_training()").answer()
+    before = site.job(id), all_events(site, id), published(site)
+    for number in range(100):
+        site.with_child("finish_training()").answer(QUEUES[number % 2])
+    assert (site.job(id), all_events(site, id), published(site)) == before
+
+
 class Broken(Hub):
     """A hub that finds no memory."""
 
@@ -216,6 +232,28 @@ def test_model_that_may_be_downloaded_is_there_before_the_child(site: Site) -> N
     replace(fetching, shop=replace(fetching.shop, hub=Fetching(mode=HubMode.ALLOW))).answer()
     order = json.loads((site.shop.artifacts.run_path(id, 1) / "order.json").read_text())
     assert order["model"] == {"name": "acme/other", "path": "/downloaded/acme/other"}
+
+
+class Slow(Fetching):
+    """A hub whose downloads last until they are let go."""
+
+    go = threading.Event()
+
+    def fetch(self, name: str) -> FoundModel:
+        self.go.wait(20)
+        return super().fetch(name)
+
+
+def test_a_wish_is_heard_while_a_model_is_downloaded(site: Site) -> None:
+    id = site.submit_training(model="acme/other")
+    slow = replace(site, shop=replace(site.shop, hub=Slow(mode=HubMode.ALLOW)))
+    attempt = slow.begin()
+    until(lambda: site.job(id).status is JobStatus.RUNNING, "the download")
+    with site.shop.database.write() as tx:
+        wishes.request_pause(tx, PROJECT, id=id, now=time.time())
+    attempt.result(10)
+    Slow.go.set()
+    assert (site.job(id).status, site.job(id).losses) == (JobStatus.PAUSED, 0)
 
 
 def test_tuned_model_is_trained_on_only_if_it_is_what_was_published(site: Site) -> None:
@@ -301,6 +339,29 @@ def test_index_job_activates_its_version(site: Site) -> None:
         version = catalog.get_version(tx, str(active))
     assert (version.count, version.watermark, site.job(id).result["version"]) == (1, 1, active)
     site.shop.artifacts.verify(site.shop.artifacts.collection_version_path(collection.id, version.id))
+
+
+def test_a_wish_to_stop_is_heard_while_documents_are_read(site: Site) -> None:
+    add_document(site, site.new_collection().name)
+    with site.shop.database.read() as tx:
+        collection = catalog.get_collection(tx, PROJECT, name="faq")
+    id = site.submit_index(collection)
+    with pytest.raises(Stopped):
+        write_order(site.shop, site.job(id), stop=lambda: True)
+    assert write_order(site.shop, site.job(id), stop=lambda: False).path.exists()
+
+
+class Stopping(Hub):
+    """A hub that is told to stop."""
+
+    def resolve(self, name: str, **_: Any) -> Any:
+        raise Stopped("stopped")
+
+
+def test_an_attempt_that_stops_before_its_child_is_no_loss(site: Site) -> None:
+    id = site.submit_training()
+    replace(site, shop=replace(site.shop, hub=Stopping())).answer()
+    assert (site.job(id).status, site.job(id).losses) == (JobStatus.QUEUED, 0)
 
 
 def test_documents_that_came_meanwhile_get_another_index_job(site: Site) -> None:

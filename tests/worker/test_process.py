@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infonce.peak_memory import peak_memory_bytes
 from worker.process import MAX_LOG_BYTES, ChildProcess, Message, child_environment
 from worker.progress import MessageType
 
@@ -59,6 +60,21 @@ def test_flooded_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     text = (tmp_path / "log.txt").read_text()
     assert len(text) < MAX_LOG_BYTES + 10_000
     assert text.startswith("beginx") and text.endswith("xend") and "bytes left out" in text
+
+
+def test_a_child_that_floods_its_parent_costs_it_no_memory(tmp_path: Path) -> None:
+    script = """
+import os
+noise = b'x' * 1023 + b'\\n'
+for _ in range(1000):
+    os.write(1, noise * 64)
+    os.write(2, noise * 64)
+os.write(1, b'{"type":"stopped"}\\n')"""
+    before = peak_memory_bytes()
+    with child(tmp_path, script) as process:
+        assert all_messages(process) == [(MessageType.STOPPED, {})]
+    assert peak_memory_bytes() - before < 50_000_000
+    assert (tmp_path / "log.txt").stat().st_size < MAX_LOG_BYTES + 10_000
 
 
 def test_close_leaves_no_process_of_the_group(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from infonce.calibrate import fastest_serving
 from infonce.config import Precision
+from infonce.device import resolve_device
 from infonce.encoder import Encoder
 from infonce.vectors import CachedEncoder
 from worker.progress import Progress
@@ -17,6 +18,13 @@ def use_threads(num_threads: int) -> None:
     """Torch and faiss compute with that many threads; each brings an OpenMP of its own."""
     torch.set_num_threads(num_threads)
     faiss.omp_set_num_threads(num_threads)
+
+
+def gpus_of(device: str) -> list[str]:
+    """The names, the same for every process of this machine, of the GPUs that a device setting lets torch see."""
+    if resolve_device(device).type != "cuda":
+        return []
+    return [str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count())]
 
 
 def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Progress) -> CachedEncoder:

@@ -26,7 +26,8 @@ from infonce.records import StepRecord, TrainResult
 from infonce.split import held_out, judged_by
 from infonce.train import train
 from service.store.records import Phase
-from worker.jobs.embedding import cached, use_threads
+from worker.gpus import hold_gpus
+from worker.jobs.embedding import cached, gpus_of, use_threads
 from worker.jobs.report import Measured, write_report
 from worker.progress import Progress
 
@@ -42,6 +43,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """The tuned model's folder, with its report, is in staging."""
     use_threads(order["threads"])
     progress.phase(Phase.LOADING)
+    if gpus := gpus_of(order["encoder"]["device"]):
+        hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
     pairs, judged = read_data(order)
     base = Encoder.load(Path(order["model"]["path"]))
     config = _fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
@@ -127,7 +130,8 @@ def evaluate_all(
 ) -> dict[str, Evaluation]:
     """The encoder's numbers on each set, rank 10 always among them; no text is embedded twice."""
     source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
-    return {name: evaluate(source, eval_set, ks=cutoffs(order)) for name, eval_set in judged.items()}
+    found = partial(evaluate, source, ks=cutoffs(order), stop=progress.stop_requested)
+    return {name: found(eval_set) for name, eval_set in judged.items()}
 
 
 def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation], *, seed: int) -> dict[str, Any]:
@@ -187,6 +191,27 @@ class Watcher:
         """The parent knows how good the model is by now."""
         message = f"After {step} steps {metric} is {metrics[metric]:.3f}."
         self._progress.event("info", "judged", message=message, data={"step": step, "metrics": dict(metrics)})
+
+    def saved(self, step: int) -> None:
+        """The parent knows how far the job has come for good."""
+        self._progress.saved(step)
+
+    def damaged(self, step: int) -> None:
+        """The parent knows that steps are made again, and why."""
+        message = f"The checkpoint of step {step} is damaged or of another version and is not used."
+        self._progress.event("warn", "checkpoint_corrupt", message=message, data={"step": step})
+
+    def elsewhere(self, difference: str) -> None:
+        """The parent knows that the run goes on otherwise than it began."""
+        message = f"This is not what the training began on, {difference}; its last bits may differ."
+        data = {"reason": "machine", "difference": difference}
+        self._progress.event("warn", "resume_not_bit_exact", message=message, data=data)
+
+    def halved(self, max_chunk_tokens: int) -> None:
+        """The parent knows that the run goes on otherwise than it began."""
+        message = f"Memory did not suffice; from here on a chunk has {max_chunk_tokens} tokens, which rounds otherwise."
+        data = {"reason": "out_of_memory", "max_chunk_tokens": max_chunk_tokens}
+        self._progress.event("warn", "resume_not_bit_exact", message=message, data=data)
 
     def unsaved(self, reason: str) -> None:
         """The parent knows that the job would begin further back if it were broken off now."""

@@ -19,6 +19,7 @@ class Recorder:
     steps: list[Mapping[str, Any]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     chosen: dict[str, Any] = field(default_factory=dict)
+    saved_steps: list[int] = field(default_factory=list)
 
     def phase(self, name: str) -> None:
         self.phases.append(str(name))
@@ -31,6 +32,9 @@ class Recorder:
 
     def resolved(self, values: Mapping[str, Any]) -> None:
         self.chosen.update(values)
+
+    def saved(self, step: int) -> None:
+        self.saved_steps.append(step)
 
     def stop_requested(self) -> bool:
         return self.stop_in in self.phases

@@ -1,6 +1,7 @@
 """The body of a training job leaves a model with a report that says how it compares to its base."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -134,8 +135,10 @@ def test_next_attempt_goes_on_where_a_stopped_one_was(
 ) -> None:
     order["config"] |= {"precision": "float32", "attention": "sdpa"}  # measured anew by a run that has no checkpoint
     expected = run({**order, "checkpoints": str(tmp_path / "undisturbed")}, Recorder())["fingerprint"]
+    stopped = Interrupting()
     with pytest.raises(Stopped):
-        run(order, Interrupting())
+        run(order, stopped)
+    assert stopped.saved_steps == [2]
     second = {**order, "checkpoints": str(tmp_path / "second"), "inherited": [order["checkpoints"]]}
     assert run(second, recorder)["fingerprint"] == expected
     assert "resumed" in recorder.events
@@ -180,9 +183,24 @@ def test_a_job_with_adapters_that_is_judged_while_it_goes_on_says_so_and_keeps_n
     assert len(list(Path(order["vectors_root"]).iterdir())) <= 2  # of base and tuned model
 
 
-def test_pairs_that_the_model_cannot_read_are_said(recorder: Recorder) -> None:
-    Watcher(recorder).dropped(2, 1)
-    assert recorder.events == ["dropped"]
+def test_what_a_user_should_know_of_a_run_is_said(recorder: Recorder) -> None:
+    watcher = Watcher(recorder)
+    watcher.dropped(2, 1)
+    watcher.unsaved("No space left on device")
+    watcher.halved(512)
+    watcher.elsewhere("its torch was 1 and is 2")
+    assert recorder.events == ["dropped", "unsaved", "resume_not_bit_exact", "resume_not_bit_exact"]
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(order: dict[str, Any], recorder: Recorder) -> None:
+    with pytest.raises(Stopped):
+        run(order, Interrupting())
+    whole = Path(order["checkpoints"]) / "step-000000002"
+    shutil.copytree(whole, damaged := whole.with_name("step-000000003"))
+    (damaged / "state.safetensors").write_bytes(b"")
+    run(order, recorder)
+    assert recorder.events.count("checkpoint_corrupt") == 1 and "resumed" in recorder.events
+    assert [values["step"] for values in recorder.steps if "loss" in values] == [3, 4]
 
 
 def test_too_few_pairs_for_a_split_are_the_users_to_mend(order: dict[str, Any], tmp_path: Path) -> None:
