@@ -6,6 +6,7 @@ A fault that finds nothing to hit (no child at work, say) goes back into the dec
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import redis
 
 from service.store import wishes
-from service.store.errors import Conflict
+from service.store.errors import Conflict, DatabaseUnavailable
 from service.store.queue import Doorbell
 from service.store.records import DEFAULT_PROJECT, JobStatus, new_id
 from tests.faults.chain_child import checkpoint_files
@@ -36,6 +37,7 @@ class Nemesis:
     happened: Counter[str] = field(default_factory=Counter)
     _deck: list[str] = field(default_factory=list)
     _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    _thawing: list[threading.Timer] = field(default_factory=list)
     _next: float = 0.0
 
     def tend(self, *, strikes: bool) -> None:
@@ -52,6 +54,8 @@ class Nemesis:
         for _, undo in self._later:
             undo()
         self._later.clear()
+        for thread in self._thawing:
+            thread.join()
 
     def _strike(self) -> None:
         if not self._deck:
@@ -152,11 +156,11 @@ class Nemesis:
         return bool(able) and self._wish(wishes.request_cancel, able[0].id)
 
     def _wish(self, wish: Callable[..., object], id: str) -> bool:
-        """Whether the job had not ended yet."""
+        """Whether the job had not ended yet, and the database was not locked by a process that is frozen."""
         try:
             with self.stack.database.write() as tx:
                 wish(tx, DEFAULT_PROJECT, id=id, now=time.time())
-        except Conflict:
+        except (Conflict, DatabaseUnavailable):
             return False
         return True
 
@@ -177,7 +181,13 @@ class Nemesis:
             finally:
                 os.close(handle)
 
-        return send(pid, signal.SIGSTOP) and self._after(seconds, thaw)
+        if not send(pid, signal.SIGSTOP):
+            os.close(handle)
+            return False
+        thread = threading.Timer(seconds, thaw)  # a thread: the frozen one may hold the lock that this one waits for
+        thread.start()
+        self._thawing.append(thread)
+        return True
 
     def _shuffled(self, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
         return self.draw.sample(found, k=len(found))

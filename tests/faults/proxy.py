@@ -8,9 +8,11 @@ import asyncio
 import socket
 import struct
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 _CHUNK_BYTES = 1 << 16
 
@@ -55,7 +57,7 @@ class Proxy:
         """Every connection is broken, and both ends are told (RST); returns how many there were."""
         return self._ask(self._reset()).result(5)
 
-    def _ask(self, coroutine: "asyncio.coroutines.Coroutine[object, object, object]") -> "Future":  # type: ignore
+    def _ask(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def _listen(self) -> None:
@@ -112,5 +114,6 @@ class Proxy:
 def _break(writer: asyncio.StreamWriter) -> None:
     """The other end reads "connection reset"."""
     end: socket.socket = writer.get_extra_info("socket")
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):  # it may be closed already
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
