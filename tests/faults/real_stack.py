@@ -82,7 +82,11 @@ class RealStack:
     def submit(self, *, model: str = "acme/tiny", num_steps: int = 32, batch_size: int = 2) -> tuple[str, float]:
         """The id of a training that waits, and how many seconds the request for it took."""
         file = self.client.upload(self.folder / "pairs.jsonl", "fine-tune")
-        hyperparameters = {"n_epochs": num_steps * batch_size // 64, "batch_size": batch_size, "max_seq_length": 16}
+        hyperparameters = {
+            "n_epochs": min(num_steps * batch_size // 64, 1_000),
+            "batch_size": batch_size,
+            "max_seq_length": 16,
+        }
         contrastive = {"hyperparameters": hyperparameters, "evaluation": {"held_out": 0}}
         asked = {"model": model, "training_file": file.id, "method": {"contrastive": contrastive}}
         began = time.monotonic()
