@@ -18,12 +18,17 @@ from service.store import wishes
 from service.store.errors import Conflict, DatabaseUnavailable
 from service.store.queue import Doorbell
 from service.store.records import DEFAULT_PROJECT, JobStatus, new_id
-from tests.faults.chain_child import checkpoint_files
+from tests.faults import chain_child, real_child
 from tests.faults.chaos_worker import LEASE_SECONDS
 from tests.faults.stack import QUEUE, Stack, send
 
 PAUSE_SECONDS = (0.8, 2.2)
 """Between two faults."""
+CHECKPOINTS = {
+    chain_child.__name__: "checkpoints/step-*.json",
+    real_child.__name__: "checkpoints/step-*/state.safetensors",
+}
+"""Where a child of that kind saves, below its run."""
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Nemesis:
     draw: random.Random
     doomed: Sequence[str]
     """The jobs that may be cancelled."""
+    slowness: float = 1.0
+    """By how much the pauses between faults are longer."""
     happened: Counter[str] = field(default_factory=Counter)
     _deck: list[str] = field(default_factory=list)
     _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
@@ -64,7 +71,7 @@ class Nemesis:
         name = self._deck.pop(0)
         if FAULTS[name](self):
             self.happened[name] += 1
-            self._next = time.monotonic() + self.draw.uniform(*PAUSE_SECONDS)
+            self._next = time.monotonic() + self.slowness * self.draw.uniform(*PAUSE_SECONDS)
         else:
             self._deck.insert(min(2, len(self._deck)), name)
             self._next = time.monotonic() + 0.1
@@ -127,7 +134,7 @@ class Nemesis:
                 path
                 for job in self.stack.jobs()
                 if job.status is JobStatus.RUNNING and job.saved_step
-                for path in checkpoint_files(self.stack.artifacts.run_path(job.id, job.attempt) / "checkpoints")
+                for path in self.stack.artifacts.run_path(job.id, job.attempt).glob(CHECKPOINTS[self.stack.child])
             ]
             newest = max(saved, key=lambda path: path.stat().st_mtime, default=None)
             if newest is None:
