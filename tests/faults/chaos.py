@@ -116,7 +116,7 @@ def run(seed: int, folder: Path, *, work: Work) -> Report:
         ids = [stack.submit(work.content(place), spec=work.spec) for place in range(work.num_jobs)]
         doomed = [ids[round(share * (work.num_jobs - 1))] for share in DOOMED_SHARES]
         nemesis = Nemesis(stack=stack, draw=draw, doomed=doomed, slowness=work.slowness)
-        _go_on(stack, nemesis, work.num_faults)
+        _go_on(stack, nemesis, work)
         idle = _idle_workers(stack, work)
         return Report(
             seed=seed,
@@ -143,16 +143,19 @@ def _expected(stack: Stack, work: Work) -> Callable[[bytes], str]:
     return lambda content: right
 
 
-def _go_on(stack: Stack, nemesis: Nemesis, num_faults: int) -> None:
-    """Every job has ended, or the time is over."""
+def _go_on(stack: Stack, nemesis: Nemesis, work: Work) -> None:
+    """Every fault has happened and every job has ended, or the time is over; a fast machine gets more jobs."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         stack.tend()
-        jobs = stack.jobs()
-        if all(job.status in ENDED for job in jobs):
+        going_on = [job for job in stack.jobs() if job.status not in ENDED]
+        strikes = nemesis.happened.total() < work.num_faults
+        if not (going_on or strikes):
             break
-        if any(job.status is JobStatus.RUNNING for job in jobs) or nemesis.happened:  # the workers have begun
-            nemesis.tend(strikes=nemesis.happened.total() < num_faults)
+        if strikes and len(going_on) < len(WORKERS):
+            nemesis.doomed.append(stack.submit(work.content(work.num_jobs), spec=work.spec))
+        if nemesis.happened or any(job.status is JobStatus.RUNNING for job in going_on):  # the workers have begun
+            nemesis.tend(strikes=strikes)
         time.sleep(_POLL_SECONDS)
     nemesis.rest()
 

@@ -37,7 +37,7 @@ class Nemesis:
 
     stack: Stack
     draw: random.Random
-    doomed: Sequence[str]
+    doomed: list[str]
     """The jobs that may be cancelled."""
     slowness: float = 1.0
     """By how much the pauses between faults are longer."""
