@@ -35,8 +35,10 @@ def configuration() -> dict[str, Any]:
         "task_reject_on_worker_lost": False,
         "task_retry_on_worker_lost": False,
         # no message is held back by a busy worker while another one is idle
-        "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
+        # 0 is no limit beside that one: an acknowledgement that the network swallowed counts for ever as a message
+        # at work, and a worker with a limit of one would never take another
+        "worker_prefetch_multiplier": 0,
         "worker_concurrency": 1,  # one job at a time has the processor or the GPU to itself
         "worker_pool": "prefork",  # solo answers no signal while a task runs
         "worker_pool_start_method": "spawn",  # a fork would inherit sockets of database and broker

@@ -41,7 +41,7 @@ def test_settings_are_those_that_survived_the_measurements(monkeypatch: pytest.M
     expected = {
         "task_acks_late": False,
         "worker_disable_prefetch": True,
-        "worker_prefetch_multiplier": 1,
+        "worker_prefetch_multiplier": 0,
         "worker_concurrency": 1,
         "worker_pool": "prefork",
         "worker_pool_start_method": "spawn",

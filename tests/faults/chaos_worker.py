@@ -1,0 +1,48 @@
+"""The worker of a chaos run: the product's, with shorter times and another child; loaded by each of its processes.
+
+`python -m celery -A tests.faults.chaos_worker worker …`; a pool process imports it again, for it stands in `include`.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from functools import cache
+
+from service.store import jobs, queue, sweep
+from worker import pulse, tasks
+from worker.app import app, configuration
+from worker.settings import WorkerSettings
+from worker.workshop import Workshop
+
+LEASE_SECONDS = 4.0
+BACKOFF_SECONDS = (0.2, 0.5, 1.0)
+CHILD = "CHAOS_CHILD"
+"""The module that is the child."""
+
+jobs.LEASE_SECONDS = sweep.LEASE_SECONDS = LEASE_SECONDS  # type: ignore[misc]
+jobs.BACKOFF_SECONDS = sweep.BACKOFF_SECONDS = BACKOFF_SECONDS  # type: ignore[misc, assignment]
+pulse.HEARTBEAT_SECONDS = 0.7  # type: ignore[misc]
+sweep.SWEEP_SECONDS = 0.5  # type: ignore[misc]
+sweep.RING_AGAIN_SECONDS = 2.0  # type: ignore[misc]
+queue.BROKER_TRANSPORT_OPTIONS = {  # type: ignore[misc]
+    **queue.BROKER_TRANSPORT_OPTIONS,
+    "socket_timeout": 3,
+    "socket_connect_timeout": 2,
+    "health_check_interval": 3,
+}
+
+
+@cache
+def workshop() -> Workshop:
+    """The workshop of this process, whose children are those of the run."""
+    shop = Workshop.open(WorkerSettings.from_env(os.environ))
+    return replace(shop, command=(sys.executable, "-m", os.environ[CHILD]))
+
+
+def hurried() -> dict[str, object]:
+    """Celery's settings, with this module among what a pool process loads."""
+    return configuration() | {"include": ["worker.tasks", "tests.faults.chaos_worker"]}
+
+
+app.add_defaults(hurried)
+tasks.workshop = workshop
