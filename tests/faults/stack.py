@@ -1,5 +1,6 @@
 """Broker, network, database and two workers of a chaos run, and what a fault has to find: which process is which."""
 
+import hashlib
 import os
 import signal
 import sys
@@ -118,7 +119,8 @@ class Stack:
         now = time.time()
         file = FileRecord(
             id=new_id("file"), project=DEFAULT_PROJECT, created_at=now, filename="pairs.jsonl",
-            purpose=FilePurpose.FINE_TUNE, num_bytes=len(content), sha256="0" * 64, counts={"pairs": 1},
+            purpose=FilePurpose.FINE_TUNE, num_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(), counts={"pairs": 1},
         )  # fmt: skip
         self.artifacts.file_path(file.id).write_bytes(content)
         full = {
