@@ -16,7 +16,7 @@ from typing import Final
 
 from infonce.archive import Archive, open_archive
 from infonce.errors import DatasetError, Issue
-from infonce.formats import DEFAULT_LIMITS, FileLimits
+from infonce.file_limits import DEFAULT_LIMITS, FileLimits
 from infonce.jsonl import IssueLog, Row, TextLines, rows
 
 _CORPUS: Final = "corpus.jsonl"

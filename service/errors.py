@@ -46,6 +46,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "key_ended": Kind(409, "Key has ended"),
     "name_taken": Kind(409, "Name is taken"),
     "not_ready": Kind(409, "Not ready yet"),
+    "decompressed_too_large": Kind(413, "File is too large when unpacked"),
     "too_large": Kind(413, "Body is too large"),
     "unsupported_encoding": Kind(415, "Content encoding is not supported"),
     "unsupported_media_type": Kind(415, "Content type is not supported"),
@@ -229,7 +230,8 @@ def _dataset(error: library.DatasetError) -> Problem:
         for issue in error.issues
     )
     further = error.num_issues - len(places)
-    return Problem(code="dataset_invalid", detail=str(error), places=places, num_further=further)
+    code = "decompressed_too_large" if places[0].code == "decompressed_too_large" else "dataset_invalid"
+    return Problem(code=code, detail=str(error), places=places, num_further=further)
 
 
 def _headers(code: str, retry_after_seconds: int | None = None) -> dict[str, str]:

@@ -20,7 +20,8 @@ from service.bodies import refuse_declared, require_type
 from service.errors import InvalidInput, Place, ServiceError, TooLarge
 from service.store.artifacts import Artifacts, disk_errors
 
-FIELD_LIMIT = 1 << 10
+FIELD_LIMITS = {"purpose": 1 << 10, "mapping": 16 << 10}
+"""What a form may have beside its file, and how many bytes each may take; a mapping may name many fields."""
 HEADER_LIMIT = 32 << 10
 """Of a part: a file name of 5,000 characters is odd and no reason to refuse the file."""
 _OVERHEAD = 64 << 10  # what boundaries, headers and fields may add to the file
@@ -36,6 +37,8 @@ class Upload:
     filename: str
     """A label: the last part of the caller's name without anything that does not print."""
     purpose: str
+    mapping: bytes | None
+    """As it was sent."""
     num_bytes: int
     sha256: str
 
@@ -80,7 +83,7 @@ class PartFile:
 
 @asynccontextmanager
 async def received_upload(request: Request, artifacts: Artifacts, *, limit: int) -> AsyncIterator[Upload]:
-    """The `file` and `purpose` of a multipart body.
+    """The `file`, `purpose` and `mapping` of a multipart body.
 
     Raises:
         TooLarge: the file has more than `limit` bytes.
@@ -102,7 +105,14 @@ async def received_upload(request: Request, artifacts: Artifacts, *, limit: int)
         finally:
             part.close()
         purpose = form.fields["purpose"].decode("utf-8", "replace")
-        yield Upload(path=path, filename=form.filename, purpose=purpose, num_bytes=part.num_bytes, sha256=sha256)
+        yield Upload(
+            path=path,
+            filename=form.filename,
+            purpose=purpose,
+            mapping=form.fields.get("mapping"),
+            num_bytes=part.num_bytes,
+            sha256=sha256,
+        )
     finally:
         artifacts.discard(path)
 
@@ -198,8 +208,8 @@ class _Form:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name not in ("file", "purpose"):
-            detail = f"{self._name[:100]!r} is not a known field; known are file, purpose"
+        if self._name not in ("file", *FIELD_LIMITS):
+            detail = f"{self._name[:100]!r} is not a known field; known are file, {', '.join(FIELD_LIMITS)}"
             raise InvalidInput([Place(code="unknown_field", detail=detail)], param=self._name[:100])
         if self._name in self.fields or (self._name == "file" and self._has_file):
             detail = f"{self._name} is given twice; send one file at a time"
@@ -215,8 +225,8 @@ class _Form:
             self._out += data[start:end]
             return
         self.fields[self._name] += data[start:end]
-        if len(self.fields[self._name]) > FIELD_LIMIT:
-            raise TooLarge(f"the field {self._name}", FIELD_LIMIT)
+        if len(self.fields[self._name]) > FIELD_LIMITS[self._name]:
+            raise TooLarge(f"the field {self._name}", FIELD_LIMITS[self._name])
 
     def _part_end(self) -> None:
         self._name = ""

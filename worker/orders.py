@@ -92,12 +92,12 @@ def _checkpoints(shop: Workshop, job: JobRecord) -> dict[str, Any]:
     return {"checkpoints": str(own), "inherited": [str(folder) for folder in saved[:_MAX_INHERITED]]}
 
 
-def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, str] | None:
+def _file(shop: Workshop, tx: Tx, *, project: str, id: str | None) -> dict[str, Any] | None:
     if id is None:
         return None
     record = files.get_file(tx, project, id=id)
     path = shop.artifacts.stored_file(id, num_bytes=record.num_bytes, sha256=record.sha256)
-    return {"id": id, "path": str(path), "sha256": record.sha256}
+    return {"id": id, "path": str(path), "sha256": record.sha256, "mapping": record.mapping}
 
 
 def _index_inputs(

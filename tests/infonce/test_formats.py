@@ -39,8 +39,13 @@ def test_what_was_written_is_read_and_counted(tmp_path_factory: pytest.TempPathF
     written(path, *lines)
     assert list(read_pairs(path)) == pairs
     num_negatives = sum(len(pair.negatives) for pair in pairs)
-    expected = PairCounts(pairs=len(pairs), negatives=num_negatives, empty_lines=0, ignored_fields=0)
-    assert check_pairs(path) == expected
+    counts = check_pairs(path)
+    assert (counts.pairs, counts.negatives, counts.empty_lines, counts.ignored_fields) == (
+        len(pairs),
+        num_negatives,
+        0,
+        0,
+    )
 
 
 def test_anchor_is_a_name_for_query_and_negatives_may_be_missing(tmp_path: Path) -> None:
@@ -50,7 +55,7 @@ def test_anchor_is_a_name_for_query_and_negatives_may_be_missing(tmp_path: Path)
 
 def test_other_fields_and_empty_lines_are_counted(tmp_path: Path) -> None:
     path = written(tmp_path / "f", {"query": "a", "positive": "b", "score": 1, "id": "x"}, b"", b" \r")
-    assert check_pairs(path) == PairCounts(pairs=1, negatives=0, empty_lines=2, ignored_fields=2)
+    assert check_pairs(path) == PairCounts(pairs=1, negatives=0, duplicates=0, empty_lines=2, ignored_fields=2)
 
 
 @pytest.mark.parametrize(
