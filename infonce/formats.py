@@ -1,6 +1,6 @@
 """Files of pairs in every shape that `dialects` knows, told apart by what is in them, never by their names.
 
-JSON Lines, CSV and TSV with a header; any of them inside gzip or zstd.
+JSON Lines, CSV and TSV with a header, any of them inside gzip or zstd; Parquet; a zip as BEIR has it.
 """
 
 import io
@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from infonce.beir_rows import BeirRows
 from infonce.compression import Unpacked, compression_of
 from infonce.csv_rows import CsvRows, header_of, header_problem
 from infonce.dialects import Dialect, FieldMapping
@@ -22,6 +23,12 @@ from infonce.file_limits import FileLimits as FileLimits
 from infonce.jsonl import BOM, IssueLog, Lines, Row, TextLines, rows
 from infonce.pair_rows import PairsOfRows, Rows
 from infonce.pairs import Pair
+from infonce.parquet_rows import MAGIC as PARQUET_MAGIC
+from infonce.parquet_rows import parquet_rows
+
+_ZIP: Final = "zip"
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+_PARQUET: Final = "Parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,26 +117,31 @@ def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapp
     """The rows of the file, open until the block ends."""
     mapped = None if mapping is None else mapping.dialect
     with path.open("rb") as file:
-        yield _text_rows(_unpacked(file, limits), log, limits=limits, mapped=mapped)
+        kind = _kind(file.peek(4))
+        if kind == _ZIP:
+            yield BeirRows(path, limits, mapped=mapped)
+        elif kind == _PARQUET:
+            with parquet_rows(path, log, limits=limits, mapped=mapped) as found:
+                yield found
+        else:
+            stream = file if kind is None else _unpacked(file, kind, limits=limits)
+            yield _text_rows(stream, log, limits=limits, mapped=mapped)
 
 
-def _unpacked(file: BinaryIO, limits: FileLimits) -> BinaryIO:
-    """The file, or what is packed in it."""
-    kind = compression_of(_head(file))
-    if kind is None:
-        return file
+def _unpacked(file: BinaryIO, kind: str, *, limits: FileLimits) -> BinaryIO:
+    """What is packed in the file, which is no packed file again."""
     content = io.BufferedReader(Unpacked(file, kind, max_bytes=limits.max_unpacked_bytes), 1 << 16)
-    head = content.peek(4)[:4]
-    if inside := compression_of(head):
-        detail = f"the {kind} file holds a {inside} file; pack the pairs once"
+    if inside := _kind(content.peek(4)):
+        detail = f"the {kind} file holds a {inside} file, which is packed already; send that one"
         raise DatasetError([Issue(line=None, field=None, code="nested_compression", detail=detail)])
     return content
 
 
-def _head(file: BinaryIO) -> bytes:
-    head = file.read(4)
-    file.seek(0)
-    return head
+def _kind(head: bytes) -> str | None:
+    """What the first bytes say of a file that is not text."""
+    if head.startswith(_ZIP_MAGIC):
+        return _ZIP
+    return _PARQUET if head.startswith(PARQUET_MAGIC) else compression_of(head)
 
 
 def _text_rows(stream: BinaryIO, log: IssueLog, *, limits: FileLimits, mapped: Dialect | None) -> Rows:

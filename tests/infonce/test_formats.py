@@ -111,11 +111,23 @@ def test_one_broken_line_among_a_thousand_is_found(tmp_path: Path) -> None:
         list(read_pairs(path))
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"PK\x03\x04\xff\xfe", b"\x80\x04\x95\x10", b"PAR1\xff"])
-def test_a_file_of_another_kind_is_refused_at_line_one(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "line", "code"),
+    [
+        (b"\x89PNG\r\n\x1a\n", 1, "not_utf8"),
+        (b"\x80\x04\x95\x10", 1, "not_utf8"),
+        ('{"query": "a"}'.encode("utf-16"), 1, "not_utf8"),
+        (b"GIF89a;", 1, "unknown_header"),
+        (b"PK\x03\x04\xff\xfe", None, "corrupt_zip"),
+        (b"PAR1\xff", None, "corrupt_parquet"),
+        (b"\x1f\x8b\xff", None, "corrupt_gzip"),
+        (b"\x28\xb5\x2f\xfd\xff", None, "corrupt_zstd"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, line: int | None, code: str) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(content)
-    assert issues(path)[0][0] == 1
+    assert issues(path)[0] == (line, None, code)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

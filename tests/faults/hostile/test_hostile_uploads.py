@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def rows(*found: Any) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in found)
 
 
+def zeros(content: bytes = bytes(200 << 20)) -> bytes:
+    return gzip.compress(content)
+
+
+TABLE = b"query,positive\n"
 LINES: dict[str, tuple[bytes, int | None, str]] = {
     "H24 one line of 3 MB": (b'{"query": "' + b"a" * (3 << 20) + b'"}', 1, "line_too_long"),
     "H25 nothing": (b"", None, "empty_dataset"),
@@ -125,11 +131,21 @@ LINES: dict[str, tuple[bytes, int | None, str]] = {
         "text_too_long",
     ),
     "H34 a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), 1, "not_utf8"),
-    "H34 an archive": (b"PK\x03\x04" + bytes(100), 1, "invalid_json"),
+    "H34 an archive": (b"PK\x03\x04" + bytes(100), None, "corrupt_zip"),
     "H34 a pickle": (pickle.dumps(PAIR), 1, "not_utf8"),
-    "H34 parquet": (b"PAR1" + bytes(100) + b"PAR1", 1, "invalid_json"),
+    "H34 parquet": (b"PAR1" + bytes(100) + b"PAR1", None, "corrupt_parquet"),
     "H34 UTF-16": (json.dumps(PAIR).encode("utf-16"), 1, "not_utf8"),
-    "H34 gzip": (gzip.compress(rows(PAIR)), 1, "not_utf8"),
+    "H21 gzip that ends early": (gzip.compress(rows(PAIR))[:-5], None, "corrupt_gzip"),
+    "H21 gzip and more": (gzip.compress(rows(PAIR)) + b"more", None, "corrupt_gzip"),
+    "H21 gzip in gzip": (gzip.compress(gzip.compress(rows(PAIR))), None, "nested_compression"),
+    "H21 gzip in gzip of 200 MB": (zeros(zeros()), None, "nested_compression"),
+    "H33 an open quote": (TABLE + b'a,"b\nc,d\n', 2, "invalid_csv"),
+    "H33 ragged rows": (TABLE + b"a,b\nc\nd,e,f\n", 3, "ragged_row"),
+    "H33 semicolons": (b"query;positive\na;b\n", 1, "unknown_header"),
+    "H33 NUL": (TABLE + b"a\0,b\n", 2, "invalid_text"),
+    "H33 a cell of 200 KB": (TABLE + b"a," + b"b" * 200_000, 2, "invalid_csv"),
+    "H33 no header": (b"which pet barks,the dog barks\n", 1, "unknown_header"),
+    "H33 a column twice": (b"query,positive,positive\na,b,c\n", 1, "duplicate_field"),
     "H4 NUL": (rows(PAIR | {"query": "a\0b"}), 1, "invalid_text"),
     "H3 a lone surrogate": (b'{"query": "\\ud800", "positive": "a"}', 1, "invalid_text"),
     "H1 deep": (b'{"query": ' + b"[" * 100_000 + b"}", 1, "invalid_json"),
@@ -142,6 +158,30 @@ def test_a_file_with_a_line_that_is_no_pair_is_refused_whole(hostile: Hostile, n
     with unharmed(hostile):
         errors = refused(upload(hostile, content), 422, "dataset_invalid")["errors"]
         assert (errors[0]["line"], errors[0]["code"]) == (line, code) and len(errors) <= 20
+
+
+@pytest.mark.parametrize("pack", [zeros, lambda: gzip.compress(rows(PAIR) * 40_000)], ids=["zeros", "equal lines"])
+def test_h21_a_bomb_is_refused_and_memory_stays_flat(hostile: Hostile, pack: Callable[[], bytes]) -> None:
+    bomb = pack()
+    peak = hostile.memory()[1]
+    with unharmed(hostile):
+        errors = refused(upload(hostile, bomb, "pairs.jsonl.gz"), 413, "decompressed_too_large")["errors"]
+        assert errors[0]["code"] == "decompressed_too_large"
+    assert hostile.memory()[1] < peak + 16
+
+
+TABLES = {
+    "H33 a mark of byte order": b"\xef\xbb\xbf" + TABLE + b"a,b\n",
+    "H33 a formula": TABLE + b"=cmd(),@b\n",
+    "in gzip": gzip.compress(rows(PAIR)),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_is_odd_and_right_is_kept(hostile: Hostile, name: str) -> None:
+    answer = upload(hostile, TABLES[name], "pairs.csv")
+    assert (answer.status, answer.json()["counts"]["pairs"]) == (200, 1), answer
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
 
 
 def test_h26_what_other_programs_take_for_the_end_of_a_line_is_text(hostile: Hostile) -> None:
