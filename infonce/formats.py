@@ -1,6 +1,6 @@
 """Files of pairs in every shape that `dialects` knows, told apart by what is in them, never by their names.
 
-JSON Lines, CSV and TSV with a header, any of them inside gzip or zstd; Parquet; a zip as BEIR has it.
+JSON Lines, a JSON list, CSV and TSV with a header, any of them inside gzip or zstd; Parquet; a zip as BEIR has it.
 """
 
 import io
@@ -20,6 +20,7 @@ from infonce.duplicates import PairDigests
 from infonce.errors import DatasetError, Issue
 from infonce.file_limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from infonce.file_limits import FileLimits as FileLimits
+from infonce.json_list import ListRows
 from infonce.jsonl import BOM, IssueLog, Lines, Row, TextLines, rows
 from infonce.pair_rows import PairsOfRows, Rows
 from infonce.pairs import Pair
@@ -137,6 +138,12 @@ def _unpacked(file: BinaryIO, kind: str, *, limits: FileLimits) -> BinaryIO:
     return content
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether the file begins like one."""
+    with path.open("rb") as file:
+        return _kind(file.peek(4)) == _PARQUET
+
+
 def _kind(head: bytes) -> str | None:
     """What the first bytes say of a file that is not text."""
     if head.startswith(_ZIP_MAGIC):
@@ -151,6 +158,8 @@ def _text_rows(stream: BinaryIO, log: IssueLog, *, limits: FileLimits, mapped: D
         return CsvRows(lines, log, header=header, limits=limits)
     if not _is_json(lines.first) and (problem := header_problem(lines.first, mapped)) is not None:
         raise DatasetError([Issue(line=1, field=None, code="unknown_header", detail=problem)])
+    if lines.first.removeprefix(BOM).lstrip().startswith(b"["):
+        return ListRows(stream, log, first=lines.first, limits=limits, mapped=mapped)
     return _JsonRows(lines, log, limits=limits, mapped=mapped)
 
 

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from infonce.errors import MAX_LISTED_ISSUES, DatasetError, Issue
 
 BOM: Final = b"\xef\xbb\xbf"
+TOO_DEEP: Final = "nesting too deep; flatten it"
+ODD_NUMBER: Final = "a number is NaN, infinite or thousands of digits long; write a usual one"
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 _JSON_TYPES: Final = {type(None): "null", bool: "true or false", int: "a number", float: "a number"} | {
@@ -151,13 +153,13 @@ def rows(lines: TextLines, log: IssueLog) -> Iterator[Row]:
     """The objects that the lines hold, one each; broken lines are counted in the log and left out."""
     for number, content in lines:
         try:
-            value = _DECODER.decode(content)
+            value = DECODER.decode(content)
         except json.JSONDecodeError as error:
             problem = f"not JSON: {error.msg} at character {error.pos + 1}; write one object a line"
         except RecursionError:
-            problem = "nesting too deep; flatten it"
+            problem = TOO_DEEP
         except ValueError:  # NaN and Infinity, or Python's limit on the digits of a whole number
-            problem = "a number is NaN, infinite or thousands of digits long; write a usual one"
+            problem = ODD_NUMBER
         else:
             if isinstance(value, dict):
                 yield Row(number, value)
@@ -171,4 +173,5 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(name)
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Strict: NaN and Infinity are a ValueError that is no JSONDecodeError."""

@@ -27,6 +27,7 @@ class Kind:
 PROBLEMS: Mapping[str, Kind] = {
     "bad_cursor": Kind(400, "Cursor is not known"),
     "bad_request": Kind(400, "Request cannot be understood"),
+    "digest_mismatch": Kind(400, "Body is not what its digest says"),
     "incomplete_body": Kind(400, "Body ended early"),
     "malformed_multipart": Kind(400, "Multipart body is malformed"),
     "no_model": Kind(400, "Collection has no model"),

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.bodies import refuse_declared, require_type
+from service.digests import check_sha256, stated_sha256
 from service.errors import InvalidInput, Place, ServiceError, TooLarge
 from service.store.artifacts import Artifacts, disk_errors
 
@@ -87,16 +88,22 @@ async def received_upload(request: Request, artifacts: Artifacts, *, limit: int)
 
     Raises:
         TooLarge: the file has more than `limit` bytes.
-        ServiceError: it is no multipart body, broken, or has other fields.
+        ServiceError: it is no multipart body, broken, has other fields, or body or file is not what its Content-Digest
+            says.
         StorageFull: the disk is full.
     """
     form = _Form(_boundary(request))
+    stated = request.headers.get("content-digest")
+    stated_body = None if stated is None else stated_sha256(stated)
+    body = hashlib.sha256()
     refuse_declared(request, limit + _OVERHEAD, what="the upload")
     path = artifacts.new_part()
     try:
         part = PartFile(path)
         try:
             async for chunk in _chunks(request):
+                if stated is not None:
+                    body.update(chunk)
                 await part.add(form.feed(chunk))
                 if part.num_bytes > limit:
                     raise TooLarge("the file", limit, remedy="split it, or raise INFONCE_MAX_UPLOAD_BYTES")
@@ -104,6 +111,8 @@ async def received_upload(request: Request, artifacts: Artifacts, *, limit: int)
             sha256 = await part.finish()
         finally:
             part.close()
+        check_sha256(stated_body, body.hexdigest(), what="the body")
+        check_sha256(form.stated_sha256, sha256, what="the file")
         purpose = form.fields["purpose"].decode("utf-8", "replace")
         yield Upload(
             path=path,
@@ -168,6 +177,8 @@ class _Form:
         self._parser = MultipartParser(boundary, known, max_header_size=HEADER_LIMIT)
         self.fields: dict[str, bytes] = {}
         self.filename = ""
+        self.stated_sha256: str | None = None
+        """What the part of the file says of it."""
         self._has_file = self._ended = False
         self._out = bytearray()
         self._name = ""
@@ -217,6 +228,8 @@ class _Form:
         if self._name == "file":
             self._has_file = True
             self.filename = label(options.get(b"filename", b"").decode("utf-8", "replace"))
+            if (stated := self._headers.get(b"content-digest")) is not None:
+                self.stated_sha256 = stated_sha256(stated.decode("latin-1"))
         else:
             self.fields[self._name] = b""
 

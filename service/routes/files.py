@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from infonce.apart import check_foreign_pairs
 from infonce.dialects import FieldMapping
-from infonce.formats import check_pairs
 from infonce.qrels import check_beir
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring, object_id
@@ -56,7 +56,7 @@ _UPLOAD_FORM = {
 
 @router.post("", openapi_extra=_UPLOAD_FORM)
 async def upload(request: Request, parts: Parts, project: Project, repetition: Once) -> FileObject:
-    """Upload pairs (`fine-tune`: JSON Lines, CSV or TSV, also in gzip or zstd) or judgements (`eval`: a BEIR zip)."""
+    """Upload pairs (`fine-tune`: JSON Lines, CSV, TSV, Parquet, a BEIR zip) or judgements (`eval`: a BEIR zip)."""
     await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=declared_bytes(request))
     async with received_upload(request, parts.artifacts, limit=parts.settings.max_upload_bytes) as received:
         return FileObject.of(await run_in_threadpool(_kept, parts, received, repetition))
@@ -138,7 +138,7 @@ def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx
 def _counts(path: Path, purpose: FilePurpose, *, mapping: FieldMapping | None) -> dict[str, int]:
     """What the file holds, after every line of it was read."""
     if purpose is FilePurpose.FINE_TUNE:
-        return asdict(check_pairs(path, mapping=mapping))
+        return asdict(check_foreign_pairs(path, mapping=mapping))
     if mapping is not None:
         detail = "mapping is for pairs; judgements have the fields of BEIR; leave it out"
         raise InvalidInput([Place(code="invalid_value", pointer="/mapping", detail=detail)], param="mapping")

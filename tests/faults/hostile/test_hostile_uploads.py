@@ -1,6 +1,8 @@
 """H22 to H35 as far as there is a route: forms that are none, names that lead elsewhere, lines that are no pairs."""
 
+import base64
 import gzip
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 
 from tests.faults.hostile.gateway import Hostile
 from tests.faults.hostile.wire import Answer, ask, post, refused, unharmed
+from tests.service.conftest import BASE
 
 FORM = "multipart/form-data; boundary=abc"
 PAIR = {"query": "which pet barks", "positive": "the dog barks"}
@@ -190,6 +193,46 @@ def test_h26_what_other_programs_take_for_the_end_of_a_line_is_text(hostile: Hos
     answer = upload(hostile, b"\xef\xbb\xbf" + content)
     assert (answer.status, answer.json()["counts"]["pairs"]) == (200, len(texts)), answer
     assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+def digest(content: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+
+
+def stating(digest: str) -> bytes:
+    """The part of a file of one pair, with that digest."""
+    field = b"\r\ncontent-digest: %b\r\n\r\n" % digest.encode("latin-1")
+    return part("file", rows(PAIR), "f").replace(b"\r\n\r\n", field, 1)
+
+
+WRONG = [digest(b"other"), "sha-256=:AAAA:", "sha-256=:%%%:", "md5=:AAAA:", "x", digest(b"other") + "\u00e9"]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
+def test_h35_a_body_or_file_that_is_not_what_its_digest_says_is_refused(hostile: Hostile, wrong: str) -> None:
+    with unharmed(hostile):
+        refused(send(hostile, PURPOSE + stating(wrong) + END), 400, "digest_mismatch")
+        body = PURPOSE + FILE + END
+        answer = ask(hostile, "POST", "/v1/files", body=body, content_type=FORM, content_digest=wrong)
+        refused(answer, 400, "digest_mismatch")
+
+
+def test_h35_what_is_as_its_digests_say_is_kept(hostile: Hostile) -> None:
+    body = PURPOSE + stating(digest(rows(PAIR))) + END
+    stated = f"sha-512=:AAAA:, {digest(body)}"
+    answer = ask(hostile, "POST", "/v1/files", body=body, content_type=FORM, content_digest=stated)
+    assert answer.status == 200, answer
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+@pytest.mark.parametrize("content", [rows(PAIR), rows(*[PAIR] * 99)], ids=["H31 one pair", "H31 and H32 all the same"])
+def test_pairs_from_which_nothing_can_be_learnt_make_no_job(hostile: Hostile, content: bytes) -> None:
+    file = upload(hostile, content).json()
+    assert file["counts"]["duplicates"] == file["counts"]["pairs"] - 1
+    body = json.dumps({"model": BASE, "training_file": file["id"]}).encode()
+    with unharmed(hostile):
+        assert "at least 2" in refused(post(hostile, "/v1/fine_tuning/jobs", body), 422, "invalid_value")["detail"]
+    assert ask(hostile, "DELETE", f"/v1/files/{file['id']}").status == 200
 
 
 DOCUMENT = {"id": "a", "vector": [1.0] + [0.0] * 7}
