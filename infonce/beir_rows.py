@@ -1,4 +1,4 @@
-"""The judgements of a BEIR zip as rows of pairs: what answers a query, and what was judged not to."""
+"""The judgements of a BEIR zip or folder as rows of pairs: what answers a query, and what was judged not to."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ class BeirRows:
 
     def __init__(self, path: Path, limits: FileLimits, *, mapped: Dialect | None) -> None:
         if mapped is not None:
-            detail = "a mapping is given and the file is a BEIR zip, whose fields are fixed; leave the mapping out"
+            detail = "a mapping is given and the file is of BEIR, whose fields are fixed; leave the mapping out"
             raise DatasetError([Issue(line=None, field=None, code="needless_mapping", detail=detail)])
         self._judged = read_judged(path, replace(limits, max_document_characters=limits.max_text_characters))
 

@@ -1,6 +1,6 @@
 """Files of pairs in every shape that `dialects` knows, told apart by what is in them, never by their names.
 
-JSON Lines, a JSON list, CSV and TSV with a header, any of them inside gzip or zstd; Parquet; a zip as BEIR has it.
+JSON Lines, a JSON list, CSV and TSV with a header, any of them inside gzip or zstd; Parquet; a BEIR zip or folder.
 """
 
 import io
@@ -117,6 +117,9 @@ class _PairReader:
 def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapping | None) -> Iterator[Rows]:
     """The rows of the file, open until the block ends."""
     mapped = None if mapping is None else mapping.dialect
+    if path.is_dir():
+        yield BeirRows(path, limits, mapped=mapped)
+        return
     with path.open("rb") as file:
         kind = _kind(file.peek(4))
         if kind == _ZIP:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infonce.archive import Archive, open_archive
+from infonce.archive import Archive, Folder, open_archive
 from infonce.errors import DatasetError, Issue
 from infonce.file_limits import DEFAULT_LIMITS, FileLimits
 from infonce.jsonl import IssueLog, Row, TextLines, rows
@@ -136,7 +136,9 @@ def _read(
 class _BeirReader:
     """Reads the members of one archive and counts what is broken in them."""
 
-    def __init__(self, archive: Archive, limits: FileLimits, *, preferred: str, kept: Collection[str] | None) -> None:
+    def __init__(
+        self, archive: Archive | Folder, limits: FileLimits, *, preferred: str, kept: Collection[str] | None
+    ) -> None:
         self._archive = archive
         self._limits = limits
         self._log = IssueLog()

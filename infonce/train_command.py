@@ -29,7 +29,7 @@ _OPTIONS = {
 
 @train_app.command()
 def train(
-    pairs: Annotated[Path, typer.Argument(help="Pairs: JSON Lines, CSV or TSV; may be packed with gzip or zstd.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs: JSON Lines, CSV, TSV, in gzip or zstd; Parquet; BEIR.")],
     model: Annotated[str, typer.Option(help="The base model: a name, or a folder.")],
     output: Annotated[Path, typer.Option(help="The folder of the tuned model; a broken off run in it goes on.")],
     epochs: Annotated[int | None, typer.Option(help="Passes over the pairs; chosen if left out.")] = None,

@@ -183,3 +183,14 @@ def test_the_only_judgements_are_those_to_train_on_and_of_several_none_is_guesse
 def test_a_zip_needs_no_mapping(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="leave the mapping out"):
         check_pairs(zipped(tmp_path / "z"), mapping=FieldMapping(anchor="a", positive="b"))
+
+
+@pytest.mark.parametrize("folder", ["", "scifact/"])
+def test_a_folder_holds_what_its_zip_holds(tmp_path: Path, folder: str) -> None:
+    path = zipped(tmp_path / "z", folder=folder)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert read_beir(tmp_path / "unpacked") == read_beir(path) == JUDGED
+    assert list(read_pairs(tmp_path / "unpacked")) == list(read_pairs(path))
+    with pytest.raises(DatasetError, match=r"no corpus\.jsonl"):
+        read_beir(tmp_path / "unpacked" / folder / "qrels")
