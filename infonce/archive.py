@@ -31,12 +31,15 @@ _BROKEN: Final = (
 
 
 @contextmanager
-def open_archive(path: Path, *, max_unpacked_bytes: int) -> Iterator["Archive"]:
-    """The archive, open until the block ends.
+def open_archive(path: Path, *, max_unpacked_bytes: int) -> Iterator["Archive | Folder"]:
+    """The archive, open until the block ends; a folder is one that was unpacked already.
 
     Raises:
         DatasetError: the file is no zip, or its directory cannot be read.
     """
+    if path.is_dir():
+        yield Folder(path)
+        return
     with _BoundedFile(path.open("rb", buffering=0)) as stream:
         try:
             opened = zipfile.ZipFile(stream)
@@ -80,6 +83,19 @@ class Archive:
         if self._num_bytes > self._max_bytes:
             detail = f"the zip holds more than {self._max_bytes} bytes when unpacked; take fewer documents"
             raise _broken("decompressed_too_large", detail)
+
+
+class Folder:
+    """The files of a folder of one's own and of the folders in it, three names deep, as members of a zip."""
+
+    def __init__(self, path: Path) -> None:
+        found = (file for depth in ("*", "*/*", "*/*/*") for file in path.glob(depth) if file.is_file())
+        self.names = tuple(sorted(file.relative_to(path).as_posix() for file in found))
+        self._path = path
+
+    def open(self, name: str) -> io.BufferedReader:
+        """A stream of what that file holds."""
+        return (self._path / name).open("rb")
 
 
 class _Metered(io.RawIOBase):

@@ -1,138 +1,213 @@
-"""Files of pairs, read with line-numbered errors.
+"""Files of pairs in every shape that `dialects` knows, told apart by what is in them, never by their names.
 
-One object a line: `anchor` (or `query`), `positive`, and `negatives`, a list of texts that may be left out.
+JSON Lines, a JSON list, CSV and TSV with a header, any of them inside gzip or zstd; Parquet; a BEIR zip or folder.
 """
 
+import io
+import json
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from infonce.jsonl import IssueLog, Lines, Row, TextLines, json_type, rows
-from infonce.limits import check_whole
+from infonce.beir_rows import BeirRows
+from infonce.compression import Unpacked, compression_of
+from infonce.csv_rows import CsvRows, header_of, header_problem
+from infonce.dialects import Dialect, FieldMapping
+from infonce.duplicates import PairDigests
+from infonce.errors import DatasetError, Issue
+from infonce.file_limits import DEFAULT_LIMITS as DEFAULT_LIMITS
+from infonce.file_limits import FileLimits as FileLimits
+from infonce.json_list import ListRows
+from infonce.jsonl import BOM, IssueLog, Lines, Row, TextLines, rows
+from infonce.pair_rows import PairsOfRows, Rows
 from infonce.pairs import Pair
+from infonce.parquet_rows import MAGIC as PARQUET_MAGIC
+from infonce.parquet_rows import parquet_rows
 
-_ANCHOR_NAMES: Final = ("anchor", "query")
-_FIELDS: Final = frozenset({*_ANCHOR_NAMES, "positive", "negatives"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileLimits:
-    """How large a file and its parts may be; what is larger is refused, never cut."""
-
-    max_line_bytes: int = 1 << 20
-    max_document_line_bytes: int = 4 << 20  # 262,144 characters may be escaped as 12 bytes each
-    max_lines: int = 5_000_000
-    max_documents: int = 1_000_000
-    max_text_characters: int = 32_768
-    max_document_characters: int = 262_144
-    max_unpacked_bytes: int = 1 << 30
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            check_whole(field.name, getattr(self, field.name), low=1, high=1 << 50)
-
-
-DEFAULT_LIMITS: Final = FileLimits()
+_ZIP: Final = "zip"
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+_PARQUET: Final = "Parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairCounts:
-    """What a whole file of pairs holds; `ignored_fields` counts every occurrence of a field that is not ours."""
+    """What a whole file of pairs holds."""
 
     pairs: int
     negatives: int
+    duplicates: int
+    """Pairs whose anchor and positive are those of an earlier pair."""
     empty_lines: int
     ignored_fields: int
+    """Every occurrence of a field that is not ours."""
 
 
-def read_pairs(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> Iterator[Pair]:
-    """The pairs of a file in their order, one in memory at a time.
+def read_pairs(
+    path: Path, limits: FileLimits = DEFAULT_LIMITS, *, mapping: FieldMapping | None = None
+) -> Iterator[Pair]:
+    """The pairs of a file in their order, one row in memory at a time.
 
     Raises:
         DatasetError: at the first broken line, or at the end of a file without pairs.
     """
     log = IssueLog()
-    with path.open("rb") as stream:
-        for pair in _PairReader(stream, log, limits=limits):
+    with _opened(path, log, limits=limits, mapping=mapping) as found:
+        for pair in _PairReader(found, log, limits=limits):
             log.raise_any()
             yield pair
     log.raise_any()
 
 
-def check_pairs(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> PairCounts:
+def check_pairs(path: Path, limits: FileLimits = DEFAULT_LIMITS, *, mapping: FieldMapping | None = None) -> PairCounts:
     """Every line was read and holds a pair.
 
     Raises:
         DatasetError: a line is broken, or there are no pairs; all issues are counted.
     """
     log = IssueLog()
-    with path.open("rb") as stream:
-        reader = _PairReader(stream, log, limits=limits)
-        deque(reader, maxlen=0)
+    with _opened(path, log, limits=limits, mapping=mapping) as found:
+        reader = _PairReader(found, log, limits=limits)
+        digests = PairDigests()
+        deque(map(digests.add, reader), maxlen=0)
     log.raise_any()
-    return reader.counts()
+    return PairCounts(
+        pairs=reader.num_pairs,
+        negatives=reader.num_negatives,
+        duplicates=digests.num_duplicates(),
+        empty_lines=found.empty_lines,
+        ignored_fields=reader.ignored_fields,
+    )
 
 
 class _PairReader:
-    """The pairs of a stream, and the counts of what was read so far."""
+    """The pairs of the rows, and the counts of what was read so far."""
 
-    def __init__(self, stream: Lines, log: IssueLog, *, limits: FileLimits) -> None:
-        self._lines = TextLines(stream, log, max_line_bytes=limits.max_line_bytes, max_lines=limits.max_lines)
+    def __init__(self, found: Rows, log: IssueLog, *, limits: FileLimits) -> None:
+        self.num_pairs = self.num_negatives = 0
+        self._found = found
         self._log = log
-        self._limit = limits.max_text_characters
-        self._pairs = self._negatives = self._ignored_fields = 0
-
-    def __iter__(self) -> Iterator[Pair]:
-        for row in rows(self._lines, self._log):
-            pair = self._pair(row)
-            if pair is not None:
-                self._pairs += 1
-                self._negatives += len(pair.negatives)
-                yield pair
-        if not self._pairs and not self._log.num_issues:
-            detail = f"the file has no pairs ({self._lines.empty_lines} empty lines)"
-            self._log.add("empty_dataset", f"{detail}; write one object with query and positive a line")
-
-    def counts(self) -> PairCounts:
-        return PairCounts(
-            pairs=self._pairs,
-            negatives=self._negatives,
-            empty_lines=self._lines.empty_lines,
-            ignored_fields=self._ignored_fields,
+        self._max_pairs = limits.max_lines
+        self._of_rows = PairsOfRows(
+            log, dialect=found.dialect, is_table=found.is_table, limit=limits.max_text_characters
         )
 
-    def _pair(self, row: Row) -> Pair | None:
-        self._ignored_fields += len(row.values.keys() - _FIELDS)
-        anchor = self._anchor(row)
-        positive = self._log.text(row, "positive", limit=self._limit)
-        negatives = self._negative_texts(row)
-        if anchor is None or positive is None or negatives is None:
-            return None
-        return Pair(anchor, positive, negatives)
+    @property
+    def ignored_fields(self) -> int:
+        return self._of_rows.ignored_fields
 
-    def _anchor(self, row: Row) -> str | None:
-        names = [name for name in _ANCHOR_NAMES if name in row.values]
-        if len(names) == 1:
-            return self._log.text(row, names[0], limit=self._limit)
-        code, detail = ("ambiguous_field", "anchor and query are both given; keep one")
-        if not names:
-            code, detail = ("missing_field", "query (or anchor) is missing; add it")
-        self._log.add(code, detail, line=row.line, field="query")
-        return None
+    def __iter__(self) -> Iterator[Pair]:
+        for row in self._found:
+            pairs = self._of_rows.pairs(row)
+            self.num_pairs += len(pairs)
+            if self.num_pairs > self._max_pairs:
+                detail = f"there are more than {self._max_pairs} pairs; split the file or take fewer"
+                self._log.add("too_many_rows", detail, line=row.line)
+                return
+            self.num_negatives += sum(len(pair.negatives) for pair in pairs)
+            yield from pairs
+        if not self.num_pairs and not self._log.num_issues:
+            detail = f"the file has no pairs ({self._found.empty_lines} empty lines)"
+            self._log.add("empty_dataset", f"{detail}; write one object with query and positive a line")
 
-    def _negative_texts(self, row: Row) -> tuple[str, ...] | None:
-        values = row.values.get("negatives")
-        if values is None:  # null is what a data frame writes for a missing list
-            return ()
-        if not isinstance(values, list):
-            detail = f"negatives is {json_type(values)}; it must be a list of texts"
-            self._log.add("wrong_type", detail, line=row.line, field="negatives")
-            return None
-        checked = [
-            self._log.checked(value, f"negatives[{place}]", line=row.line, limit=self._limit)
-            for place, value in enumerate(values)
-        ]
-        texts = tuple(text for text in checked if text is not None)
-        return texts if len(texts) == len(values) else None
+
+@contextmanager
+def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapping | None) -> Iterator[Rows]:
+    """The rows of the file, open until the block ends."""
+    mapped = None if mapping is None else mapping.dialect
+    if path.is_dir():
+        yield BeirRows(path, limits, mapped=mapped)
+        return
+    with path.open("rb") as file:
+        kind = _kind(file.peek(4))
+        if kind == _ZIP:
+            yield BeirRows(path, limits, mapped=mapped)
+        elif kind == _PARQUET:
+            with parquet_rows(path, log, limits=limits, mapped=mapped) as found:
+                yield found
+        else:
+            stream = file if kind is None else _unpacked(file, kind, limits=limits)
+            yield _text_rows(stream, log, limits=limits, mapped=mapped)
+
+
+def _unpacked(file: BinaryIO, kind: str, *, limits: FileLimits) -> BinaryIO:
+    """What is packed in the file, which is no packed file again."""
+    content = io.BufferedReader(Unpacked(file, kind, max_bytes=limits.max_unpacked_bytes), 1 << 16)
+    if inside := _kind(content.peek(4)):
+        detail = f"the {kind} file holds a {inside} file, which is packed already; send that one"
+        raise DatasetError([Issue(line=None, field=None, code="nested_compression", detail=detail)])
+    return content
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file begins like one."""
+    with path.open("rb") as file:
+        return _kind(file.peek(4)) == _PARQUET
+
+
+def _kind(head: bytes) -> str | None:
+    """What the first bytes say of a file that is not text."""
+    if head.startswith(_ZIP_MAGIC):
+        return _ZIP
+    return _PARQUET if head.startswith(PARQUET_MAGIC) else compression_of(head)
+
+
+def _text_rows(stream: BinaryIO, log: IssueLog, *, limits: FileLimits, mapped: Dialect | None) -> Rows:
+    """The rows of text, told by its first line: a known header is CSV or TSV, all else ought to be JSON Lines."""
+    lines = _FirstLineAgain(stream, limits.max_line_bytes + 1)
+    if (header := header_of(lines.first, mapped)) is not None:
+        return CsvRows(lines, log, header=header, limits=limits)
+    if not _is_json(lines.first) and (problem := header_problem(lines.first, mapped)) is not None:
+        raise DatasetError([Issue(line=1, field=None, code="unknown_header", detail=problem)])
+    if lines.first.removeprefix(BOM).lstrip().startswith(b"["):
+        return ListRows(stream, log, first=lines.first, limits=limits, mapped=mapped)
+    return _JsonRows(lines, log, limits=limits, mapped=mapped)
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether it was meant to be JSON: an object or list begins, or it is a whole value, or no text at all."""
+    content = line.removeprefix(BOM).strip()
+    if content[:1] in (b"{", b"["):
+        return True
+    try:
+        json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+class _FirstLineAgain:
+    """A stream whose first line was looked at and is still to be read."""
+
+    def __init__(self, stream: Lines, size: int) -> None:
+        self.first = stream.readline(size)
+        self._left = self.first
+        self._stream = stream
+
+    def readline(self, size: int, /) -> bytes:
+        if not self._left:
+            return self._stream.readline(size)
+        line, self._left = self._left[:size], self._left[size:]
+        return line
+
+
+class _JsonRows:
+    """One JSON object a line."""
+
+    is_table = False
+
+    def __init__(self, stream: Lines, log: IssueLog, *, limits: FileLimits, mapped: Dialect | None) -> None:
+        self.dialect = mapped
+        self._lines = TextLines(stream, log, max_line_bytes=limits.max_line_bytes, max_lines=limits.max_lines)
+        self._log = log
+
+    @property
+    def empty_lines(self) -> int:
+        return self._lines.empty_lines
+
+    def __iter__(self) -> Iterator[Row]:
+        return rows(self._lines, self._log)

@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from infonce.errors import MAX_LISTED_ISSUES, DatasetError, Issue
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
+TOO_DEEP: Final = "nesting too deep; flatten it"
+ODD_NUMBER: Final = "a number is NaN, infinite or thousands of digits long; write a usual one"
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 _JSON_TYPES: Final = {type(None): "null", bool: "true or false", int: "a number", float: "a number"} | {
@@ -80,7 +82,7 @@ class IssueLog:
 
 def json_type(value: object) -> str:
     """What JSON calls the type of `value`, with its article."""
-    return _JSON_TYPES[type(value)]
+    return _JSON_TYPES.get(type(value), f"a {type(value).__name__}")  # a table may hold what JSON does not know
 
 
 def text_problem(value: str, limit: int, *, may_be_blank: bool = False) -> tuple[str, str] | None:
@@ -120,7 +122,7 @@ class TextLines:
                 return
             if len(content) > self._max_line_bytes:
                 self._skip_rest(content, number)
-            elif (text := self._decode(content.removeprefix(_BOM) if number == 1 else content, number)) is not None:
+            elif (text := self._decode(content.removeprefix(BOM) if number == 1 else content, number)) is not None:
                 yield number, text
 
     def _skip_rest(self, content: bytes, line: int) -> None:
@@ -137,22 +139,27 @@ class TextLines:
         try:
             return content.decode("utf-8")
         except UnicodeDecodeError as error:
-            found = f"byte {error.start + 1} of the line (0x{content[error.start]:02x})"
-            self._log.add("not_utf8", f"{found} is not UTF-8; save the file as UTF-8 text", line=line)
+            self._log.add("not_utf8", utf8_problem(content, error), line=line)
             return None
+
+
+def utf8_problem(content: bytes, error: UnicodeDecodeError) -> str:
+    """The sentence on a line that is not UTF-8."""
+    found = f"byte {error.start + 1} of the line (0x{content[error.start]:02x})"
+    return f"{found} is not UTF-8; save the file as UTF-8 text"
 
 
 def rows(lines: TextLines, log: IssueLog) -> Iterator[Row]:
     """The objects that the lines hold, one each; broken lines are counted in the log and left out."""
     for number, content in lines:
         try:
-            value = _DECODER.decode(content)
+            value = DECODER.decode(content)
         except json.JSONDecodeError as error:
             problem = f"not JSON: {error.msg} at character {error.pos + 1}; write one object a line"
         except RecursionError:
-            problem = "nesting too deep; flatten it"
+            problem = TOO_DEEP
         except ValueError:  # NaN and Infinity, or Python's limit on the digits of a whole number
-            problem = "a number is NaN, infinite or thousands of digits long; write a usual one"
+            problem = ODD_NUMBER
         else:
             if isinstance(value, dict):
                 yield Row(number, value)
@@ -166,4 +173,5 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(name)
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Strict: NaN and Infinity are a ValueError that is no JSONDecodeError."""

@@ -8,20 +8,21 @@ import json
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infonce.archive import Archive, open_archive
+from infonce.archive import Archive, Folder, open_archive
 from infonce.errors import DatasetError, Issue
-from infonce.formats import DEFAULT_LIMITS, FileLimits
+from infonce.file_limits import DEFAULT_LIMITS, FileLimits
 from infonce.jsonl import IssueLog, Row, TextLines, rows
 
 _CORPUS: Final = "corpus.jsonl"
 _QUERIES: Final = "queries.jsonl"
 _JUDGEMENTS: Final = "qrels/test.tsv"
+_TRAINING: Final = "qrels/train.tsv"
 _OTHER_JUDGEMENTS: Final = re.compile(r"qrels(?:/[^/]+)?\.tsv")
 _GRADE: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"\s*[+-]?[0-9.]")
@@ -70,7 +71,7 @@ def read_beir(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalSet:
     Raises:
         DatasetError: the zip or a line in it is broken; an issue names its member and line.
     """
-    return _read(path, limits, keep_texts=True)
+    return _read(path, limits)
 
 
 def check_beir(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalCounts:
@@ -79,7 +80,7 @@ def check_beir(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalCounts:
     Raises:
         DatasetError: the zip or a line in it is broken; an issue names its member and line.
     """
-    found = _read(path, limits, keep_texts=False)
+    found = _read(path, limits, kept=frozenset())
     return EvalCounts(
         documents=len(found.corpus),
         queries=len(found.queries),
@@ -112,26 +113,46 @@ def _write(archive: zipfile.ZipFile, name: str, *, lines: Iterable[str]) -> None
             member.write(line.encode("utf-8"))
 
 
-def _read(path: Path, limits: FileLimits, *, keep_texts: bool) -> EvalSet:
+def read_judged(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalSet:
+    """The training judgements of the zip, with the texts that they name and no others: it is read twice.
+
+    Raises:
+        DatasetError: the file is broken, or it has several files of judgements and none is for training.
+    """
+    judged = _read(path, limits, preferred=_TRAINING, kept=frozenset())
+    named = frozenset(document for grades in judged.qrels.values() for document in grades)
+    found = _read(path, limits, preferred=_TRAINING, kept=named | judged.queries.keys())
+    return EvalSet(corpus={name: found.corpus[name] for name in named}, queries=found.queries, qrels=found.qrels)
+
+
+def _read(
+    path: Path, limits: FileLimits, *, preferred: str = _JUDGEMENTS, kept: Collection[str] | None = None
+) -> EvalSet:
+    """The set by the preferred judgements; of ids that are not `kept` the texts are empty."""
     with open_archive(path, max_unpacked_bytes=limits.max_unpacked_bytes) as archive:
-        return _BeirReader(archive, limits, keep_texts=keep_texts).read()
+        return _BeirReader(archive, limits, preferred=preferred, kept=kept).read()
 
 
 class _BeirReader:
     """Reads the members of one archive and counts what is broken in them."""
 
-    def __init__(self, archive: Archive, limits: FileLimits, *, keep_texts: bool) -> None:
+    def __init__(
+        self, archive: Archive | Folder, limits: FileLimits, *, preferred: str, kept: Collection[str] | None
+    ) -> None:
         self._archive = archive
         self._limits = limits
         self._log = IssueLog()
-        self._keep_texts = keep_texts
+        self._preferred = preferred
+        self._kept = kept
 
     def read(self) -> EvalSet:
         folder = _folder(self._archive.names)
         corpus = self._texts(folder + _CORPUS, self._document_text, max_line_bytes=self._limits.max_document_line_bytes)
         queries = self._texts(folder + _QUERIES, self._query_text, max_line_bytes=self._limits.max_line_bytes)
         self._log.raise_any()  # before the judgements, each of which may name a broken line
-        qrels = self._qrels(_judgements_member(self._archive.names, folder), queries=queries, corpus=corpus)
+        qrels = self._qrels(
+            _judgements_member(self._archive.names, folder, preferred=self._preferred), queries=queries, corpus=corpus
+        )
         self._log.raise_any()
         return EvalSet(corpus=corpus, queries={i: text for i, text in queries.items() if i in qrels}, qrels=qrels)
 
@@ -146,7 +167,7 @@ class _BeirReader:
                     detail = f"_id {_shown(name)} stands a second time; ids must differ"
                     self._log.add("duplicate_id", detail, line=row.line, field="_id")
                 elif name is not None and text is not None:
-                    texts[name] = text if self._keep_texts else ""
+                    texts[name] = text if self._kept is None or name in self._kept else ""
         if not texts and self._log.num_issues == broken:
             self._log.add("empty_dataset", "the member has no lines; write one object with _id and text a line")
         return texts
@@ -217,15 +238,15 @@ def _folder(names: Sequence[str]) -> str:
     return found[0]
 
 
-def _judgements_member(names: Sequence[str], folder: str) -> str:
+def _judgements_member(names: Sequence[str], folder: str, *, preferred: str) -> str:
     inside = sorted(name.removeprefix(folder) for name in names if name.startswith(folder))
-    if _JUDGEMENTS in inside:
-        return folder + _JUDGEMENTS
+    if preferred in inside:
+        return folder + preferred
     found = [name for name in inside if _OTHER_JUDGEMENTS.fullmatch(name)]
     if not found:
-        raise _broken("missing_member", f"the zip has no {_JUDGEMENTS}; add the judgements")
+        raise _broken("missing_member", f"the zip has no {preferred}; add the judgements")
     if len(found) > 1:
-        raise _broken("ambiguous_member", f"there are {len(found)} files of judgements; name one {_JUDGEMENTS}")
+        raise _broken("ambiguous_member", f"there are {len(found)} files of judgements; name one {preferred}")
     return folder + found[0]
 
 

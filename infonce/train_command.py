@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from infonce.config import AUTO, EncoderConfig, TrainConfig
+from infonce.dialects import FieldMapping
 from infonce.errors import ConfigError, Stopped
 from infonce.hub import Hub
 from infonce.loss_config import LossConfig
@@ -28,7 +29,7 @@ _OPTIONS = {
 
 @train_app.command()
 def train(
-    pairs: Annotated[Path, typer.Argument(help="Pairs, one JSON object a line: anchor, positive, negatives.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs: JSON Lines, CSV, TSV, in gzip or zstd; Parquet; BEIR.")],
     model: Annotated[str, typer.Option(help="The base model: a name, or a folder.")],
     output: Annotated[Path, typer.Option(help="The folder of the tuned model; a broken off run in it goes on.")],
     epochs: Annotated[int | None, typer.Option(help="Passes over the pairs; chosen if left out.")] = None,
@@ -39,6 +40,9 @@ def train(
     held_out: Annotated[float, typer.Option(help="The share of pairs to judge by; 0 for no evaluation.")] = 0.1,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting of TrainConfig or LossConfig, as NAME=JSON.")
+    ] = None,
+    mapping: Annotated[
+        str | None, typer.Option(help='Where other fields hold the pairs: {"anchor": "q", "positive": "a"}, as JSON.')
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints.")] = 120.0,
     processes: Annotated[str, typer.Option(help="That train together: auto is one a GPU, else one.")] = AUTO,
@@ -64,6 +68,7 @@ def train(
             held_out=held_out,
             save_every_seconds=save_every,
             processes=wanted_processes("processes", processes),
+            mapping=None if mapping is None else FieldMapping.from_json(mapping),
         )
         try:
             with watching() as watch:

@@ -18,6 +18,7 @@ from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.compare import Comparison, compare
 from infonce.config import AUTO, DEFAULT_MAX_SEQ_LENGTH, Auto, EncoderConfig, TrainConfig
+from infonce.dialects import FieldMapping
 from infonce.digest import sha256_of
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
@@ -70,6 +71,8 @@ class Order:
     save_every_seconds: float = 120.0
     processes: int | Auto = AUTO
     """That train together; auto is one for each GPU, and one without a GPU."""
+    mapping: FieldMapping | None = None
+    """What the fields of the pairs hold; found from their names without it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +130,7 @@ def _tune(order: Order, watch: Watch) -> Tuned:
     length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
     encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
     started = perf_counter()
-    pairs, judged = _split(list(read_pairs(order.pairs)), order)
+    pairs, judged = _split(list(read_pairs(order.pairs, mapping=order.mapping)), order)
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
     preparing_seconds = perf_counter() - started

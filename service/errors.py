@@ -27,6 +27,7 @@ class Kind:
 PROBLEMS: Mapping[str, Kind] = {
     "bad_cursor": Kind(400, "Cursor is not known"),
     "bad_request": Kind(400, "Request cannot be understood"),
+    "digest_mismatch": Kind(400, "Body is not what its digest says"),
     "incomplete_body": Kind(400, "Body ended early"),
     "malformed_multipart": Kind(400, "Multipart body is malformed"),
     "no_model": Kind(400, "Collection has no model"),
@@ -46,6 +47,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "key_ended": Kind(409, "Key has ended"),
     "name_taken": Kind(409, "Name is taken"),
     "not_ready": Kind(409, "Not ready yet"),
+    "decompressed_too_large": Kind(413, "File is too large when unpacked"),
     "too_large": Kind(413, "Body is too large"),
     "unsupported_encoding": Kind(415, "Content encoding is not supported"),
     "unsupported_media_type": Kind(415, "Content type is not supported"),
@@ -229,7 +231,8 @@ def _dataset(error: library.DatasetError) -> Problem:
         for issue in error.issues
     )
     further = error.num_issues - len(places)
-    return Problem(code="dataset_invalid", detail=str(error), places=places, num_further=further)
+    code = "decompressed_too_large" if places[0].code == "decompressed_too_large" else "dataset_invalid"
+    return Problem(code=code, detail=str(error), places=places, num_further=further)
 
 
 def _headers(code: str, retry_after_seconds: int | None = None) -> dict[str, str]:

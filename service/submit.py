@@ -169,10 +169,13 @@ def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
 
 
 def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
-    """Raise `ConfigError` if the loss needs hard negatives that the file lacks, or has no place for those it brings.
+    """Raise `ConfigError` if all pairs are one, or the loss needs hard negatives that are not there, or uses none.
 
-    A file that was stored without that count is judged when the job reads it.
+    A file that was stored without a count is judged when the job reads it.
     """
+    if training.counts["pairs"] - training.counts.get("duplicates", 0) < 2:
+        message = f"the {training.counts['pairs']} pairs of {training.id} are all the same"
+        raise ConfigError(f"{message}; at least 2 different ones are needed", param="training_file")
     count, loss = training.counts.get("negatives"), config.loss
     if loss.negatives is not Negatives.SHARED and count == 0:
         message = f"negatives is {loss.negatives.value!r} and {training.id} has no hard negatives"

@@ -17,10 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.bodies import refuse_declared, require_type
+from service.digests import check_sha256, stated_sha256
 from service.errors import InvalidInput, Place, ServiceError, TooLarge
 from service.store.artifacts import Artifacts, disk_errors
 
-FIELD_LIMIT = 1 << 10
+FIELD_LIMITS = {"purpose": 1 << 10, "mapping": 16 << 10}
+"""What a form may have beside its file, and how many bytes each may take; a mapping may name many fields."""
 HEADER_LIMIT = 32 << 10
 """Of a part: a file name of 5,000 characters is odd and no reason to refuse the file."""
 _OVERHEAD = 64 << 10  # what boundaries, headers and fields may add to the file
@@ -36,6 +38,8 @@ class Upload:
     filename: str
     """A label: the last part of the caller's name without anything that does not print."""
     purpose: str
+    mapping: bytes | None
+    """As it was sent."""
     num_bytes: int
     sha256: str
 
@@ -80,20 +84,26 @@ class PartFile:
 
 @asynccontextmanager
 async def received_upload(request: Request, artifacts: Artifacts, *, limit: int) -> AsyncIterator[Upload]:
-    """The `file` and `purpose` of a multipart body.
+    """The `file`, `purpose` and `mapping` of a multipart body.
 
     Raises:
         TooLarge: the file has more than `limit` bytes.
-        ServiceError: it is no multipart body, broken, or has other fields.
+        ServiceError: it is no multipart body, broken, has other fields, or body or file is not what its Content-Digest
+            says.
         StorageFull: the disk is full.
     """
     form = _Form(_boundary(request))
+    stated = request.headers.get("content-digest")
+    stated_body = None if stated is None else stated_sha256(stated)
+    body = hashlib.sha256()
     refuse_declared(request, limit + _OVERHEAD, what="the upload")
     path = artifacts.new_part()
     try:
         part = PartFile(path)
         try:
             async for chunk in _chunks(request):
+                if stated is not None:
+                    body.update(chunk)
                 await part.add(form.feed(chunk))
                 if part.num_bytes > limit:
                     raise TooLarge("the file", limit, remedy="split it, or raise INFONCE_MAX_UPLOAD_BYTES")
@@ -101,8 +111,17 @@ async def received_upload(request: Request, artifacts: Artifacts, *, limit: int)
             sha256 = await part.finish()
         finally:
             part.close()
+        check_sha256(stated_body, body.hexdigest(), what="the body")
+        check_sha256(form.stated_sha256, sha256, what="the file")
         purpose = form.fields["purpose"].decode("utf-8", "replace")
-        yield Upload(path=path, filename=form.filename, purpose=purpose, num_bytes=part.num_bytes, sha256=sha256)
+        yield Upload(
+            path=path,
+            filename=form.filename,
+            purpose=purpose,
+            mapping=form.fields.get("mapping"),
+            num_bytes=part.num_bytes,
+            sha256=sha256,
+        )
     finally:
         artifacts.discard(path)
 
@@ -158,6 +177,8 @@ class _Form:
         self._parser = MultipartParser(boundary, known, max_header_size=HEADER_LIMIT)
         self.fields: dict[str, bytes] = {}
         self.filename = ""
+        self.stated_sha256: str | None = None
+        """What the part of the file says of it."""
         self._has_file = self._ended = False
         self._out = bytearray()
         self._name = ""
@@ -198,8 +219,8 @@ class _Form:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name not in ("file", "purpose"):
-            detail = f"{self._name[:100]!r} is not a known field; known are file, purpose"
+        if self._name not in ("file", *FIELD_LIMITS):
+            detail = f"{self._name[:100]!r} is not a known field; known are file, {', '.join(FIELD_LIMITS)}"
             raise InvalidInput([Place(code="unknown_field", detail=detail)], param=self._name[:100])
         if self._name in self.fields or (self._name == "file" and self._has_file):
             detail = f"{self._name} is given twice; send one file at a time"
@@ -207,6 +228,8 @@ class _Form:
         if self._name == "file":
             self._has_file = True
             self.filename = label(options.get(b"filename", b"").decode("utf-8", "replace"))
+            if (stated := self._headers.get(b"content-digest")) is not None:
+                self.stated_sha256 = stated_sha256(stated.decode("latin-1"))
         else:
             self.fields[self._name] = b""
 
@@ -215,8 +238,8 @@ class _Form:
             self._out += data[start:end]
             return
         self.fields[self._name] += data[start:end]
-        if len(self.fields[self._name]) > FIELD_LIMIT:
-            raise TooLarge(f"the field {self._name}", FIELD_LIMIT)
+        if len(self.fields[self._name]) > FIELD_LIMITS[self._name]:
+            raise TooLarge(f"the field {self._name}", FIELD_LIMITS[self._name])
 
     def _part_end(self) -> None:
         self._name = ""

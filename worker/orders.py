@@ -95,11 +95,11 @@ def _checkpoints(shop: Workshop, job: JobRecord) -> dict[str, Any]:
     return {"checkpoints": str(own), "inherited": [str(folder) for folder in saved[:_MAX_INHERITED]]}
 
 
-def _file(shop: Workshop, record: FileRecord, *, stop: Callable[[], bool]) -> dict[str, str]:
+def _file(shop: Workshop, record: FileRecord, *, stop: Callable[[], bool]) -> dict[str, Any]:
     if stop():
         raise Stopped("stopped before an upload was read")
     path = shop.artifacts.stored_file(record.id, num_bytes=record.num_bytes, sha256=record.sha256)
-    return {"id": record.id, "path": str(path), "sha256": record.sha256}
+    return {"id": record.id, "path": str(path), "sha256": record.sha256, "mapping": record.mapping}
 
 
 def _index_inputs(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from infonce.formats import check_pairs
+from infonce.apart import check_foreign_pairs
+from infonce.dialects import FieldMapping
 from infonce.qrels import check_beir
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring, object_id
@@ -40,6 +41,11 @@ _UPLOAD_FORM = {
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "purpose": {"type": "string", "enum": [purpose.value for purpose in FilePurpose]},
+                        "mapping": {
+                            "type": "string",
+                            "description": "JSON that names the fields of pairs where they are not those of a known "
+                            'dialect: {"anchor": "q", "positive": "a", "negatives": ["n1", "n2"]}',
+                        },
                     },
                 }
             }
@@ -50,7 +56,7 @@ _UPLOAD_FORM = {
 
 @router.post("", openapi_extra=_UPLOAD_FORM)
 async def upload(request: Request, parts: Parts, project: Project, repetition: Once) -> FileObject:
-    """Upload pairs (`fine-tune`: JSON Lines) or judgements (`eval`: a BEIR zip)."""
+    """Upload pairs (`fine-tune`: JSON Lines, CSV, TSV, Parquet, a BEIR zip) or judgements (`eval`: a BEIR zip)."""
     limit = parts.settings.max_upload_bytes
     coming = declared_bytes(request, limit=limit)
     await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=coming)
@@ -86,7 +92,7 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
 
 def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord:
     """What was made of the upload, now or when it came before; its boundary differs each time, and does not count."""
-    said = json.dumps([received.purpose, received.filename, received.sha256])
+    said = json.dumps([received.purpose, received.filename, received.sha256, repr(received.mapping)])
     digest = hashlib.sha256(said.encode()).hexdigest()
 
     def record(tx: Tx, record: FileRecord) -> None:
@@ -103,9 +109,10 @@ def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord
 
 def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx, FileRecord], None]) -> FileRecord:
     """The upload is checked, in its place and recorded."""
-    if received.purpose not in _CHECKS:
-        detail = f"purpose is {received.purpose[:80]!r}; it must be one of {', '.join(_CHECKS)}"
+    if received.purpose not in list(FilePurpose):
+        detail = f"purpose is {received.purpose[:80]!r}; it must be one of {', '.join(FilePurpose)}"
         raise InvalidInput([Place(code="invalid_value", pointer="/purpose", detail=detail)], param="purpose")
+    mapping = None if received.mapping is None else FieldMapping.from_json(received.mapping)
     record = FileRecord(
         id=new_id("file"),
         project=project,
@@ -114,7 +121,8 @@ def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx
         purpose=FilePurpose(received.purpose),
         num_bytes=received.num_bytes,
         sha256=received.sha256,
-        counts=_CHECKS[received.purpose](received.path),
+        counts=_counts(received.path, FilePurpose(received.purpose), mapping=mapping),
+        mapping=None if mapping is None else mapping.to_dict(),
     )
     target = parts.artifacts.file_path(record.id)
     parts.artifacts.publish(received.path, target)
@@ -129,15 +137,11 @@ def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx
     return record
 
 
-def _pair_counts(path: Path) -> dict[str, int]:
-    return asdict(check_pairs(path))
-
-
-def _eval_counts(path: Path) -> dict[str, int]:
+def _counts(path: Path, purpose: FilePurpose, *, mapping: FieldMapping | None) -> dict[str, int]:
+    """What the file holds, after every line of it was read."""
+    if purpose is FilePurpose.FINE_TUNE:
+        return asdict(check_foreign_pairs(path, mapping=mapping))
+    if mapping is not None:
+        detail = "mapping is for pairs; judgements have the fields of BEIR; leave it out"
+        raise InvalidInput([Place(code="invalid_value", pointer="/mapping", detail=detail)], param="mapping")
     return asdict(check_beir(path))
-
-
-_CHECKS: Mapping[str, Callable[[Path], dict[str, int]]] = {
-    FilePurpose.FINE_TUNE.value: _pair_counts,
-    FilePurpose.EVAL.value: _eval_counts,
-}

@@ -6,6 +6,14 @@ from service.schemas.strict import Answer
 from service.store.records import FileRecord
 
 
+class FileMapping(Answer):
+    """The names of the fields that hold anchor, positive and negatives."""
+
+    anchor: str
+    positive: str
+    negatives: list[str]
+
+
 class FileObject(Answer):
     """An immutable upload, every line of which was read."""
 
@@ -19,7 +27,9 @@ class FileObject(Answer):
     status: Literal["processed"] = "processed"
     sha256: str
     counts: dict[str, int]
-    """fine-tune: pairs, negatives, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+    """fine-tune: pairs, negatives, duplicates, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+    mapping: FileMapping | None
+    """Which fields hold the pairs, where the upload said so."""
 
     @classmethod
     def of(cls, record: FileRecord) -> Self:
@@ -32,6 +42,7 @@ class FileObject(Answer):
             purpose=record.purpose.value,
             sha256=record.sha256,
             counts=dict(record.counts),
+            mapping=None if record.mapping is None else FileMapping(**record.mapping),
         )
 
 

@@ -79,7 +79,9 @@ class FileRecord:
     num_bytes: int
     sha256: str
     counts: Mapping[str, int]
-    """fine-tune: pairs, negatives, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+    """fine-tune: pairs, negatives, duplicates, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+    mapping: Mapping[str, Any] | None = None
+    """Which fields hold the pairs, where the caller said so; without it the file itself shows it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -97,6 +97,7 @@ files = sa.Table(
     _column("num_bytes", Whole()),
     _column("sha256", PlainText()),
     _column("counts", Json()),
+    _column("mapping", Json(), optional=True),
     sa.Index(None, "project", "created_at", "id"),
 )
 

@@ -39,8 +39,13 @@ def test_what_was_written_is_read_and_counted(tmp_path_factory: pytest.TempPathF
     written(path, *lines)
     assert list(read_pairs(path)) == pairs
     num_negatives = sum(len(pair.negatives) for pair in pairs)
-    expected = PairCounts(pairs=len(pairs), negatives=num_negatives, empty_lines=0, ignored_fields=0)
-    assert check_pairs(path) == expected
+    counts = check_pairs(path)
+    assert (counts.pairs, counts.negatives, counts.empty_lines, counts.ignored_fields) == (
+        len(pairs),
+        num_negatives,
+        0,
+        0,
+    )
 
 
 def test_anchor_is_a_name_for_query_and_negatives_may_be_missing(tmp_path: Path) -> None:
@@ -50,7 +55,7 @@ def test_anchor_is_a_name_for_query_and_negatives_may_be_missing(tmp_path: Path)
 
 def test_other_fields_and_empty_lines_are_counted(tmp_path: Path) -> None:
     path = written(tmp_path / "f", {"query": "a", "positive": "b", "score": 1, "id": "x"}, b"", b" \r")
-    assert check_pairs(path) == PairCounts(pairs=1, negatives=0, empty_lines=2, ignored_fields=2)
+    assert check_pairs(path) == PairCounts(pairs=1, negatives=0, duplicates=0, empty_lines=2, ignored_fields=2)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +111,23 @@ def test_one_broken_line_among_a_thousand_is_found(tmp_path: Path) -> None:
         list(read_pairs(path))
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"PK\x03\x04\xff\xfe", b"\x80\x04\x95\x10", b"PAR1\xff"])
-def test_a_file_of_another_kind_is_refused_at_line_one(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "line", "code"),
+    [
+        (b"\x89PNG\r\n\x1a\n", 1, "not_utf8"),
+        (b"\x80\x04\x95\x10", 1, "not_utf8"),
+        ('{"query": "a"}'.encode("utf-16"), 1, "not_utf8"),
+        (b"GIF89a;", 1, "unknown_header"),
+        (b"PK\x03\x04\xff\xfe", None, "corrupt_zip"),
+        (b"PAR1\xff", None, "corrupt_parquet"),
+        (b"\x1f\x8b\xff", None, "corrupt_gzip"),
+        (b"\x28\xb5\x2f\xfd\xff", None, "corrupt_zstd"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, line: int | None, code: str) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(content)
-    assert issues(path)[0][0] == 1
+    assert issues(path)[0] == (line, None, code)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

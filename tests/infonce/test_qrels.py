@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from infonce.dialects import FieldMapping
 from infonce.errors import DatasetError
-from infonce.formats import FileLimits
+from infonce.formats import FileLimits, check_pairs, read_pairs
+from infonce.pairs import Pair
 from infonce.qrels import EvalCounts, EvalSet, check_beir, read_beir, write_beir
 
 CORPUS = ({"_id": "d1", "title": "One", "text": "first"}, {"_id": "d2", "title": "", "text": "second"})
@@ -160,3 +162,35 @@ def test_a_long_foreign_name_is_cut_in_the_message(tmp_path: Path) -> None:
 def test_an_eval_set_judges_only_what_it_holds(query: str, document: str) -> None:
     with pytest.raises(DatasetError, match="which is not"):
         EvalSet(corpus={"d": "a"}, queries={"q": "b"}, qrels={query: {document: 1}})
+
+
+def test_judgements_are_pairs_to_train_on(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "z", {"qrels/train.tsv": HEADER + "q2\td2\t1\nq2\td1\t0\nq1\td1\t1\nq1\td2\t2\n"})
+    assert list(read_pairs(path)) == [
+        Pair("unjudged", "second", ("One first",)),
+        Pair("which?", "One first"),
+        Pair("which?", "second"),
+    ]
+    assert (check_pairs(path).pairs, check_pairs(path).negatives) == (3, 1)
+
+
+def test_the_only_judgements_are_those_to_train_on_and_of_several_none_is_guessed(tmp_path: Path) -> None:
+    assert list(read_pairs(zipped(tmp_path / "z"))) == [Pair("which?", "One first", ("second",))]
+    with pytest.raises(DatasetError, match=r"name one qrels/train\.tsv"):
+        check_pairs(zipped(tmp_path / "y", {"qrels/dev.tsv": HEADER + "q1\td1\t1\n"}))
+
+
+def test_a_zip_needs_no_mapping(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="leave the mapping out"):
+        check_pairs(zipped(tmp_path / "z"), mapping=FieldMapping(anchor="a", positive="b"))
+
+
+@pytest.mark.parametrize("folder", ["", "scifact/"])
+def test_a_folder_holds_what_its_zip_holds(tmp_path: Path, folder: str) -> None:
+    path = zipped(tmp_path / "z", folder=folder)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert read_beir(tmp_path / "unpacked") == read_beir(path) == JUDGED
+    assert list(read_pairs(tmp_path / "unpacked")) == list(read_pairs(path))
+    with pytest.raises(DatasetError, match=r"no corpus\.jsonl"):
+        read_beir(tmp_path / "unpacked" / folder / "qrels")

@@ -58,6 +58,16 @@ def test_the_last_line_is_one_object_and_the_model_is_what_it_says(tmp_path: Pat
     assert len(report["curve"]) == 10 and not (tmp_path / "out" / "checkpoints").exists()
 
 
+def test_a_table_is_trained_on_by_its_mapping(tmp_path: Path, model: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text("q,a\n" + "".join(f'"{p.anchor}","{p.positive}"\n' for p in toy_pairs(16)))
+    words = (path, "--model", model, "--output", tmp_path / "out", *FIXED, "--epochs", "1", "--held-out", "0")
+    assert "name the columns so, or say in a mapping" in " ".join(infonce_train(*words).stderr.split())
+    assert "is not JSON" in infonce_train(*words, "--mapping", "q,a").stderr
+    done = infonce_train(*words, "--mapping", '{"anchor": "q", "positive": "a"}')
+    assert done.exit_code == 0 and "16 pairs, 2 steps in" in done.stdout
+
+
 def test_nothing_held_out_means_no_metrics_and_a_person_reads_sentences(tmp_path: Path, model: Path) -> None:
     pairs = written(tmp_path, toy_pairs(16))
     words = (pairs, "--model", model, "--output", tmp_path / "out", *FIXED, "--epochs", "1", "--held-out", "0")

@@ -26,7 +26,13 @@ def part(name: str, content: str, filename: str = "") -> bytes:
 def test_an_upload_is_kept_with_its_size_checksum_and_counts(gateway: Gateway) -> None:
     content = lines([PAIR, PAIR | {"negatives": ["a cat", "a bird"], "source": "x"}])
     file = gateway.upload(content, name="faq.jsonl").json()
-    assert file["counts"] == {"pairs": 2, "negatives": 2, "empty_lines": 0, "ignored_fields": 1}
+    assert file["counts"] == {
+        "pairs": 2,
+        "negatives": 2,
+        "duplicates": 1,
+        "empty_lines": 0,
+        "ignored_fields": 1,
+    }
     assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     assert (file["object"], file["status"], file["purpose"], file["filename"]) == (
         "file",
@@ -45,6 +51,42 @@ def test_judgements_are_counted(gateway: Gateway, tmp_path: Path) -> None:
         archive.writestr("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     file = gateway.upload(path.read_bytes(), purpose="eval").json()
     assert file["counts"] == {"documents": 1, "queries": 1, "judgements": 1}
+
+
+def test_a_mapping_is_kept_with_the_file_and_shown(gateway: Gateway) -> None:
+    mapping = {"anchor": "q", "positive": "a", "negatives": ["n1"]}
+    form = {"purpose": "fine-tune", "mapping": json.dumps(mapping)}
+    content = b"q\ta\tn1\twhere\nwhich pet barks\tthe dog barks\ta cat\tx\n"
+    file = gateway.http.post("/v1/files", files={"file": ("faq.tsv", content)}, data=form).json()
+    assert (file["mapping"], file["counts"]["negatives"], file["counts"]["ignored_fields"]) == (mapping, 1, 1)
+    assert gateway.http.get(f"/v1/files/{file['id']}").json() == file
+    assert problem(gateway.upload(content), 422, "dataset_invalid")["errors"][0]["code"] == "unknown_header"
+    assert gateway.upload(lines([PAIR])).json()["mapping"] is None
+
+
+@pytest.mark.parametrize(
+    ("mapping", "status", "code"),
+    [
+        ("oops", 422, "invalid_value"),
+        ("", 422, "invalid_value"),
+        ('{"anchor": "q"}', 422, "invalid_value"),
+        ('{"anchor": "q", "positive": "\\ud800"}', 422, "invalid_value"),
+        ('{"anchor": "query", "positive": "a"}', 422, "dataset_invalid"),
+        ("[" * 10_000, 422, "invalid_value"),
+        ("x" * 20_000, 413, "too_large"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_leaves_nothing(gateway: Gateway, mapping: str, status: int, code: str) -> None:
+    form = {"purpose": "fine-tune", "mapping": mapping}
+    answer = gateway.http.post("/v1/files", files={"file": ("f", lines([PAIR]))}, data=form)
+    assert problem(answer, status, code)["errors" if status == 422 else "detail"]
+    assert gateway.artifacts() == []
+
+
+def test_judgements_take_no_mapping(gateway: Gateway) -> None:
+    form = {"purpose": "eval", "mapping": '{"anchor": "q", "positive": "a"}'}
+    answer = gateway.http.post("/v1/files", files={"file": ("f", b"x")}, data=form)
+    assert problem(answer, 422, "invalid_value")["errors"][0]["pointer"] == "/mapping"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ def test_files_are_uploaded_listed_retrieved_and_deleted(client: openai.OpenAI) 
         client.files.retrieve(file.id)
 
 
+def test_a_mapping_goes_with_a_file_as_an_extra_field(client: openai.OpenAI) -> None:
+    mapping = {"mapping": '{"anchor": "q", "positive": "a"}'}
+    file = client.files.create(file=("faq.csv", b"q,a\nwhich,that\n"), purpose="fine-tune", extra_body=mapping)
+    assert (file.status, file.to_dict()["counts"]["pairs"]) == ("processed", 1)
+
+
 def test_a_broken_file_is_told_line_by_line(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.files.create(file=PAIRS + b"no json\n", purpose="fine-tune")

@@ -13,6 +13,7 @@ from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.compare import compare
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
+from infonce.dialects import FieldMapping
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
 from infonce.evaluation import Evaluation, evaluate
@@ -95,16 +96,21 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
 
 def read_data(order: Mapping[str, Any]) -> tuple[list[Pair], dict[str, EvalSet]]:
     """The pairs to train on, and what to judge by: the eval file first, for its verdict counts."""
-    pairs = list(read_pairs(Path(order["training_file"]["path"])))
+    pairs = _pairs(order["training_file"])
     judged: dict[str, EvalSet] = {}
     if order["evaluation_file"] is not None:
         judged[EVAL_FILE] = read_beir(Path(order["evaluation_file"]["path"]))
     share = order["evaluation"]["held_out"]
     if order["validation_file"] is not None:
-        judged[HELD_OUT] = judged_by(pairs, list(read_pairs(Path(order["validation_file"]["path"]))))
+        judged[HELD_OUT] = judged_by(pairs, _pairs(order["validation_file"]))
     elif share > 0:
         pairs, judged[HELD_OUT] = held_out(pairs, share, seed=TrainConfig.from_dict(order["config"]).seed)
     return pairs, judged
+
+
+def _pairs(file: Mapping[str, Any]) -> list[Pair]:
+    mapping = file["mapping"]
+    return list(read_pairs(Path(file["path"]), mapping=None if mapping is None else FieldMapping.from_dict(mapping)))
 
 
 def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:

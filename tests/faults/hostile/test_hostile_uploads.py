@@ -1,8 +1,11 @@
 """H22 to H35 as far as there is a route: forms that are none, names that lead elsewhere, lines that are no pairs."""
 
+import base64
 import gzip
+import hashlib
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from tests.faults.hostile.gateway import Hostile
 from tests.faults.hostile.wire import Answer, ask, post, refused, unharmed
+from tests.service.conftest import BASE
 
 FORM = "multipart/form-data; boundary=abc"
 PAIR = {"query": "which pet barks", "positive": "the dog barks"}
@@ -103,6 +107,11 @@ def rows(*found: Any) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in found)
 
 
+def zeros(content: bytes = bytes(200 << 20)) -> bytes:
+    return gzip.compress(content)
+
+
+TABLE = b"query,positive\n"
 LINES: dict[str, tuple[bytes, int | None, str]] = {
     "H24 one line of 3 MB": (b'{"query": "' + b"a" * (3 << 20) + b'"}', 1, "line_too_long"),
     "H25 nothing": (b"", None, "empty_dataset"),
@@ -125,11 +134,21 @@ LINES: dict[str, tuple[bytes, int | None, str]] = {
         "text_too_long",
     ),
     "H34 a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), 1, "not_utf8"),
-    "H34 an archive": (b"PK\x03\x04" + bytes(100), 1, "invalid_json"),
+    "H34 an archive": (b"PK\x03\x04" + bytes(100), None, "corrupt_zip"),
     "H34 a pickle": (pickle.dumps(PAIR), 1, "not_utf8"),
-    "H34 parquet": (b"PAR1" + bytes(100) + b"PAR1", 1, "invalid_json"),
+    "H34 parquet": (b"PAR1" + bytes(100) + b"PAR1", None, "corrupt_parquet"),
     "H34 UTF-16": (json.dumps(PAIR).encode("utf-16"), 1, "not_utf8"),
-    "H34 gzip": (gzip.compress(rows(PAIR)), 1, "not_utf8"),
+    "H21 gzip that ends early": (gzip.compress(rows(PAIR))[:-5], None, "corrupt_gzip"),
+    "H21 gzip and more": (gzip.compress(rows(PAIR)) + b"more", None, "corrupt_gzip"),
+    "H21 gzip in gzip": (gzip.compress(gzip.compress(rows(PAIR))), None, "nested_compression"),
+    "H21 gzip in gzip of 200 MB": (zeros(zeros()), None, "nested_compression"),
+    "H33 an open quote": (TABLE + b'a,"b\nc,d\n', 2, "invalid_csv"),
+    "H33 ragged rows": (TABLE + b"a,b\nc\nd,e,f\n", 3, "ragged_row"),
+    "H33 semicolons": (b"query;positive\na;b\n", 1, "unknown_header"),
+    "H33 NUL": (TABLE + b"a\0,b\n", 2, "invalid_text"),
+    "H33 a cell of 200 KB": (TABLE + b"a," + b"b" * 200_000, 2, "invalid_csv"),
+    "H33 no header": (b"which pet barks,the dog barks\n", 1, "unknown_header"),
+    "H33 a column twice": (b"query,positive,positive\na,b,c\n", 1, "duplicate_field"),
     "H4 NUL": (rows(PAIR | {"query": "a\0b"}), 1, "invalid_text"),
     "H3 a lone surrogate": (b'{"query": "\\ud800", "positive": "a"}', 1, "invalid_text"),
     "H1 deep": (b'{"query": ' + b"[" * 100_000 + b"}", 1, "invalid_json"),
@@ -144,12 +163,76 @@ def test_a_file_with_a_line_that_is_no_pair_is_refused_whole(hostile: Hostile, n
         assert (errors[0]["line"], errors[0]["code"]) == (line, code) and len(errors) <= 20
 
 
+@pytest.mark.parametrize("pack", [zeros, lambda: gzip.compress(rows(PAIR) * 40_000)], ids=["zeros", "equal lines"])
+def test_h21_a_bomb_is_refused_and_memory_stays_flat(hostile: Hostile, pack: Callable[[], bytes]) -> None:
+    bomb = pack()
+    peak = hostile.memory()[1]
+    with unharmed(hostile):
+        errors = refused(upload(hostile, bomb, "pairs.jsonl.gz"), 413, "decompressed_too_large")["errors"]
+        assert errors[0]["code"] == "decompressed_too_large"
+    assert hostile.memory()[1] < peak + 16
+
+
+TABLES = {
+    "H33 a mark of byte order": b"\xef\xbb\xbf" + TABLE + b"a,b\n",
+    "H33 a formula": TABLE + b"=cmd(),@b\n",
+    "in gzip": gzip.compress(rows(PAIR)),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_is_odd_and_right_is_kept(hostile: Hostile, name: str) -> None:
+    answer = upload(hostile, TABLES[name], "pairs.csv")
+    assert (answer.status, answer.json()["counts"]["pairs"]) == (200, 1), answer
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
 def test_h26_what_other_programs_take_for_the_end_of_a_line_is_text(hostile: Hostile) -> None:
     texts = ["a\u2028b", "a\u0085b", "a\u2029b", "a\x0bb \x1c c"]
     content = b"".join(json.dumps(PAIR | {"query": t}, ensure_ascii=False).encode() + b"\r\n" for t in texts)
     answer = upload(hostile, b"\xef\xbb\xbf" + content)
     assert (answer.status, answer.json()["counts"]["pairs"]) == (200, len(texts)), answer
     assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+def digest(content: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+
+
+def stating(digest: str) -> bytes:
+    """The part of a file of one pair, with that digest."""
+    field = b"\r\ncontent-digest: %b\r\n\r\n" % digest.encode("latin-1")
+    return part("file", rows(PAIR), "f").replace(b"\r\n\r\n", field, 1)
+
+
+WRONG = [digest(b"other"), "sha-256=:AAAA:", "sha-256=:%%%:", "md5=:AAAA:", "x", digest(b"other") + "\u00e9"]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
+def test_h35_a_body_or_file_that_is_not_what_its_digest_says_is_refused(hostile: Hostile, wrong: str) -> None:
+    with unharmed(hostile):
+        refused(send(hostile, PURPOSE + stating(wrong) + END), 400, "digest_mismatch")
+        body = PURPOSE + FILE + END
+        answer = ask(hostile, "POST", "/v1/files", body=body, content_type=FORM, content_digest=wrong)
+        refused(answer, 400, "digest_mismatch")
+
+
+def test_h35_what_is_as_its_digests_say_is_kept(hostile: Hostile) -> None:
+    body = PURPOSE + stating(digest(rows(PAIR))) + END
+    stated = f"sha-512=:AAAA:, {digest(body)}"
+    answer = ask(hostile, "POST", "/v1/files", body=body, content_type=FORM, content_digest=stated)
+    assert answer.status == 200, answer
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+@pytest.mark.parametrize("content", [rows(PAIR), rows(*[PAIR] * 99)], ids=["H31 one pair", "H31 and H32 all the same"])
+def test_pairs_from_which_nothing_can_be_learnt_make_no_job(hostile: Hostile, content: bytes) -> None:
+    file = upload(hostile, content).json()
+    assert file["counts"]["duplicates"] == file["counts"]["pairs"] - 1
+    body = json.dumps({"model": BASE, "training_file": file["id"]}).encode()
+    with unharmed(hostile):
+        assert "at least 2" in refused(post(hostile, "/v1/fine_tuning/jobs", body), 422, "invalid_value")["detail"]
+    assert ask(hostile, "DELETE", f"/v1/files/{file['id']}").status == 200
 
 
 DOCUMENT = {"id": "a", "vector": [1.0] + [0.0] * 7}

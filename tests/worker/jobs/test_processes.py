@@ -101,7 +101,7 @@ def written_order(folder: Path) -> dict[str, Any]:
         "vectors_root": str(folder / "vectors"),
         "threads": 2,
         "model": {"name": "acme/tiny", "path": str(tiny_model(folder / "model"))},
-        "training_file": {"id": "file-1", "path": str(folder / "pairs.jsonl"), "sha256": "0" * 64},
+        "training_file": {"id": "file-1", "path": str(folder / "pairs.jsonl"), "sha256": "0" * 64, "mapping": None},
         "validation_file": None,
         "evaluation_file": None,
         "config": CONFIG.to_dict(),

@@ -23,9 +23,9 @@ from worker.jobs.report import MAX_CURVE_POINTS, thinned
 from worker.jobs.train import Watcher, read_data, run
 
 
-def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, str]:
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, Any]:
     path.write_text("".join(json.dumps({"anchor": p.anchor, "positive": p.positive}) + "\n" for p in pairs))
-    return {"id": f"file-{path.stem}", "path": str(path), "sha256": "0" * 64}
+    return {"id": f"file-{path.stem}", "path": str(path), "sha256": "0" * 64, "mapping": None}
 
 
 @pytest.fixture
@@ -219,3 +219,12 @@ def test_long_curve_is_thinned_and_keeps_its_end() -> None:
     assert len(kept) <= MAX_CURVE_POINTS and kept[-1].step == 9_999
     assert len({after.step - before.step for before, after in pairwise(kept)}) == 1
     assert thinned(curve[:10]) == curve[:10]
+
+
+def test_a_file_is_read_by_the_mapping_of_its_upload(order: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "mapped.csv"
+    path.write_text("q,positive,n\n" + "".join(f"q{number},p{number},n{number}\n" for number in range(40)))
+    mapping = {"anchor": "q", "positive": "positive", "negatives": ["n"]}
+    order["training_file"] = {"id": "file-x", "path": str(path), "sha256": "0" * 64, "mapping": mapping}
+    order["evaluation"] |= {"held_out": 0}
+    assert read_data(order)[0] == [Pair(f"q{number}", f"p{number}", (f"n{number}",)) for number in range(40)]
