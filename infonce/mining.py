@@ -16,7 +16,7 @@ from infonce.bm25 import Bm25Index
 from infonce.candidates import Candidates, Dropped, Vectors, filter_candidates, in_window, sample, similarities
 from infonce.config import Side
 from infonce.errors import ConfigError, Stopped
-from infonce.index import VectorIndex
+from infonce.index import QUERIES_AT_ONCE, VectorIndex
 from infonce.known import Known
 from infonce.mining_config import MiningConfig, Retriever
 from infonce.pairs import Pair
@@ -26,7 +26,6 @@ Ints = NDArray[np.int64]
 Search = Callable[[int, int, int], Ints]
 """The places among the searched documents of the k best for the queries from start to stop."""
 
-_QUERIES_AT_ONCE: Final = 256
 _DEFAULT: Final = MiningConfig()
 
 
@@ -158,10 +157,10 @@ def retrieve(
     """
     blocks = [np.empty(0, dtype=np.int64)]
     total = len(known.queries)
-    for start in range(0, total, _QUERIES_AT_ONCE):
+    for start in range(0, total, QUERIES_AT_ONCE):
         if stop():
             raise Stopped("stopped while searching")
-        end = min(start + _QUERIES_AT_ONCE, total)
+        end = min(start + QUERIES_AT_ONCE, total)
         queries = np.arange(start, end)[:, None]
         depth = window[1] + known.most_forbidden(start, end)
         early, inside = [], []
