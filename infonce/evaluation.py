@@ -19,6 +19,8 @@ class Evaluation:
 
     metrics: dict[str, float]
     per_query: dict[str, dict[str, float]]
+    run: dict[str, dict[str, float]]
+    """Query → document → score, of the first ranks alone, best first."""
     num_documents: int
     num_queries: int
 
@@ -46,6 +48,7 @@ def evaluate(
     return Evaluation(
         metrics=mean(per_query),
         per_query=per_query,
+        run=run,
         num_documents=len(documents),
         num_queries=len(queries),
     )
