@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infonce.command_options import DEFAULT_CACHE, AsJson, Cache, MaxLength
-from infonce.command_options import Precision as PrecisionOption
-from infonce.config import EncoderConfig, Precision
+from infonce.command_options import DEFAULT_CACHE, DEFAULT_PRECISION, AsJson, Cache, MaxLength, Precision, precision_of
+from infonce.config import EncoderConfig
 from infonce.errors import Stopped
 from infonce.hub import Hub
-from infonce.limits import member
 from infonce.sentences import INTERRUPTED, sentences
 
 if TYPE_CHECKING:
@@ -34,13 +32,13 @@ def evaluate(
     examples: Annotated[int, typer.Option(help="Queries that are shown of wins, losses and ties.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
     max_length: MaxLength = None,
-    precision: PrecisionOption = Precision.FLOAT32.value,
+    precision: Precision = DEFAULT_PRECISION,
     cache: Cache = Path(DEFAULT_CACHE),
     as_json: AsJson = False,
 ) -> None:
     """Measure how well models find what was judged: nDCG, MRR, recall and MAP, and whether the difference is luck."""
     with sentences():
-        how = member(Precision, "precision", value=precision)
+        how = precision_of(precision)
         hub = Hub.from_env(os.environ)
         folders = [(name, hub.folder(name)) for name in model]
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been

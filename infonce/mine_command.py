@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infonce.command_options import DEFAULT_CACHE, AsJson, Cache, MaxLength
-from infonce.command_options import Precision as PrecisionOption
-from infonce.config import EncoderConfig, Precision
+from infonce.command_options import DEFAULT_CACHE, DEFAULT_PRECISION, AsJson, Cache, MaxLength, Precision, precision_of
+from infonce.config import EncoderConfig
 from infonce.errors import ConfigError, Stopped
 from infonce.hub import Hub
 from infonce.limits import member
@@ -45,7 +44,7 @@ def mine(
     sampling: Annotated[str, typer.Option(help="top or random.")] = Sampling.TOP.value,
     seed: Annotated[int, typer.Option(help="Of random sampling.")] = 0,
     max_length: MaxLength = None,
-    precision: PrecisionOption = Precision.FLOAT32.value,
+    precision: Precision = DEFAULT_PRECISION,
     cache: Cache = Path(DEFAULT_CACHE),
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +60,7 @@ def mine(
             sampling=member(Sampling, "sampling", value=sampling),
             seed=seed,
         )
-        how = member(Precision, "precision", value=precision)
+        how = precision_of(precision)
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
         from infonce.mine_file import MineOrder, mine_file

@@ -99,6 +99,7 @@ def test_one_model_alone_out_of_a_folder_has_numbers_and_no_comparison(data: Pat
         (("--model", "acme/none"), "'acme/none' is not a known model"),
         (("--model", "{one}"), "is named twice; name each once"),
         (("--precision", "fp8"), "precision is 'fp8'; it must be one of"),
+        (("--precision", "auto"), "precision is 'auto', which another run may decide otherwise; name float32"),
         (("--max-length", "3"), "max_seq_length is 3; it must be between 4"),
     ],
 )

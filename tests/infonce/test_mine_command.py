@@ -90,6 +90,7 @@ def test_negatives_come_out_of_the_corpus_that_was_named(tmp_path: Path) -> None
         (("--retriever", "faiss"), "retriever is 'faiss'; it must be one of dense, bm25, both"),
         (("--per-query", "200"), "per_query is 200; it must be between 1 and 100"),
         (("--precision", "fp8"), "precision is 'fp8'; it must be one of"),
+        (("--precision", "auto"), "precision is 'auto', which another run may decide otherwise; name float32"),
         (("--corpus", "nowhere.jsonl"), "nowhere.jsonl: No such file"),
         (("--output", "nowhere/mined.jsonl"), "the folder nowhere of the output is not there; make it first"),
     ],
