@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infonce.candidates import Dropped
     from infonce.checkpoint import Checkpoints
     from infonce.compare import Comparison, Verdict
     from infonce.config import Attention, EncoderConfig, HardNegatives, Pooling, Precision, Prompts, Side, TrainConfig
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from infonce.lora_config import LoraConfig
     from infonce.loss_config import LossConfig, Negatives
     from infonce.losses import info_nce, info_nce_of_each, multi_positive_info_nce, nt_xent
+    from infonce.mining import MinedPair, Mining, MiningCounts, MiningSeconds, mine
+    from infonce.mining_config import MiningConfig, Retriever, Sampling
     from infonce.modules import InfoNCE, SymmetricInfoNCE
     from infonce.pairs import Pair
     from infonce.precision import Choice
@@ -36,6 +39,7 @@ _HOMES = {
     "Checkpoints": "checkpoint",
     "Choice": "precision",
     "Comparison": "compare",
+    "Dropped": "candidates",
     "EarlyStopping": "early_stopping",
     "Encoder": "encoder",
     "EncoderConfig": "config",
@@ -54,6 +58,11 @@ _HOMES = {
     "LoraConfig": "lora_config",
     "LossConfig": "loss_config",
     "LossInputError": "errors",
+    "MinedPair": "mining",
+    "Mining": "mining",
+    "MiningConfig": "mining_config",
+    "MiningCounts": "mining",
+    "MiningSeconds": "mining",
     "Negatives": "loss_config",
     "Pair": "pairs",
     "Pooling": "config",
@@ -61,6 +70,8 @@ _HOMES = {
     "Processes": "distributed",
     "Progress": "records",
     "Prompts": "config",
+    "Retriever": "mining_config",
+    "Sampling": "mining_config",
     "Side": "config",
     "StepRecord": "records",
     "SymmetricInfoNCE": "modules",
@@ -73,6 +84,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "info_nce": "losses",
     "info_nce_of_each": "losses",
+    "mine": "mining",
     "multi_positive_info_nce": "losses",
     "nt_xent": "losses",
 }
@@ -82,6 +94,7 @@ __all__ = [
     "Checkpoints",
     "Choice",
     "Comparison",
+    "Dropped",
     "EarlyStopping",
     "Encoder",
     "EncoderConfig",
@@ -100,6 +113,11 @@ __all__ = [
     "LoraConfig",
     "LossConfig",
     "LossInputError",
+    "MinedPair",
+    "Mining",
+    "MiningConfig",
+    "MiningCounts",
+    "MiningSeconds",
     "Negatives",
     "Pair",
     "Pooling",
@@ -107,6 +125,8 @@ __all__ = [
     "Processes",
     "Progress",
     "Prompts",
+    "Retriever",
+    "Sampling",
     "Side",
     "StepRecord",
     "SymmetricInfoNCE",
@@ -119,6 +139,7 @@ __all__ = [
     "evaluate",
     "info_nce",
     "info_nce_of_each",
+    "mine",
     "multi_positive_info_nce",
     "nt_xent",
 ]

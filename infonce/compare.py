@@ -31,6 +31,30 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class Outcome(StrEnum):
+    """Whether the tuned model did better on one query."""
+
+    WIN = "win"
+    LOSS = "loss"
+    TIE = "tie"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What one query's value of the metric was and is."""
+
+    query: str
+    base: float
+    tuned: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """Any difference counts."""
+        if self.tuned == self.base:
+            return Outcome.TIE
+        return Outcome.WIN if self.tuned > self.base else Outcome.LOSS
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """The tuned model against its base; `low` and `high` bound the mean difference with 95 % confidence."""
@@ -84,6 +108,19 @@ def compare(
         ties=int((gains == 0).sum()),
         verdict=_verdict(low, high, num_queries=len(queries)),
     )
+
+
+def changes(
+    base: Mapping[str, Mapping[str, float]], tuned: Mapping[str, Mapping[str, float]], *, metric: str
+) -> list[Change]:
+    """Every query, those that changed most first, and of those that did not the ones with the lowest value first.
+
+    Raises:
+        ConfigError: the two do not hold the same queries, or lack the metric.
+    """
+    _check_comparable(base, tuned, metric=metric)
+    found = [Change(query=query, base=base[query][metric], tuned=tuned[query][metric]) for query in sorted(base)]
+    return sorted(found, key=lambda change: (-abs(change.tuned - change.base), change.base))
 
 
 def _check_comparable(

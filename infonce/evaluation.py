@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from infonce.config import Side
 from infonce.errors import Stopped
-from infonce.index import Hits, VectorIndex
+from infonce.index import QUERIES_AT_ONCE, Hits, VectorIndex
 from infonce.metrics import evaluate_run, mean
 from infonce.qrels import EvalSet
 from infonce.vectors import TextEncoder
 
-_QUERIES_AT_ONCE = 256  # seconds on two cores where a million documents are searched
 _TIES = 10  # ranks below the cut that may tie with it; metrics break ties by document id, FAISS by position
 
 
@@ -20,6 +19,8 @@ class Evaluation:
 
     metrics: dict[str, float]
     per_query: dict[str, dict[str, float]]
+    run: dict[str, dict[str, float]]
+    """Query → document → score, of the first ranks alone, best first."""
     num_documents: int
     num_queries: int
 
@@ -38,15 +39,16 @@ def evaluate(
     query_vectors = encoder.encode([judged.queries[name] for name in queries], side=Side.QUERY)
     index = VectorIndex.build(corpus_vectors, documents)
     found: list[Hits] = []
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
         if stop():
             raise Stopped("stopped while searching")
-        found += index.search(query_vectors[start : start + _QUERIES_AT_ONCE], max(ks) + _TIES)
+        found += index.search(query_vectors[start : start + QUERIES_AT_ONCE], max(ks) + _TIES)
     run = {query: dict(zip(hits.ids, hits.scores, strict=True)) for query, hits in zip(queries, found, strict=True)}
     per_query = evaluate_run(judged.qrels, run, ks=ks)
     return Evaluation(
         metrics=mean(per_query),
         per_query=per_query,
+        run=run,
         num_documents=len(documents),
         num_queries=len(queries),
     )

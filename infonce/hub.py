@@ -103,6 +103,18 @@ class Hub:
             names.add(MINILM)
         return sorted(names)
 
+    def folder(self, model: str) -> Path:
+        """The folder that a person at the command line means: the one named, or what is known by the name.
+
+        Raises:
+            UnknownModel: neither is there, nor may it be fetched.
+            InvalidModel: the packaged weights are not the official ones.
+        """
+        if (Path(model) / "config.json").is_file():
+            return Path(model)
+        found = self.fetch(model) if self.may_fetch(model) and model not in self.known() else self.resolve(model)
+        return found.path
+
     def may_fetch(self, name: str) -> bool:
         """Whether `fetch` would be allowed to look for `name`."""
         return self.mode is HubMode.ALLOW and _NAME.fullmatch(name) is not None and "/" in name

@@ -8,7 +8,7 @@ import typer
 
 from infonce.errors import InfonceError
 
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Held-out queries that share nothing with the training pairs.
 
-Texts are one and the same if they differ in case and white space alone. Pairs hang together when a chain of shared
-anchors and positives joins them; a split goes between such components, never through one.
+Texts are one and the same if they differ in case, white space and composition alone. Pairs hang together when a chain
+of shared anchors and positives joins them; a split goes between such components, never through one.
 """
 
 import random
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -52,8 +53,8 @@ def judged_by(pairs: Sequence[Pair], validation: Sequence[Pair]) -> EvalSet:
 
 
 def text_key(text: str) -> str:
-    """What two texts share that differ in case and white space alone."""
-    return " ".join(text.split()).casefold()
+    """What two texts share that differ in case, white space and the way their signs are composed (NFC) alone."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
 
 
 def components(edges: Sequence[tuple[str, str]]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""What a terminal shows of a training: a bar while it runs, and what came of it."""
+"""What a terminal shows of long work: a bar while it runs; and what came of a training."""
 
 import signal
 from collections.abc import Iterator, Mapping
@@ -55,6 +55,10 @@ class Watch:
     def embedded(self, done: int, total: int) -> None:
         """The bar is that far."""
         self._bar.update(self._task, completed=done, total=total, said=f"{done:,} of {total:,} texts")
+
+    def searched(self, done: int, total: int) -> None:
+        """The bar is that far."""
+        self._bar.update(self._task, completed=done, total=total, said=f"{done:,} of {total:,} queries")
 
     def step(self, record: StepRecord) -> None:
         """The bar is that far."""

@@ -15,10 +15,9 @@ from infonce.errors import ConfigError, Stopped
 from infonce.hub import Hub
 from infonce.loss_config import LossConfig
 from infonce.meeting import wanted_processes
-from infonce.sentences import sentences
+from infonce.sentences import INTERRUPTED, sentences
 
 train_app = typer.Typer()
-INTERRUPTED = 130
 _OPTIONS = {
     "n_epochs": "--epochs",
     "batch_size": "--batch-size",
@@ -53,7 +52,7 @@ def train(
     with sentences():
         named = {name: AUTO if value is None else value for name, value in given.items()} | {"seed": seed}
         config = _config(named, settings or [])
-        folder = _folder(model)
+        folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
         from infonce.peak_memory import peak_memory_bytes
         from infonce.terminal import show, watching
@@ -103,13 +102,3 @@ def _config(named: Mapping[str, Any], settings: list[str]) -> TrainConfig:
         place = values["loss"] if name in LossConfig.__dataclass_fields__ else values
         place[name] = value
     return TrainConfig.from_dict(values)
-
-
-def _folder(model: str) -> Path:
-    """The base model's folder: the named one, or what the hub's places know by the name."""
-    if (Path(model) / "config.json").is_file():
-        return Path(model)
-    hub = Hub.from_env(os.environ)
-    if hub.may_fetch(model) and model not in hub.known():
-        return hub.fetch(model).path
-    return hub.resolve(model).path

@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from infonce.config import Side
+from infonce.config import Precision, Side
+
+if TYPE_CHECKING:
+    from infonce.encoder import Encoder
 
 BLOCK_TEXTS = 256  # about 5 seconds of a small encoder on two cores
 
@@ -51,6 +54,24 @@ class CachedEncoder:
         self.reused = 0
         self.computed = 0
 
+    @classmethod
+    def of(
+        cls,
+        encoder: "Encoder",
+        root: Path,
+        *,
+        precision: Precision,
+        stop: Callable[[], bool],
+        on_block: Callable[[int, int], None],
+    ) -> Self:
+        """The encoder, asked only for texts that nobody embedded before with the same weights and precision."""
+        return cls(
+            folder_of(encoder, root, precision=precision),
+            lambda texts, side: encoder.encode(texts, side=side, precision=precision, stop=stop),
+            prompt=encoder.prompt,
+            on_block=on_block,
+        )
+
     def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
         """The unit vectors of `texts`; each distinct text that was unknown is computed once and kept.
 
@@ -68,6 +89,11 @@ class CachedEncoder:
             self._on_block(start + len(block), len(missing))
         self.reused += len(set(keys)) - len(missing)
         return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
+
+
+def folder_of(encoder: "Encoder", root: Path, *, precision: Precision) -> Path:
+    """Where among the folders of `root` the vectors of these weights in that precision are kept."""
+    return root / f"{encoder.fingerprint()}-{precision.value}"
 
 
 def _read_shards(folder: Path) -> dict[bytes, NDArray[np.float32]]:

@@ -12,7 +12,7 @@ from service.errors import ServiceError
 from service.store.errors import StoreError
 
 DEFAULT_HOME = "~/.infonce"
-FAILED, INTERRUPTED = library.FAILED, 130
+FAILED, INTERRUPTED = library.FAILED, library.INTERRUPTED
 
 Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
 OptionalHome = Annotated[

@@ -15,6 +15,7 @@ TORCH = ("torch", "transformers", "sentence_transformers", "safetensors.torch", 
 
 _LIGHT_NAMES = (
     "config digest limits loss_config lora_config early_stopping pairs formats qrels metrics compare audit split "
+    "mining_config "
     "tokens hub errors meeting lifeline file_limits compression dialects csv_rows pair_rows duplicates jsonl archive "
     "beir_rows parquet_rows json_list apart"
 )

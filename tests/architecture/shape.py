@@ -37,6 +37,8 @@ FREE_PARAMETERS = (
     "infonce.cli",
     "infonce.bench.cli",
     "infonce.train_command",
+    "infonce.mine_command",
+    "infonce.evaluate_command",
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(

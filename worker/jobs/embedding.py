@@ -10,7 +10,7 @@ from infonce.calibrate import fastest_serving
 from infonce.config import Precision
 from infonce.device import resolve_device
 from infonce.encoder import Encoder
-from infonce.vectors import CachedEncoder
+from infonce.vectors import CachedEncoder, folder_of
 from worker.progress import Progress
 
 
@@ -29,13 +29,8 @@ def gpus_of(device: str) -> list[str]:
 
 def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Progress) -> CachedEncoder:
     """The encoder, asked only for texts that no job has embedded with the same weights and precision before."""
-    stop = progress.stop_requested
-    return CachedEncoder(
-        _folder(encoder, root, precision=precision),
-        lambda texts, side: encoder.encode(texts, side=side, precision=precision, stop=stop),
-        prompt=encoder.prompt,
-        on_block=_Watch(progress).on_block,
-    )
+    stop, on_block = progress.stop_requested, _Watch(progress).on_block
+    return CachedEncoder.of(encoder, root, precision=precision, stop=stop, on_block=on_block)
 
 
 def serving_precision(encoder: Encoder, root: Path, *, wanted: Precision) -> Precision:
@@ -46,13 +41,9 @@ def serving_precision(encoder: Encoder, root: Path, *, wanted: Precision) -> Pre
     """
     if wanted is not Precision.AUTO:
         return wanted
-    kept = {precision: _num_bytes(_folder(encoder, root, precision=precision)) for precision in Precision}
+    kept = {precision: _num_bytes(folder_of(encoder, root, precision=precision)) for precision in Precision}
     most = max(kept, key=lambda precision: kept[precision])
     return most if kept[most] else fastest_serving(encoder)[0]
-
-
-def _folder(encoder: Encoder, root: Path, *, precision: Precision) -> Path:
-    return root / f"{encoder.fingerprint()}-{precision.value}"
 
 
 def _num_bytes(folder: Path) -> int:
