@@ -132,7 +132,7 @@ class Artifacts:
 
     @disk_errors()
     def seal(self, staging: Path) -> int:
-        """Every file of the folder is on disk, readable by all, and listed with its checksum; how many bytes they have.
+        """Every file of the folder is on disk, readable by all, and listed with its checksum; how many bytes those have.
 
         Raises:
             StorageFull: there is no room for the list.
@@ -156,7 +156,7 @@ class Artifacts:
         for folder in (*(path for path in staging.rglob("*") if path.is_dir()), staging):
             folder.chmod(0o755)
             sync(folder)
-        return num_bytes + checksums.stat().st_size
+        return num_bytes
 
     @disk_errors()
     def publish(self, staging: Path, target: Path) -> None:

@@ -93,7 +93,7 @@ def get(tx: Tx, id: str, *, project: str | None) -> KeyRecord:
     Raises:
         NotFound: there is none.
     """
-    return _one(tx, _of(project), id)
+    return _one(tx, _of(project), id=id)
 
 
 def page_keys(tx: Tx, project: str | None, *, page: Page) -> tuple[list[KeyRecord], bool]:
@@ -162,10 +162,10 @@ def any_key(tx: Tx) -> bool:
 
 def _held(tx: Tx, id: str, *, project: str | None) -> KeyRecord:
     """The key, which nobody else ends or replaces before this transaction ends."""
-    return _one(tx, _of(project).with_for_update(), id)
+    return _one(tx, _of(project).with_for_update(), id=id)
 
 
-def _one(tx: Tx, query: sa.Select[Any], id: str) -> KeyRecord:
+def _one(tx: Tx, query: sa.Select[Any], *, id: str) -> KeyRecord:
     row = tx.execute(query.where(api_keys.c.id == id)).one_or_none()
     if row is None:
         raise NotFound("API key", id)
