@@ -89,7 +89,7 @@ def text_problem(value: str, limit: int, *, may_be_blank: bool = False) -> tuple
     """The code and the end of a sentence on why `value` is no text to work with; nothing if it is one."""
     if len(value) > limit:
         return "text_too_long", f"has {len(value)} characters; the limit is {limit}; shorten or split it"
-    if found := _FORBIDDEN.search(value):
+    if (not value.isascii() or "\0" in value) and (found := _FORBIDDEN.search(value)):  # no surrogate is ASCII
         name = "NUL (U+0000)" if found[0] == "\0" else f"a lone surrogate (U+{ord(found[0]):04X})"
         return "invalid_text", f"has {name} at character {found.start() + 1}; remove it"
     if not may_be_blank and is_blank(value):
@@ -99,6 +99,8 @@ def text_problem(value: str, limit: int, *, may_be_blank: bool = False) -> tuple
 
 def is_blank(text: str) -> bool:
     """Whether nothing is left after white space, control and format characters."""
+    if text[:1].isalnum():  # as most texts begin
+        return False
     return all(unicodedata.category(character) in _INVISIBLE for character in text)
 
 

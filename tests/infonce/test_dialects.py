@@ -9,6 +9,7 @@ import pytest
 
 from infonce.dialects import FieldMapping
 from infonce.errors import ConfigError, DatasetError
+from infonce.file_limits import FileLimits
 from infonce.formats import check_pairs, read_pairs
 from infonce.pairs import Pair
 
@@ -137,3 +138,10 @@ def test_a_mapping_that_is_none_is_refused(values: object) -> None:
 def test_a_mapping_is_what_was_written_of_it() -> None:
     assert FieldMapping.from_dict(json.loads(json.dumps(MAPPING.to_dict()))) == MAPPING
     assert FieldMapping.from_dict({"anchor": "q", "positive": "a", "negatives": "n"}).negatives == ("n",)
+
+
+def test_the_limit_of_lines_is_one_of_pairs_too(tmp_path: Path) -> None:
+    path = written(tmp_path / "f", {"query": "a", "pos": ["b", "c"]}, {"query": "d", "pos": ["e", "f"]})
+    assert check_pairs(path, FileLimits(max_lines=4)).pairs == 4
+    with pytest.raises(DatasetError, match="Line 2: there are more than 3 pairs"):
+        check_pairs(path, FileLimits(max_lines=3))
