@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,13 @@ class Lookup:
 
 def same(one: str, other: str) -> bool:
     """Whether two texts differ in composition, case and white space alone."""
-    first, second = (unicodedata.normalize("NFC", text).casefold().split() for text in (one, other))
-    return first == second
+    return spelling(one) == spelling(other)
+
+
+@cache
+def spelling(text: str) -> str:
+    """The words of a text, composed and in lower case."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def slowly_mined(
