@@ -54,7 +54,7 @@ def test_both_sides_train_on_the_same_pairs_and_are_judged(tmp_path: Path, pairs
     done = bench("train", pairs, "--model", model, *words, "--judge", judged, "--output", output, "--json")
     ours, theirs, cached, judgement = [json.loads(line) for line in done.stdout.splitlines()]
     assert ours["num_pairs"] == theirs["num_pairs"] == 8 and ours["num_steps"] == theirs["num_steps"] == 2
-    assert ours["weights_sha256"] == cached["weights_sha256"]  # which graphs are kept changes no bit
+    assert ours["mean_loss"] == pytest.approx(cached["mean_loss"], rel=1e-3)  # each measures which attention is faster
     assert ours["mean_loss"] == pytest.approx(theirs["mean_loss"], rel=0.2)  # theirs has dropout
     assert min(ours["peak_gb"], theirs["peak_gb"]) > 0.1 and judgement["num_queries"] == 8
     assert {path.name for path in output.iterdir()} == {"train.json", "train.md", "train.png"}
