@@ -132,7 +132,7 @@ class Artifacts:
 
     @disk_errors()
     def seal(self, staging: Path) -> int:
-        """Every file of the folder is on disk, readable by all, and listed with its checksum; how many bytes those have.
+        """Every file of the folder is on disk, readable by all, and listed with its checksum; returns their bytes.
 
         Raises:
             StorageFull: there is no room for the list.
