@@ -40,7 +40,8 @@ def submit(site: Site) -> str:
     text = "".join(json.dumps({"anchor": p.anchor, "positive": p.positive}) + "\n" for p in toy_pairs(64))
     file = FileRecord(
         id=new_id("file"), project=PROJECT, created_at=time.time(), filename="pairs.jsonl",
-        purpose=FilePurpose.FINE_TUNE, num_bytes=len(text), sha256="0" * 64, counts={"pairs": 64},
+        purpose=FilePurpose.FINE_TUNE, num_bytes=len(text),
+        sha256=hashlib.sha256(text.encode()).hexdigest(), counts={"pairs": 64},
     )  # fmt: skip
     site.shop.artifacts.file_path(file.id).write_text(text)
     with site.shop.database.write() as tx:
