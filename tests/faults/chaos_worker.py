@@ -1,6 +1,7 @@
 """The worker of a chaos run: the product's, with shorter times and another child; loaded by each of its processes.
 
 `python -m celery -A tests.faults.chaos_worker worker …`; a pool process imports it again, for it stands in `include`.
+Nothing else imports it: it changes the times of the process that does.
 """
 
 import os
@@ -9,15 +10,11 @@ from dataclasses import replace
 from functools import cache
 
 from service.store import jobs, queue, sweep
+from tests.faults.chaos_times import BACKOFF_SECONDS, CHILD, LEASE_SECONDS
 from worker import pulse, tasks
 from worker.app import app, configuration
 from worker.settings import WorkerSettings
 from worker.workshop import Workshop
-
-LEASE_SECONDS = 4.0
-BACKOFF_SECONDS = (0.2, 0.5, 1.0)
-CHILD = "CHAOS_CHILD"
-"""The module that is the child."""
 
 jobs.LEASE_SECONDS = sweep.LEASE_SECONDS = LEASE_SECONDS  # type: ignore[misc]
 jobs.BACKOFF_SECONDS = sweep.BACKOFF_SECONDS = BACKOFF_SECONDS  # type: ignore[misc, assignment]

@@ -19,7 +19,7 @@ from service.store.errors import Conflict, DatabaseUnavailable
 from service.store.queue import Doorbell
 from service.store.records import DEFAULT_PROJECT, JobStatus, new_id
 from tests.faults import chain_child, real_child
-from tests.faults.chaos_worker import LEASE_SECONDS
+from tests.faults.chaos_times import LEASE_SECONDS
 from tests.faults.stack import QUEUE, Stack, send
 
 PAUSE_SECONDS = (0.8, 2.2)

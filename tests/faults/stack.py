@@ -31,7 +31,7 @@ from service.store.records import (
 )
 from service.valkey import find_program
 from tests.end_to_end.processes import Processes, free_port, until
-from tests.faults.chaos_worker import CHILD
+from tests.faults.chaos_times import CHILD
 from tests.faults.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]

@@ -20,9 +20,11 @@ from tests.faults.stack import ROOT, children, command_line
 from tests.worker.conftest import MODEL, PROJECT, Site
 
 NUM_KILLS = 5
-NUM_STEPS = 128
+NUM_STEPS = 400
+MARGIN = 50
+"""Steps between two kills: what the child says is seen a second late, and a step takes 20 to 50 ms."""
 CONFIG = {
-    "n_epochs": 8, "batch_size": 4, "learning_rate": 1e-3, "dropout": 0.1, "precision": "float32",
+    "n_epochs": 25, "batch_size": 4, "learning_rate": 1e-3, "dropout": 0.1, "precision": "float32",
     "attention": "sdpa",
 }  # fmt: skip
 
@@ -36,11 +38,12 @@ def with_real_child(site: Site) -> Site:
 
 
 def submit(site: Site) -> str:
-    """The id of a training of 128 steps, which may be lost as often as it likes."""
+    """The id of a training of 400 steps, which may be lost as often as it likes."""
     text = "".join(json.dumps({"anchor": p.anchor, "positive": p.positive}) + "\n" for p in toy_pairs(64))
     file = FileRecord(
         id=new_id("file"), project=PROJECT, created_at=time.time(), filename="pairs.jsonl",
-        purpose=FilePurpose.FINE_TUNE, num_bytes=len(text), sha256="0" * 64, counts={"pairs": 64},
+        purpose=FilePurpose.FINE_TUNE, num_bytes=len(text),
+        sha256=hashlib.sha256(text.encode()).hexdigest(), counts={"pairs": 64},
     )  # fmt: skip
     site.shop.artifacts.file_path(file.id).write_text(text)
     with site.shop.database.write() as tx:
@@ -92,7 +95,7 @@ def test_a_training_that_is_killed_five_times_ends_with_the_same_bits(
     site.answer()
     killed, last = submit(site), 1
     for number in range(NUM_KILLS):  # each attempt comes a little further, and the last one has steps left
-        last = kill_behind(site, killed, min(last + draw.randint(1, 15), NUM_STEPS - 10 * (NUM_KILLS - number)))
+        last = kill_behind(site, killed, min(last + draw.randint(1, 40), NUM_STEPS - MARGIN * (NUM_KILLS - number)))
     site.answer()
     with site.shop.database.read() as tx:
         found = events.page(tx, killed, page=Page(limit=100, descending=False))[0]
