@@ -22,7 +22,7 @@ from infonce.file_limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from infonce.file_limits import FileLimits as FileLimits
 from infonce.json_list import ListRows
 from infonce.jsonl import BOM, IssueLog, Lines, Row, TextLines, rows
-from infonce.pair_rows import PairsOfRows, Rows
+from infonce.pair_rows import PairRows, PairsOfRows
 from infonce.pairs import Pair
 from infonce.parquet_rows import MAGIC as PARQUET_MAGIC
 from infonce.parquet_rows import parquet_rows
@@ -85,7 +85,7 @@ def check_pairs(path: Path, limits: FileLimits = DEFAULT_LIMITS, *, mapping: Fie
 class _PairReader:
     """The pairs of the rows, and the counts of what was read so far."""
 
-    def __init__(self, found: Rows, log: IssueLog, *, limits: FileLimits) -> None:
+    def __init__(self, found: PairRows, log: IssueLog, *, limits: FileLimits) -> None:
         self.num_pairs = self.num_negatives = 0
         self._found = found
         self._log = log
@@ -114,7 +114,7 @@ class _PairReader:
 
 
 @contextmanager
-def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapping | None) -> Iterator[Rows]:
+def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapping | None) -> Iterator[PairRows]:
     """The rows of the file, open until the block ends."""
     mapped = None if mapping is None else mapping.dialect
     if path.is_dir():
@@ -154,7 +154,7 @@ def _kind(head: bytes) -> str | None:
     return _PARQUET if head.startswith(PARQUET_MAGIC) else compression_of(head)
 
 
-def _text_rows(stream: BinaryIO, log: IssueLog, *, limits: FileLimits, mapped: Dialect | None) -> Rows:
+def _text_rows(stream: BinaryIO, log: IssueLog, *, limits: FileLimits, mapped: Dialect | None) -> PairRows:
     """The rows of text, told by its first line: a known header is CSV or TSV, all else ought to be JSON Lines."""
     lines = _FirstLineAgain(stream, limits.max_line_bytes + 1)
     if (header := header_of(lines.first, mapped)) is not None:

@@ -10,7 +10,7 @@ from infonce.pairs import Pair
 _MAX_REMEMBERED: Final = 1_000  # sets of field names; a hostile file has another one in each line
 
 
-class Rows(Protocol):
+class PairRows(Protocol):
     """Where rows come from."""
 
     @property
