@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from infonce.formats import DEFAULT_LIMITS, FileLimits
-from infonce.jsonl import IssueLog, Row, TextLines, rows
+from infonce.jsonl import IssueLog, TextLines, rows
 
 
 def read_documents(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> list[str]:
@@ -16,18 +16,9 @@ def read_documents(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> list[str]
     with path.open("rb") as stream:
         lines = TextLines(stream, log, max_line_bytes=limits.max_document_line_bytes, max_lines=limits.max_documents)
         for row in rows(lines, log):
-            if (text := _text(row, log, limit=limits.max_text_characters)) is not None:
+            if (text := log.titled_text(row, limit=limits.max_text_characters)) is not None:
                 texts.append(text)
     if not texts and not log.num_issues:
         log.add("empty_dataset", "the file has no documents; write one object with text a line")
     log.raise_any()
     return texts
-
-
-def _text(row: Row, log: IssueLog, *, limit: int) -> str | None:
-    text = log.text(row, "text", limit=limit, may_be_blank=True)
-    title = row.values.get("title")
-    if title is not None:
-        title = log.checked(title, "title", line=row.line, limit=limit, may_be_blank=True)
-        text = None if text is None or title is None else f"{title} {text}".strip()
-    return None if text is None else log.checked(text, "text", line=row.line, limit=limit)

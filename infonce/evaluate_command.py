@@ -42,7 +42,7 @@ def evaluate(
         hub = Hub.from_env(os.environ)
         folders = [(name, hub.folder(name)) for name in model]
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.bench.inputs import read_judged
+        from infonce.qrels import read_beir
         from infonce.side_by_side import DEFAULT_KS, Judging, side_by_side
         from infonce.terminal import watching
 
@@ -58,7 +58,7 @@ def evaluate(
         try:
             with watching() as watch:
                 watch.phase("reading")
-                judged = read_judged(data)
+                judged = read_beir(data)
                 found = side_by_side(folders, judged, judging=judging, watch=watch)
         except Stopped:
             print("infonce: stopped; the same command goes on with the vectors it has", file=sys.stderr, flush=True)

@@ -68,6 +68,15 @@ class IssueLog:
             return None
         return self.checked(row.values[field], field, line=row.line, limit=limit, may_be_blank=may_be_blank)
 
+    def titled_text(self, row: Row, *, limit: int) -> str | None:
+        """Title and text joined by a blank, as BEIR's own models join them; one of them may be empty."""
+        text = self.text(row, "text", limit=limit, may_be_blank=True)
+        title = row.values.get("title")
+        if title is not None:
+            title = self.checked(title, "title", line=row.line, limit=limit, may_be_blank=True)
+            text = None if text is None or title is None else f"{title} {text}".strip()
+        return None if text is None else self.checked(text, "text", line=row.line, limit=limit)
+
     def checked(self, value: object, field: str, *, line: int, limit: int, may_be_blank: bool = False) -> str | None:
         """`value` if it is a text to work with, or nothing after its issue was counted."""
         if not isinstance(value, str):

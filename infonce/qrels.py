@@ -66,7 +66,7 @@ class EvalCounts:
 
 
 def read_beir(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalSet:
-    """The eval set in a zip of corpus, queries and judgements; queries without judgements are left out.
+    """The eval set in a zip or folder of corpus, queries and judgements; queries without judgements are left out.
 
     Raises:
         DatasetError: the zip or a line in it is broken; an issue names its member and line.
@@ -193,14 +193,7 @@ class _BeirReader:
         return self._log.text(row, "text", limit=self._limits.max_text_characters)
 
     def _document_text(self, row: Row) -> str | None:
-        """Title and text joined by a blank, as BEIR's own models join them; one of them may be empty."""
-        limit = self._limits.max_document_characters
-        text = self._log.text(row, "text", limit=limit, may_be_blank=True)
-        title = row.values.get("title")
-        if title is not None:
-            title = self._log.checked(title, "title", line=row.line, limit=limit, may_be_blank=True)
-            text = None if text is None or title is None else f"{title} {text}".strip()
-        return None if text is None else self._log.checked(text, "text", line=row.line, limit=limit)
+        return self._log.titled_text(row, limit=self._limits.max_document_characters)
 
     def _qrels(
         self, member: str, *, queries: Mapping[str, str], corpus: Mapping[str, str]
@@ -229,12 +222,12 @@ def _folder(names: Sequence[str]) -> str:
     """The folder of the zip that holds the corpus, with its slash: none, or the one top folder."""
     found = sorted(name.removesuffix(_CORPUS) for name in names if re.fullmatch(r"(?:[^/]+/)?corpus\.jsonl", name))
     if not found:
-        raise _broken("missing_member", "the zip has no corpus.jsonl; it needs corpus.jsonl, queries.jsonl and qrels")
+        raise _broken("missing_member", "there is no corpus.jsonl; corpus.jsonl, queries.jsonl and qrels are needed")
     if len(set(found)) > 1:
         where = ", ".join(_shown(folder) for folder in found[:5])
         raise _broken("ambiguous_member", f"corpus.jsonl stands in more than one folder ({where}); keep one")
     if found[0] + _QUERIES not in names:
-        raise _broken("missing_member", "the zip has no queries.jsonl beside corpus.jsonl; add it")
+        raise _broken("missing_member", "there is no queries.jsonl beside corpus.jsonl; add it")
     return found[0]
 
 
@@ -244,7 +237,7 @@ def _judgements_member(names: Sequence[str], folder: str, *, preferred: str) -> 
         return folder + preferred
     found = [name for name in inside if _OTHER_JUDGEMENTS.fullmatch(name)]
     if not found:
-        raise _broken("missing_member", f"the zip has no {preferred}; add the judgements")
+        raise _broken("missing_member", f"there is no {preferred} and no qrels.tsv; add the judgements")
     if len(found) > 1:
         raise _broken("ambiguous_member", f"there are {len(found)} files of judgements; name one {preferred}")
     return folder + found[0]

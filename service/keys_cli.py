@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from service.console import DEFAULT_HOME, OptionalHome, sentences
 from service.errors import StartRefused
-from service.store.database import Database
 from service.store.records import DEFAULT_PROJECT, KeyRecord, Page, Scope
-from service.store.settings import DATABASE_URL
+from service.store.settings import DATABASE_URL, HOME_DATABASE
+
+if TYPE_CHECKING:
+    from service.store.database import Database
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PAGE: Final = 1_000
@@ -26,15 +28,14 @@ Id = Annotated[str, typer.Argument(help="The eight characters between the unders
 
 
 @contextmanager
-def opened(home: Path | None, *, make: bool = False) -> Iterator[Database]:
+def opened(home: Path | None, *, make: bool = False) -> Iterator["Database"]:
     """The database of that home, made if that is wanted, or the one that the environment names."""
-    from service.store.database import migrate, sqlite_url
-    from service.supervisor import DATABASE_FILE
+    from service.store.database import Database, migrate, sqlite_url
 
     with sentences():
         url = os.environ.get(DATABASE_URL) if home is None else None
         if url is None:  # a home's database is ours to make: a key is needed before the first start on another address
-            url = sqlite_url((home or Path(DEFAULT_HOME)).expanduser().absolute() / DATABASE_FILE)
+            url = sqlite_url((home or Path(DEFAULT_HOME)).expanduser().absolute() / HOME_DATABASE)
             if make:
                 migrate(url)
         database = Database.open(url)

@@ -22,7 +22,7 @@ def admit_job(tx: Tx, project: str, *, quotas: Quotas, now: float) -> None:
     if waiting >= limit:
         message = f"{waiting} jobs of the project wait and {limit} may; wait for some, cancel some, or raise the limit"
         raise Unavailable("queue_limit", message, retry_after_seconds=_JOBS_AGAIN_SECONDS)
-    _admit_bytes(tx, record, num_bytes=0, quotas=quotas)
+    _require_bytes(tx, project, limit=_bytes_of(record, quotas), num_bytes=0)
 
 
 def admit_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas, now: float) -> None:
@@ -31,14 +31,28 @@ def admit_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas, now: fl
     Raises:
         ServiceError: the project would have more than it may (`storage_quota`).
     """
-    _admit_bytes(tx, projects.held(tx, project, now=now), num_bytes=num_bytes, quotas=quotas)
+    record = projects.held(tx, project, now=now)
+    _require_bytes(tx, project, limit=_bytes_of(record, quotas), num_bytes=num_bytes)
 
 
-def _admit_bytes(tx: Tx, record: ProjectRecord, *, num_bytes: int, quotas: Quotas) -> None:
-    limit = quotas.max_stored_bytes if record.max_stored_bytes is None else record.max_stored_bytes
+def require_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas) -> None:
+    """So many bytes more could be stored just now; for what is not counted itself, and so need not wait for a lock.
+
+    Raises:
+        ServiceError: as `admit_bytes`.
+    """
+    _require_bytes(tx, project, limit=_bytes_of(projects.find(tx, project), quotas), num_bytes=num_bytes)
+
+
+def _bytes_of(record: ProjectRecord | None, quotas: Quotas) -> int | None:
+    own = None if record is None else record.max_stored_bytes
+    return quotas.max_stored_bytes if own is None else own
+
+
+def _require_bytes(tx: Tx, project: str, *, limit: int | None, num_bytes: int) -> None:
     if limit is None:
         return
-    stored = projects.stored_bytes(tx, record.id)
+    stored = projects.stored_bytes(tx, project)
     if stored + num_bytes > limit or stored >= limit:
         more = f" and this would add {num_bytes}" if num_bytes else ""
         message = f"The project has stored {stored} of {limit} bytes{more}"

@@ -35,9 +35,6 @@ MAX_RESTARTS: Final = 3
 HEALTHY_SECONDS: Final = 60.0
 """A worker that ran for so long begins to count anew."""
 
-DATABASE_FILE: Final = HOME_DATABASE
-"""In the home."""
-
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
 _PATHS = (ARTIFACTS, "INFONCE_MODELS", "INFONCE_API_KEY_FILE")
 _POLL_SECONDS = 0.1
@@ -172,7 +169,7 @@ class Stack:
         return {
             **self._settings.environment,
             **absolute_paths(self._settings.environment),
-            DATABASE_URL: sqlite_url(self._home / DATABASE_FILE),
+            DATABASE_URL: sqlite_url(self._home / HOME_DATABASE),
             BROKER_URL: valkey.url,
             ARTIFACTS: str(self._home / HOME_ARTIFACTS),
         }

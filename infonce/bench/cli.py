@@ -61,10 +61,11 @@ def bench_train(
         check_linux()
         _prepare(output)
         from infonce.bench.contest import Setting, ours, theirs
-        from infonce.bench.inputs import check_peer, model_folder, read_judged, some_pairs
+        from infonce.bench.inputs import check_peer, model_folder, some_pairs
+        from infonce.qrels import read_beir
 
         check_peer()
-        judged = None if judge is None else read_judged(judge)
+        judged = None if judge is None else read_beir(judge)
         seeds = tuple(seed or [42])
         setting = Setting(
             pairs=some_pairs(pairs_file, pairs, seed=seeds[0]),

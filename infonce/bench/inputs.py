@@ -1,8 +1,6 @@
 """What the benchmarks read: a model's folder, pairs, texts and judgements; a user's files, or what Python brings."""
 
 import os
-import tempfile
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -10,12 +8,11 @@ from typing import Final
 import numpy as np
 
 from infonce.docstrings import SetSizes, installed_sources, read_docstrings
-from infonce.errors import ConfigError, InfonceError
+from infonce.errors import InfonceError
 from infonce.formats import DEFAULT_LIMITS, read_pairs
 from infonce.hub import Hub
 from infonce.jsonl import IssueLog, TextLines, rows
 from infonce.pairs import Pair
-from infonce.qrels import EvalSet, read_beir
 
 _PEER_PACKAGES: Final = ("sentence_transformers", "datasets", "accelerate")
 _TEXT_FIELDS: Final = ("text", "positive")
@@ -69,24 +66,3 @@ def some_texts(path: Path | None, count: int, *, seed: int) -> list[str]:
     log.raise_any()
     known = list(texts)
     return [known[place] for place in np.random.default_rng(seed).permutation(len(known))[:count]]
-
-
-def read_judged(path: Path) -> EvalSet:
-    """The judgements of a BEIR zip, or of a folder with `corpus.jsonl`, `queries.jsonl` and `qrels.tsv`.
-
-    Raises:
-        DatasetError: something in it is broken.
-        ConfigError: it is a folder without these files.
-    """
-    if not path.is_dir():
-        return read_beir(path)
-    names = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
-    if missing := [name for name in names if not (path / name).is_file()]:
-        message = f"the folder {path} has no {missing[0]}; it needs {', '.join(names)}"
-        raise ConfigError(f"{message}, or give a BEIR zip", param="judge")
-    with tempfile.TemporaryDirectory(prefix="infonce-bench-") as folder:
-        packed = Path(folder) / "judged.zip"
-        with zipfile.ZipFile(packed, "w") as archive:
-            for name in names:
-                archive.write(path / name, name)
-        return read_beir(packed)

@@ -13,7 +13,7 @@ from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_al
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring
 from service.ingest import store_documents, store_lines
-from service.quotas import admit_bytes
+from service.quotas import require_bytes
 from service.repetition import Once
 from service.room import declared_bytes, require_room
 from service.schemas.collections import (
@@ -137,8 +137,8 @@ def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccep
 def _require_place(parts: Wiring, project: str, coming: int) -> None:
     """Disk and project have place for so many bytes more."""
     require_room(parts.artifacts, parts.settings, num_bytes=coming)
-    with parts.database.write() as tx:
-        admit_bytes(tx, project, num_bytes=coming, quotas=parts.settings.quotas, now=parts.clock())
+    with parts.database.read() as tx:
+        require_bytes(tx, project, num_bytes=coming, quotas=parts.settings.quotas)
 
 
 def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:

@@ -145,9 +145,9 @@ def _unused(
 
 def _being_published(folder: str, rows: _Rows) -> bool:
     """Whether the attempt that it belongs to still runs and may yet commit it."""
-    match = _ATTEMPT.fullmatch(folder)
-    job = None if match is None else rows.jobs.get(match["job"])
-    return job is not None and job.status is JobStatus.RUNNING and str(job.attempt) == match["attempt"]  # type: ignore[index]
+    if (match := _ATTEMPT.fullmatch(folder)) is None or (job := rows.jobs.get(match["job"])) is None:
+        return False
+    return job.status is JobStatus.RUNNING and str(job.attempt) == match["attempt"]
 
 
 def _expired_repeats(database: Database, *, before: float, dry_run: bool) -> int:

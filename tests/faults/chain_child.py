@@ -41,7 +41,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     if step:
         progress.event("info", "resumed", message=f"It goes on after step {step}.", data={"step": step})
     while step < NUM_STEPS:
-        time.sleep(STEP_SECONDS)
+        time.sleep(STEP_SECONDS)  # the work of a step: faults have to find it under way
         if progress.stop_requested():
             if step > saved:
                 _save(own, step, link=link)

@@ -28,7 +28,7 @@ DOOMED_SHARES = (0.3, 0.6, 0.85, 0.95, 1.0)
 """Where in the queue the jobs stand that may be cancelled: late enough that one is left whenever a cancel is dealt."""
 PATIENCE_SECONDS = 300.0
 RECOVERY_SECONDS = 40.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.05  # between two looks at what is to come true by a deadline
 
 
 @dataclass(frozen=True, kw_only=True)

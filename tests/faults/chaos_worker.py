@@ -16,6 +16,7 @@ from worker.app import app, configuration
 from worker.settings import WorkerSettings
 from worker.workshop import Workshop
 
+# constants of the product, which no setting changes; set here before any of it runs in this process
 jobs.LEASE_SECONDS = sweep.LEASE_SECONDS = LEASE_SECONDS  # type: ignore[misc]
 jobs.BACKOFF_SECONDS = sweep.BACKOFF_SECONDS = BACKOFF_SECONDS  # type: ignore[misc, assignment]
 pulse.HEARTBEAT_SECONDS = 0.7  # type: ignore[misc]

@@ -28,7 +28,7 @@ from service.store.records import (
     VersionRecord,
     new_id,
 )
-from service.supervisor import DATABASE_FILE
+from service.store.settings import HOME_DATABASE
 
 PAIR = b'{"anchor": "red cat", "positive": "cat red"}\n'
 
@@ -54,7 +54,7 @@ class Home:
     def new(cls, path: Path) -> Self:
         """An empty one."""
         path.mkdir(parents=True)
-        (path / DATABASE_FILE).write_bytes(_empty_database())
+        (path / HOME_DATABASE).write_bytes(_empty_database())
         artifacts = Artifacts(path / "artifacts")
         artifacts.prepare()
         return cls.open(path)
@@ -62,7 +62,7 @@ class Home:
     @classmethod
     def open(cls, path: Path) -> Self:
         """One that is there."""
-        url = sqlite_url(path / DATABASE_FILE)
+        url = sqlite_url(path / HOME_DATABASE)
         return cls(path=path, url=url, database=Database.open(url), artifacts=Artifacts(path / "artifacts"))
 
     def upload(self, content: bytes = PAIR) -> FileRecord:

@@ -14,13 +14,12 @@ from typer.testing import CliRunner, Result
 
 from infonce.bench import scaling
 from infonce.bench.cli import bench_app
-from infonce.bench.inputs import read_judged
 from infonce.bench.limit import Encoded
 from infonce.bench.processes import run, tree_bytes
 from infonce.bench.scaling import Setting
-from infonce.errors import ConfigError, InfonceError
+from infonce.errors import DatasetError, InfonceError
 from infonce.losses import info_nce
-from infonce.qrels import EvalSet
+from infonce.qrels import EvalSet, read_beir
 from tests.end_to_end.processes import until
 from tests.factories import tiny_encoder, tiny_model, toy_pairs
 from tests.worker.test_process import runs
@@ -119,11 +118,11 @@ def test_a_process_that_fails_is_told_by_its_last_line() -> None:
 
 
 def test_judgements_are_read_from_a_folder_and_one_without_them_is_refused(judged: Path) -> None:
-    found = read_judged(judged)
+    found = read_beir(judged)
     assert isinstance(found, EvalSet) and len(found.corpus) == 8 and found.qrels["q0"] == {"d0": 1}
     (judged / "qrels.tsv").unlink()
-    with pytest.raises(ConfigError, match=r"has no qrels\.tsv"):
-        read_judged(judged)
+    with pytest.raises(DatasetError, match=r"no qrels\.tsv; add the judgements"):
+        read_beir(judged)
 
 
 @pytest.mark.parametrize(

@@ -131,3 +131,11 @@ def test_the_defaults_of_the_body_are_those_of_the_library() -> None:
     shared = set(type(body).model_fields) & set(known)
     assert {name: getattr(body, name) for name in shared} == {name: known[name] for name in shared}
     assert body.max_seq_length == EncoderConfig().max_seq_length
+
+
+def test_a_whole_number_too_large_to_be_exact_is_refused_and_not_rounded(gateway: Gateway) -> None:
+    gateway.http.post("/v1/collections", json={"name": "big", "dimension": 2})
+    document = {"id": "a", "vector": [1.0, 0.0], "metadata": {"n": 2**60}}
+    problem(gateway.http.post("/v1/collections/big/documents", json={"documents": [document]}), 422, "invalid_value")
+    document["metadata"] = {"n": 2**50, "f": 0.5}
+    assert gateway.http.post("/v1/collections/big/documents", json={"documents": [document]}).status_code == 202

@@ -293,11 +293,3 @@ def test_an_unknown_collection_is_not_found(gateway: Gateway, name: str) -> None
     problem(gateway.http.get(f"/v1/collections/{name}"), 404, "not_found")
     problem(put(gateway, PETS, name), 404, "not_found")
     problem(ask(gateway, name, query="dog"), 404, "not_found")
-
-
-def test_a_whole_number_too_large_to_be_exact_is_refused_and_not_rounded(gateway: Gateway) -> None:
-    gateway.http.post("/v1/collections", json={"name": "big", "dimension": 2})
-    document = {"id": "a", "vector": [1.0, 0.0], "metadata": {"n": 2**60}}
-    problem(gateway.http.post("/v1/collections/big/documents", json={"documents": [document]}), 422, "invalid_value")
-    document["metadata"] = {"n": 2**50, "f": 0.5}
-    assert gateway.http.post("/v1/collections/big/documents", json={"documents": [document]}).status_code == 202

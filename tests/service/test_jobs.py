@@ -248,6 +248,20 @@ def test_jobs_are_listed_by_kind_and_metadata(gateway: Gateway) -> None:
     assert [(job["id"], job["kind"]) for job in every] == [(two, JobKind.TRAIN), (one, JobKind.TRAIN)]
 
 
+def test_a_job_of_any_kind_is_paused_and_resumed(gateway: Gateway) -> None:
+    gateway.http.post("/v1/collections", json={"name": "pets", "model": BASE})
+    gateway.http.post("/v1/collections/pets/documents", json={"documents": [{"id": "a", "text": "the dog barks"}]})
+    [index] = gateway.http.get("/v1/jobs").json()["data"]
+    tuning = gateway.order(training_file=gateway.pairs()).json()
+    for job in (index, tuning):
+        for act, status in (("pause", "paused"), ("pause", "paused"), ("resume", "queued"), ("resume", "queued")):
+            answer = gateway.http.post(f"/v1/jobs/{job['id']}/{act}")
+            assert (answer.status_code, answer.json()["status"]) == (200, status)
+    gateway.http.post(f"/v1/jobs/{index['id']}/cancel")
+    for act in ("pause", "resume"):
+        problem(gateway.http.post(f"/v1/jobs/{index['id']}/{act}"), 409, "job_terminal")
+
+
 def test_a_report_is_not_ready_before_the_job_has_succeeded(gateway: Gateway) -> None:
     id = gateway.order(training_file=gateway.pairs()).json()["id"]
     assert "queued" in problem(gateway.http.get(f"{JOBS}/{id}/report"), 409, "not_ready")["detail"]
