@@ -12,6 +12,7 @@ from infonce.config import Attention, Precision, Side, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import Stopped
 from infonce.evaluation import evaluate
+from infonce.index import QUERIES_AT_ONCE
 from infonce.qrels import EvalSet
 from infonce.train import train
 from tests.factories import sentences, tiny_encoder, toy_pairs
@@ -41,7 +42,7 @@ def test_many_texts_become_tokens_in_blocks(encoder: Encoder) -> None:
 
 
 def test_many_queries_are_searched_in_blocks() -> None:
-    names = [f"q{number}" for number in range(600)]
+    names = [f"q{number}" for number in range(3 * QUERIES_AT_ONCE)]
     judged = EvalSet(
         corpus={"d": "a text", "e": "another"},
         queries=dict.fromkeys(names, "a text"),
@@ -49,7 +50,7 @@ def test_many_queries_are_searched_in_blocks() -> None:
     )
     with pytest.raises(Stopped, match="searching"):
         evaluate(Known(), judged, ks=[1], stop=after(3))
-    assert evaluate(Known(), judged, ks=[1], stop=after(4)).num_queries == 600
+    assert evaluate(Known(), judged, ks=[1], stop=after(4)).num_queries == len(names)
 
 
 def test_the_machine_is_measured_in_parts(encoder: Encoder) -> None:
