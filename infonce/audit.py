@@ -14,7 +14,8 @@ What `Audit.to_dict` says (the object `audit` of a job's report, of `infonce aud
     lengths       null, or {model, max_length, queries, documents: {texts, tokens, quantiles {"0.5": n}, histogram,
                   truncated, tokens_lost, share_lost}}
     held_out      null, or {pairs, queries, positives, both}: training pairs that share them with held-out ones
-    scores        null, or {model, relative_margin, negatives, above_positive, suspects, share_above}
+    scores        null without negatives or model, or {model, relative_margin, pairs, pairs_with_negatives, negatives,
+                  above_positive, suspects, share_above}; fewer pairs than have negatives are a seeded sample
     dropped       null, or {duplicate_pair, query_equals_positive}: pairs that the training left out
 """
 
@@ -26,7 +27,6 @@ from typing import Any, Final, Protocol
 from infonce.config import Side
 from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
-from infonce.file_limits import DEFAULT_LIMITS, FileLimits
 from infonce.findings import Code, Finding, Findings
 from infonce.formats import opened_pairs
 from infonce.length_picture import Measure, length_picture
@@ -123,8 +123,8 @@ def audit_file(
     *,
     mapping: FieldMapping | None = None,
     held_out: Path | None = None,
+    held_out_mapping: FieldMapping | None = None,
     measure: Measure | None = None,
-    limits: FileLimits = DEFAULT_LIMITS,
     watch: AuditWatch = UNWATCHED,
 ) -> Audit:
     """The audit of a file of pairs, each finding with its line.
@@ -136,13 +136,13 @@ def audit_file(
     ignored: dict[str, int] = {}
 
     def read(path: Path, mapping: FieldMapping | None) -> Numbered:
-        with opened_pairs(path, limits, mapping=mapping) as reader:
+        with opened_pairs(path, mapping=mapping) as reader:
             yield from reader
             reader.raise_any()
             ignored.clear()
             ignored.update(reader.ignored_names)
 
-    theirs = None if held_out is None else list_keys(read(held_out, None))
+    theirs = None if held_out is None else list_keys(read(held_out, held_out_mapping))
     found = audit_pairs(lambda: read(path, mapping), held_out=theirs, measure=measure, watch=watch)
     findings = Findings()
     for name, rows in sorted(ignored.items()):

@@ -29,6 +29,7 @@ from infonce.split import held_out, judged_by
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
+from worker.jobs.audit import audit_order, without_copies
 from worker.jobs.embedding import cached, gpus_of, use_threads
 from worker.jobs.report import Measured, write_report
 from worker.progress import Progress
@@ -57,6 +58,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.BASELINE)
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
+    length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
+    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    audit = audit_order(order, source, base=base, max_length=length, progress=progress)
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
@@ -83,7 +87,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     seconds["evaluating"] = perf_counter() - started
 
     summary = summarize(before, after, seed=config.seed)
-    measured = Measured(trained=trained, encoder=tuned, summary=summary, products=products, seconds=seconds)
+    measured = Measured(
+        trained=trained, encoder=tuned, summary=summary, audit=audit, products=products, seconds=seconds
+    )
     write_report(Path(order["staging"]), order, measured=measured)
     return {
         "fingerprint": tuned.fingerprint(),
@@ -95,8 +101,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
 
 
 def read_data(order: Mapping[str, Any]) -> tuple[list[Pair], dict[str, EvalSet]]:
-    """The pairs to train on, and what to judge by: the eval file first, for its verdict counts."""
-    pairs = _pairs(order["training_file"])
+    """The pairs to train on, without copies, and what to judge by: the eval file first, for its verdict counts."""
+    pairs = without_copies(_pairs(order["training_file"]))
     judged: dict[str, EvalSet] = {}
     if order["evaluation_file"] is not None:
         judged[EVAL_FILE] = read_beir(Path(order["evaluation_file"]["path"]))
