@@ -27,9 +27,9 @@ from typing import Any, Final, Protocol
 from infonce.config import Side
 from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
-from infonce.findings import Code, Finding, Findings
+from infonce.findings import Finding, FindingCode, Findings
 from infonce.formats import opened_pairs
-from infonce.length_picture import Measure, length_picture
+from infonce.length_picture import TokenCounter, length_picture
 from infonce.near_duplicates import THRESHOLD, find_near_duplicates
 from infonce.pair_keys import PairKeys, is_own_answer
 from infonce.pairs import Pair
@@ -99,7 +99,7 @@ class Audit:
     scores: Mapping[str, Any] | None = None
     dropped: Mapping[str, int] | None = None
 
-    def count(self, code: Code) -> int:
+    def count(self, code: FindingCode) -> int:
         """How many places of that kind there are."""
         return next((finding.count for finding in self.findings if finding.code is code), 0)
 
@@ -124,7 +124,7 @@ def audit_file(
     mapping: FieldMapping | None = None,
     held_out: Path | None = None,
     held_out_mapping: FieldMapping | None = None,
-    measure: Measure | None = None,
+    measure: TokenCounter | None = None,
     watch: AuditWatch = UNWATCHED,
 ) -> Audit:
     """The audit of a file of pairs, each finding with its line.
@@ -148,9 +148,9 @@ def audit_file(
     for name, rows in sorted(ignored.items()):
         if name.lower() in LABEL_NAMES:
             detail = f"{name!r} stands in {rows:,} rows and is not read: rows of a low score count as pairs too; "
-            findings.add(Code.LABEL_IGNORED, detail + "leave them out of the file", field=name)
+            findings.add(FindingCode.LABEL_IGNORED, detail + "leave them out of the file", field=name)
         else:
-            findings.add(Code.IGNORED_FIELD, f"{name!r} stands in {rows:,} rows and is not read", field=name)
+            findings.add(FindingCode.IGNORED_FIELD, f"{name!r} stands in {rows:,} rows and is not read", field=name)
     return found.with_findings(findings.found(), ignored_fields=dict(ignored))
 
 
@@ -158,7 +158,7 @@ def audit_pairs(
     read: Callable[[], Numbered],
     *,
     held_out: PairKeys | None = None,
-    measure: Measure | None = None,
+    measure: TokenCounter | None = None,
     watch: AuditWatch = UNWATCHED,
 ) -> Audit:
     """The audit of pairs that `read` gives, with their lines, as often as it is called.
@@ -225,7 +225,7 @@ class _Reading:
             keys.add(pair, line=line, anchor=anchor, positive=positive)
             if anchor == positive and is_own_answer(pair):
                 detail = "the positive is the query itself, which teaches nothing; give it an answer or leave it out"
-                findings.add(Code.QUERY_EQUALS_POSITIVE, detail, line=line, field="positive")
+                findings.add(FindingCode.QUERY_EQUALS_POSITIVE, detail, line=line, field="positive")
             self.queries.add(anchor, pair.anchor, line=line, field="anchor")
             self.documents.add(positive, pair.positive, line=line, field="positive")
             self.num_negatives += len(pair.negatives)
@@ -241,7 +241,7 @@ class _Reading:
                 self.documents.add(own, text, line=line, field=field)
                 if own == anchor:
                     detail = f"{field} is the query itself; take it out"
-                    findings.add(Code.QUERY_AMONG_NEGATIVES, detail, line=line, field=field)
+                    findings.add(FindingCode.QUERY_AMONG_NEGATIVES, detail, line=line, field=field)
                 yield anchor, own, line, field
 
     def _watched(self, pairs: Numbered) -> Numbered:
@@ -258,17 +258,19 @@ def _judge_size(num_pairs: int, num_duplicates: int, *, findings: Findings) -> N
     different = num_pairs - num_duplicates
     if different < 2:
         detail = f"there is {different} different pair in {num_pairs:,}; at least 2 are needed, hundreds are usual"
-        findings.add(Code.DEGENERATE_DATASET, detail)
+        findings.add(FindingCode.DEGENERATE_DATASET, detail)
     elif different < num_pairs / 2:
         detail = f"{num_duplicates:,} of {num_pairs:,} pairs are copies; {different:,} different ones are left"
-        findings.add(Code.DEGENERATE_DATASET, detail)
-    elif findings.count(Code.QUERY_EQUALS_POSITIVE) > num_pairs / 2:
-        detail = f"in {findings.count(Code.QUERY_EQUALS_POSITIVE):,} of {num_pairs:,} pairs the positive is the query"
-        findings.add(Code.DEGENERATE_DATASET, detail)
+        findings.add(FindingCode.DEGENERATE_DATASET, detail)
+    elif findings.count(FindingCode.QUERY_EQUALS_POSITIVE) > num_pairs / 2:
+        detail = (
+            f"in {findings.count(FindingCode.QUERY_EQUALS_POSITIVE):,} of {num_pairs:,} pairs the positive is the query"
+        )
+        findings.add(FindingCode.DEGENERATE_DATASET, detail)
 
 
 def _lengths(
-    measure: Measure, sides: Mapping[Side, Sequence[SampledText]], *, findings: Findings, stop: Callable[[], bool]
+    measure: TokenCounter, sides: Mapping[Side, Sequence[SampledText]], *, findings: Findings, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     query, document = (
         length_picture(measure, texts, side=side, findings=findings, stop=stop) for side, texts in sides.items()

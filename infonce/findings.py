@@ -8,14 +8,14 @@ from typing import Any, Final
 from infonce.errors import MAX_LISTED_ISSUES, Issue
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """How much a finding matters."""
 
     WARN = "warn"
     INFO = "info"
 
 
-class Code(StrEnum):
+class FindingCode(StrEnum):
     """The kinds of findings."""
 
     DEGENERATE_DATASET = "degenerate_dataset"
@@ -33,37 +33,42 @@ class Code(StrEnum):
     FALSE_NEGATIVE_SUSPECT = "false_negative_suspect"
 
 
-MEANINGS: Final[Mapping[Code, str]] = {
-    Code.DEGENERATE_DATASET: "there is next to nothing to learn from",
-    Code.DUPLICATE_PAIR: "query and positive are those of an earlier pair",
-    Code.QUERY_EQUALS_POSITIVE: "the positive is the query itself",
-    Code.CONFLICTING_PAIR: "a negative is a positive of the same query",
-    Code.QUERY_AMONG_NEGATIVES: "a negative is the query itself",
-    Code.NEAR_DUPLICATE: "the text is nearly that of an earlier line",
-    Code.HELD_OUT_QUERY: "the query is one of the held-out queries",
-    Code.HELD_OUT_POSITIVE: "the positive is the positive of a held-out query",
-    Code.TRUNCATED_TEXT: "the text has more tokens than the model reads",
-    Code.LABEL_IGNORED: "a field looks like a label or score, and every row counts as a right pair",
-    Code.IGNORED_FIELD: "the field is not read",
-    Code.NEGATIVE_ABOVE_POSITIVE: "a negative scores above its positive",
-    Code.FALSE_NEGATIVE_SUSPECT: "a negative scores nearly as high as its positive",
+MEANINGS: Final[Mapping[FindingCode, str]] = {
+    FindingCode.DEGENERATE_DATASET: "there is next to nothing to learn from",
+    FindingCode.DUPLICATE_PAIR: "query and positive are those of an earlier pair",
+    FindingCode.QUERY_EQUALS_POSITIVE: "the positive is the query itself",
+    FindingCode.CONFLICTING_PAIR: "a negative is a positive of the same query",
+    FindingCode.QUERY_AMONG_NEGATIVES: "a negative is the query itself",
+    FindingCode.NEAR_DUPLICATE: "the text is nearly that of an earlier line",
+    FindingCode.HELD_OUT_QUERY: "the query is one of the held-out queries",
+    FindingCode.HELD_OUT_POSITIVE: "the positive is the positive of a held-out query",
+    FindingCode.TRUNCATED_TEXT: "the text has more tokens than the model reads",
+    FindingCode.LABEL_IGNORED: "a field looks like a label or score, and every row counts as a right pair",
+    FindingCode.IGNORED_FIELD: "the field is not read",
+    FindingCode.NEGATIVE_ABOVE_POSITIVE: "a negative scores above its positive",
+    FindingCode.FALSE_NEGATIVE_SUSPECT: "a negative scores nearly as high as its positive",
 }
-_INFORMS: Final = {Code.NEAR_DUPLICATE, Code.IGNORED_FIELD, Code.HELD_OUT_POSITIVE, Code.FALSE_NEGATIVE_SUSPECT}
+_INFORMS: Final = {
+    FindingCode.NEAR_DUPLICATE,
+    FindingCode.IGNORED_FIELD,
+    FindingCode.HELD_OUT_POSITIVE,
+    FindingCode.FALSE_NEGATIVE_SUSPECT,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """All places of one kind."""
 
-    code: Code
+    code: FindingCode
     count: int
     issues: tuple[Issue, ...]
     """The first 20 of them."""
 
     @property
-    def level(self) -> Level:
+    def level(self) -> FindingLevel:
         """How much it matters."""
-        return Level.INFO if self.code in _INFORMS else Level.WARN
+        return FindingLevel.INFO if self.code in _INFORMS else FindingLevel.WARN
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,22 +86,22 @@ class Findings:
     """Counts findings by kind and keeps the first 20 places of each."""
 
     def __init__(self) -> None:
-        self._counts: dict[Code, int] = {}
-        self._issues: dict[Code, list[Issue]] = {}
+        self._counts: dict[FindingCode, int] = {}
+        self._issues: dict[FindingCode, list[Issue]] = {}
 
-    def add(self, code: Code, detail: str, *, line: int | None = None, field: str | None = None) -> None:
+    def add(self, code: FindingCode, detail: str, *, line: int | None = None, field: str | None = None) -> None:
         """Count one place."""
         self._counts[code] = self._counts.get(code, 0) + 1
         kept = self._issues.setdefault(code, [])
         if len(kept) < MAX_LISTED_ISSUES:
             kept.append(Issue(line=line, field=field, code=code.value, detail=detail))
 
-    def add_unnamed(self, code: Code, count: int) -> None:
+    def add_unnamed(self, code: FindingCode, count: int) -> None:
         """Count further places that nobody will be shown."""
         if count:
             self._counts[code] = self._counts.get(code, 0) + count
 
-    def count(self, code: Code) -> int:
+    def count(self, code: FindingCode) -> int:
         """How many places of that kind there are by now."""
         return self._counts.get(code, 0)
 
@@ -104,6 +109,6 @@ class Findings:
         """What was found, in the order of the kinds."""
         return tuple(
             Finding(code=code, count=self._counts[code], issues=tuple(self._issues.get(code, ())))
-            for code in Code
+            for code in FindingCode
             if code in self._counts
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, Side
-from infonce.findings import Code, Findings
+from infonce.findings import FindingCode, Findings
 from infonce.layout import read_layout
 from infonce.pair_keys import histogram
 from infonce.text_sample import SampledText
@@ -23,7 +23,7 @@ _CHARACTERS_AT_ONCE: Final = 100_000  # up to 360 bytes a character are alive at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measure:
+class TokenCounter:
     """What counts the tokens of a text."""
 
     name: str
@@ -62,7 +62,7 @@ class Measure:
 
 
 def length_picture(
-    measure: Measure,
+    measure: TokenCounter,
     texts: Sequence[SampledText],
     *,
     side: Side,
@@ -75,7 +75,7 @@ def length_picture(
     for place in over.tolist():
         text, length = texts[place], int(lengths[place])
         detail = f"{length} tokens, of which the model reads {measure.max_length}; split it or raise the maximum length"
-        findings.add(Code.TRUNCATED_TEXT, detail, line=text.line, field=text.field)
+        findings.add(FindingCode.TRUNCATED_TEXT, detail, line=text.line, field=text.field)
     tokens, lost = int(lengths.sum()), int((lengths[over] - measure.max_length).sum())
     quantiles = np.quantile(lengths, QUANTILES, method="nearest").tolist() if len(lengths) else []
     return {

@@ -5,7 +5,7 @@ from typing import Final
 
 from rensa import RMinHash, RMinHashLSH
 
-from infonce.findings import Code, Findings
+from infonce.findings import FindingCode, Findings
 from infonce.split import text_key
 from infonce.text_sample import SampledText
 
@@ -42,7 +42,7 @@ def find_near_duplicates(
             if similarity >= THRESHOLD:
                 earlier = texts[other]
                 detail = f"similar by {similarity:.2f} to {earlier.field} of line {earlier.line}; are both meant?"
-                findings.add(Code.NEAR_DUPLICATE, detail, line=text.line, field=text.field)
+                findings.add(FindingCode.NEAR_DUPLICATE, detail, line=text.line, field=text.field)
                 num_found += 1
                 break
         else:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from infonce.config import Side
-from infonce.findings import Code, Findings
+from infonce.findings import FindingCode, Findings
 from infonce.pairs import Pair
 from infonce.vectors import TextEncoder
 
@@ -44,10 +44,10 @@ def score_negatives(
             said = f"it scores {score:.3f} and the positive {positive:.3f}"
             if score >= positive:
                 num_above += 1
-                code, remedy = Code.NEGATIVE_ABOVE_POSITIVE, "is it an answer, or is the positive none?"
+                code, remedy = FindingCode.NEGATIVE_ABOVE_POSITIVE, "is it an answer, or is the positive none?"
             elif score > positive - RELATIVE_MARGIN * abs(positive):
                 num_suspects += 1
-                code, remedy = Code.FALSE_NEGATIVE_SUSPECT, "is it an answer as well?"
+                code, remedy = FindingCode.FALSE_NEGATIVE_SUSPECT, "is it an answer as well?"
             else:
                 continue
             findings.add(code, f"{said}; {remedy}", line=line, field=f"negatives[{place}]")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from infonce.duplicates import pair_digest
 from infonce.errors import MAX_LISTED_ISSUES
-from infonce.findings import Code, Findings
+from infonce.findings import FindingCode, Findings
 from infonce.pairs import Pair
 
 Words = NDArray[np.uint64]
@@ -56,8 +56,8 @@ class PairKeys:
         for place in later[:MAX_LISTED_ISSUES]:
             first = int(np.argmax(digests == digests[place]))
             detail = f"query and positive are those of line {self._lines[first]}; keep one of the two"
-            findings.add(Code.DUPLICATE_PAIR, detail, line=self._lines[int(place)])
-        findings.add_unnamed(Code.DUPLICATE_PAIR, max(0, len(later) - MAX_LISTED_ISSUES))
+            findings.add(FindingCode.DUPLICATE_PAIR, detail, line=self._lines[int(place)])
+        findings.add_unnamed(FindingCode.DUPLICATE_PAIR, max(0, len(later) - MAX_LISTED_ISSUES))
         return len(later)
 
     def structure(self) -> dict[str, Any]:
@@ -81,8 +81,8 @@ class PairKeys:
         """How many pairs share their query, positive or both with a held-out pair; each is a finding."""
         known = {}
         sides = (
-            (Code.HELD_OUT_QUERY, "anchor", self._anchors, held_out._anchors),
-            (Code.HELD_OUT_POSITIVE, "positive", self._positives, held_out._positives),
+            (FindingCode.HELD_OUT_QUERY, "anchor", self._anchors, held_out._anchors),
+            (FindingCode.HELD_OUT_POSITIVE, "positive", self._positives, held_out._positives),
         )
         for code, field, ours, theirs in sides:
             shared = np.isin(_words(ours), _words(theirs))
@@ -142,7 +142,7 @@ class Relation:
         for place in np.flatnonzero(self._codes[places] == codes).tolist():
             _, _, line, field = block[place]
             detail = f"{field} is a positive of the same query; it cannot be both: take one of them out"
-            findings.add(Code.CONFLICTING_PAIR, detail, line=line, field=field)
+            findings.add(FindingCode.CONFLICTING_PAIR, detail, line=line, field=field)
 
 
 def histogram(counts: Mapping[int, int]) -> list[dict[str, int]]:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from infonce.audit_command import audit_app
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
 from infonce.evaluate_command import evaluate_app
@@ -32,6 +33,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(train_app)
 app.add_typer(mine_app)
 app.add_typer(evaluate_app)
+app.add_typer(audit_app)
 app.add_typer(upkeep_app)
 
 

@@ -10,9 +10,9 @@ from infonce.cleaning import trainable
 from infonce.dialects import FieldMapping
 from infonce.encoder import Encoder
 from infonce.errors import DatasetError, Issue
-from infonce.findings import MEANINGS, Code, Findings
+from infonce.findings import MEANINGS, FindingCode, Findings
 from infonce.formats import opened_pairs
-from infonce.length_picture import Measure
+from infonce.length_picture import TokenCounter
 from infonce.negative_scores import score_negatives
 from infonce.pairs import Pair
 from infonce.split import MIN_TRAINING_PAIRS
@@ -23,12 +23,12 @@ MAX_SHARE_LOST: Final = 0.05
 """More tokens of a side than that, cut off, are worth a word: what is cut can neither be learnt nor found."""
 
 _TOLD: Final = (
-    Code.DEGENERATE_DATASET,
-    Code.CONFLICTING_PAIR,
-    Code.QUERY_AMONG_NEGATIVES,
-    Code.HELD_OUT_QUERY,
-    Code.LABEL_IGNORED,
-    Code.NEGATIVE_ABOVE_POSITIVE,
+    FindingCode.DEGENERATE_DATASET,
+    FindingCode.CONFLICTING_PAIR,
+    FindingCode.QUERY_AMONG_NEGATIVES,
+    FindingCode.HELD_OUT_QUERY,
+    FindingCode.LABEL_IGNORED,
+    FindingCode.NEGATIVE_ABOVE_POSITIVE,
 )
 
 
@@ -59,7 +59,7 @@ def audit_order(
     name = order["model"]["name"]
     prompts = base.layout.prompts
     measure = replace(
-        Measure.of(Path(order["model"]["path"]), name, max_length=max_length),
+        TokenCounter.of(Path(order["model"]["path"]), name, max_length=max_length),
         query_prompt=prompts.query,
         document_prompt=prompts.document,
     )
@@ -104,7 +104,7 @@ def _tell(found: Audit, progress: Progress) -> None:
             message += (
                 f"tokens, in {data['truncated']:,} of {data['texts']:,} texts; raise max_seq_length, or split them."
             )
-            progress.event("warn", Code.TRUNCATED_TEXT.value, message=message, data=data)
+            progress.event("warn", FindingCode.TRUNCATED_TEXT.value, message=message, data=data)
 
 
 def _mapping(file: Mapping[str, Any]) -> FieldMapping | None:
