@@ -101,9 +101,7 @@ class AuditProcess:
     @contextmanager
     def _running(self, order: Mapping[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "infonce.audit_apart", str(os.getpid()), json.dumps(order)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=bare_environment()
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=bare_environment())
         self._process = process
         try:
             with process:

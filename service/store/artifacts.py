@@ -37,7 +37,7 @@ REPORT: Final = "report.json"
 
 LAYOUT: Final = 1
 
-_FOLDERS = ("files", "tmp", "models", "collections", "vectors", "runs")
+_FOLDERS = ("files", "audits", "tmp", "models", "collections", "vectors", "runs")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 

@@ -123,7 +123,7 @@ def _unused(
     kind, *_, name = path.relative_to(artifacts.root).parts
     if kind == "tmp":
         yield path, "unfinished or half removed"
-    elif kind == "files" and name not in rows.files:
+    elif (kind == "files" and name not in rows.files) or (kind == "audits" and name.split(".")[0] not in rows.files):
         yield path, "no file of this id"
     elif kind == "models" and name not in rows.models and not _being_published(name, rows):
         yield path, "no model names it"
