@@ -40,6 +40,7 @@ FREE_PARAMETERS = (
     "infonce.mine_command",
     "infonce.evaluate_command",
     "infonce.estimate_command",
+    "infonce.audit_command",
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(

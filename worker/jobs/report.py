@@ -26,6 +26,8 @@ class Measured:
     trained: TrainResult
     encoder: Encoder
     summary: Mapping[str, Any]
+    audit: Mapping[str, Any]
+    """Of the training file, as `infonce/audit.py` says."""
     products: Mapping[str, float]
     """Seconds of a matrix product by precision, where that was to be chosen."""
     seconds: Mapping[str, float]
@@ -53,6 +55,7 @@ def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) 
         "temperature": {"first": trained.curve[0].temperature, "last": trained.temperature},
         "attempt": order["attempt"],
         "summary": measured.summary,
+        "audit": measured.audit,
         "machine": _machine(measured, order["threads"]),
         "seconds": measured.seconds,
         "versions": {name: version(name) for name in _DISTRIBUTIONS},
