@@ -61,6 +61,7 @@ def train(
         order = Order(
             pairs=pairs,
             model=folder,
+            model_name=folder.resolve().name if folder == Path(model) else model,
             output=output,
             config=config,
             encoder=EncoderConfig(max_seq_length=max_length),

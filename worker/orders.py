@@ -16,6 +16,7 @@ from service.store.records import CollectionRecord, DocumentRecord, FileRecord, 
 from worker.workshop import Workshop
 
 _FILES = ("training_file", "validation_file", "evaluation_file")
+_ASKED = ("method", "hyperparameters", "learning_rate_multiplier")  # for the report, which says what it became
 _STAGING = "staging"
 _POLL_SECONDS = 0.2
 _DOCUMENTS_BETWEEN = 1_000  # two questions whether to stop: a few milliseconds
@@ -83,6 +84,7 @@ def _train_inputs(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool]) -
         "config": spec["config"],
         "encoder": spec["encoder"],
         "evaluation": spec["evaluation"],
+        "asked": {name: spec[name] for name in _ASKED if name in spec},
     }
 
 
@@ -99,7 +101,8 @@ def _file(shop: Workshop, record: FileRecord, *, stop: Callable[[], bool]) -> di
     if stop():
         raise Stopped("stopped before an upload was read")
     path = shop.artifacts.stored_file(record.id, num_bytes=record.num_bytes, sha256=record.sha256)
-    return {"id": record.id, "path": str(path), "sha256": record.sha256, "mapping": record.mapping}
+    named = {"id": record.id, "filename": record.filename, "sha256": record.sha256}
+    return {**named, "path": str(path), "mapping": record.mapping}
 
 
 def _index_inputs(
