@@ -95,7 +95,7 @@ def train(
             return earlier_seconds + time.perf_counter() - start - (0.0 if best is None else best.seconds)
 
         speed = Speed()
-        with _deterministic(config.deterministic), keeper.saving_on_stop():
+        with deterministic(config.deterministic), keeper.saving_on_stop():
             for step in range(len(curve), total_steps):
                 if best is not None:
                     best.heed(step)
@@ -159,7 +159,7 @@ def step_seed(seed: int, step: int, *, rank: int) -> int:
 
 
 @contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
+def deterministic(wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     filled = determinism.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(wanted)

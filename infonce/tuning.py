@@ -63,8 +63,6 @@ class Order:
     pairs: Path
     model: Path
     """The folder of the base model."""
-    model_name: str
-    """What its report and its card call it."""
     output: Path
     config: TrainConfig
     encoder: EncoderConfig
@@ -73,6 +71,8 @@ class Order:
     save_every_seconds: float = 120.0
     processes: int | Auto = AUTO
     """That train together; auto is one for each GPU, and one without a GPU."""
+    model_name: str | None = None
+    """What report and card call the base model; its folder's name without it."""
     mapping: FieldMapping | None = None
     """What the fields of the pairs hold; found from their names without it."""
 
@@ -120,19 +120,16 @@ def tune(order: Order, watch: Watch) -> Tuned:
         DatasetError, InvalidModel, CheckpointMismatch, NonFiniteLoss, Stopped: as the parts say.
     """
     _check_output(order.output)
-    if order.config.early_stopping is not None and not order.held_out:
-        message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
-        raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
+    check_judged(order)
     with _alone_in(order.output / _CHECKPOINTS):
         return _tune(order, watch)
 
 
 def _tune(order: Order, watch: Watch) -> Tuned:
     watch.phase("loading")
-    length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
-    encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
+    encoder = load(order)
     started = perf_counter()
-    pairs, judged = _split(list(read_pairs(order.pairs, mapping=order.mapping)), order)
+    pairs, judged = split(order)
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
     preparing_seconds = perf_counter() - started
@@ -143,7 +140,7 @@ def _tune(order: Order, watch: Watch) -> Tuned:
     during = None
     if judged is not None:
         source = AsItIsNow(encoder=encoder, precision=config.precision, stop=watch.stop_requested)
-        during = source.evaluation(judged, ks=_ks(config))
+        during = source.evaluation(judged, ks=metric_ranks(config))
     count, folder = num_processes(order.processes), checkpoints.folder
     loaded_as = replace(order.encoder, max_seq_length=encoder.max_seq_length)
     others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder])
@@ -179,9 +176,9 @@ def _report(order: Order, tuned: Tuned, *, encoder: Encoder, judged: EvalSet | N
     asked = {**by_name(order.config), "max_seq_length": order.encoder.max_seq_length}
     return {
         "created_at": int(time()),
-        "model": order.model_name,
+        "model": order.model_name or order.model.resolve().name,
         "data": _checksums(order.pairs),
-        "evaluation": {"held_out": order.held_out, "ks": _ks(config)},
+        "evaluation": {"held_out": order.held_out, "ks": metric_ranks(config)},
         "summary": summarize(before, after, seed=config.seed),
         "side_by_side": side_by_side(before, after, judged=sets, seed=config.seed),
         "settings": settings(asked, trained, encoder=encoder),
@@ -203,6 +200,30 @@ def _checksums(pairs: Path) -> dict[str, Any]:
         f"training_file {name}": {"filename": name, "sha256": sha256_of(path)}
         for name, path in zip(names, found, strict=True)
     }
+
+
+def check_judged(order: Order) -> None:
+    """Raise `ConfigError` if early stopping would have nothing to judge by."""
+    if order.config.early_stopping is not None and not order.held_out:
+        message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
+        raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
+
+
+def load(order: Order) -> Encoder:
+    """The base model, which reads as much of a text as the order says, or as is usual."""
+    length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
+    return Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
+
+
+def split(order: Order) -> tuple[list[Pair], EvalSet | None]:
+    """The pairs to train on, and what is judged by."""
+    pairs = list(read_pairs(order.pairs, mapping=order.mapping))
+    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out != 0 else (pairs, None)
+
+
+def metric_ranks(config: TrainConfig) -> list[int]:
+    """The ranks of the metrics, that of early stopping among them."""
+    return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
 
 
 @contextmanager
@@ -233,10 +254,6 @@ def _check_output(folder: Path) -> None:
         raise ConfigError(f"{message}; name a new folder or empty this one", param="output")
 
 
-def _split(pairs: list[Pair], order: Order) -> tuple[list[Pair], EvalSet | None]:
-    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out != 0 else (pairs, None)
-
-
 def _evaluated(
     encoder: Encoder, judged: EvalSet | None, *, config: TrainConfig, vectors: Path, watch: Watch
 ) -> Evaluation | None:
@@ -251,12 +268,7 @@ def _evaluated(
         prompt=encoder.prompt,
         on_block=watch.embedded,
     )
-    return evaluate(source, judged, ks=_ks(config))
-
-
-def _ks(config: TrainConfig) -> list[int]:
-    """The ranks of the metrics, that of early stopping among them."""
-    return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
+    return evaluate(source, judged, ks=metric_ranks(config))
 
 
 def _move(part: Path, folder: Path) -> None:

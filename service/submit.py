@@ -7,17 +7,16 @@ from typing import Any
 
 from infonce.config import AUTO, MAX_LEARNING_RATE, EncoderConfig, HardNegatives, Prompts, TrainConfig
 from infonce.early_stopping import EarlyStopping
-from infonce.errors import ConfigError, UnknownModel
+from infonce.errors import ConfigError
 from infonce.hub import FoundModel
 from infonce.limits import check_range
 from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
-from service.errors import ServiceError
 from service.model_lookup import ModelLookup
+from service.references import find_file, find_model
 from service.schemas.jobs import Contrastive, JobCreate
-from service.store import files, jobs
+from service.store import jobs
 from service.store.database import Database, Tx
-from service.store.errors import NotFound
 from service.store.records import (
     FilePurpose,
     FileRecord,
@@ -88,7 +87,7 @@ def submit_training(
         ConfigError: a setting is outside its limits; `param` is its place in the body.
     """
     try:
-        model = _find_model(lookup, project, name=asked.model)
+        model = find_model(lookup, project, name=asked.model)
         encoder, loss = _encoder_config(asked.method.contrastive), _loss_config(asked.method.contrastive)
         if model is not None:
             _check_fits_model(lookup, model, encoder=encoder, loss=loss)
@@ -106,16 +105,6 @@ def submit_training(
         names = rf"\b({'|'.join(_OTHER_NAMES)})\b"
         raise ConfigError(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
     return record
-
-
-def _find_model(lookup: ModelLookup, project: str, *, name: str) -> FoundModel | None:
-    """The model; None where the worker will download it first."""
-    try:
-        return lookup.find(project, name)
-    except UnknownModel:
-        if lookup.may_fetch(name):
-            return None
-        raise
 
 
 def _encoder_config(method: Contrastive) -> EncoderConfig:
@@ -148,15 +137,15 @@ def _check_fits_model(lookup: ModelLookup, model: FoundModel, *, encoder: Encode
 def _training_file(tx: Tx, project: str, *, asked: JobCreate) -> FileRecord:
     """The file of training pairs, after every file proved to exist and to be of the right purpose."""
     evaluation = asked.method.contrastive.evaluation
-    training = _file(tx, project, id=asked.training_file, purpose=FilePurpose.FINE_TUNE, param="training_file")
+    training = find_file(tx, project, id=asked.training_file, purpose=FilePurpose.FINE_TUNE, param="training_file")
     if evaluation.file is not None:
         param = "method.contrastive.evaluation.file"
-        _file(tx, project, id=evaluation.file, purpose=FilePurpose.EVAL, param=param)
+        find_file(tx, project, id=evaluation.file, purpose=FilePurpose.EVAL, param=param)
     if asked.validation_file is not None:
         if evaluation.held_out > 0 and "held_out" in evaluation.model_fields_set:
             message = f"held_out is {evaluation.held_out} and a validation_file is given, which replaces it; keep one"
             raise ConfigError(message, param="evaluation.held_out")
-        _file(tx, project, id=asked.validation_file, purpose=FilePurpose.FINE_TUNE, param="validation_file")
+        find_file(tx, project, id=asked.validation_file, purpose=FilePurpose.FINE_TUNE, param="validation_file")
     return training
 
 
@@ -184,17 +173,6 @@ def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
     if loss.num_views is not None and used and count:
         message = f"num_views is {loss.num_views} and {training.id} has {count} hard negatives, which views do not use"
         raise ConfigError(f"{message}; set hard_negatives to 'none' or leave num_views out", param="num_views")
-
-
-def _file(tx: Tx, project: str, *, id: str, purpose: FilePurpose, param: str) -> FileRecord:
-    try:
-        record = files.get_file(tx, project, id=id)
-    except NotFound as error:
-        raise ServiceError("not_found", f"{param}: {error}", param=param) from None
-    if record.purpose is not purpose:
-        message = f"{param}: file {id} has purpose {record.purpose}; one with purpose {purpose} is needed"
-        raise ServiceError("invalid_value", message, param=param)
-    return record
 
 
 def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int, width: int | None) -> TrainConfig:

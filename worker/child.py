@@ -6,6 +6,7 @@ first that the kernel sacrifices for memory, and whatever happens in it (a segfa
 
 import contextlib
 import faulthandler
+import importlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from infonce import lifeline
 from infonce.errors import Stopped
@@ -24,6 +25,13 @@ from worker.gpus import GpuBusy
 from worker.progress import LineProgress, Progress
 
 Body = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
+
+BODIES: Final[Mapping[JobKind, str]] = {
+    JobKind.TRAIN: "worker.jobs.train",
+    JobKind.INDEX: "worker.jobs.index",
+}
+"""The module whose `run` does the work of a kind; what it imports is loaded when such a job comes, and torch with it.
+"""
 
 EXIT_FAILED = 64
 """The job cannot end well, for a reason that was sent to the parent."""
@@ -69,14 +77,8 @@ def _work(order_path: Path, progress: LineProgress, *, body: Body | None) -> int
 
 
 def _body_of(kind: JobKind) -> Body:
-    """The function that does the work of that kind; what it imports is loaded only now."""
-    if kind is JobKind.TRAIN:
-        from worker.jobs.train import run as train
-
-        return train
-    from worker.jobs.index import run as index
-
-    return index
+    body: Body = importlib.import_module(BODIES[kind]).run
+    return body
 
 
 def _be_killed_first() -> None:

@@ -1,21 +1,18 @@
-"""A finished attempt's files become visible: sealed, renamed into place, then committed under the attempt number."""
+"""A finished attempt's files become visible: sealed, renamed into place, then committed under the attempt number.
+
+One function a kind of job says where its files go and what the commit writes.
+"""
 
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from service.store import catalog, jobs
 from service.store.database import Tx
-from service.store.records import (
-    CollectionRecord,
-    JobRecord,
-    ModelRecord,
-    VersionRecord,
-    new_id,
-)
+from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
 from worker.orders import Order
 from worker.workshop import Workshop
 
@@ -29,24 +26,74 @@ class Publication:
     """Ends the job with its result; False if the attempt is fenced."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """An attempt that ended well; its staging folder is sealed."""
+
+    shop: Workshop
+    job: JobRecord
+    order: Order
+    result: Mapping[str, Any]
+    num_bytes: int
+    """Of the sealed files."""
+
+    def succeed(self, tx: Tx, now: float, **more: Any) -> bool:
+        """The job has succeeded with the child's result and `more`; False if the attempt is fenced."""
+        return jobs.succeed(tx, self.job.id, attempt=self.job.attempt, now=now, result={**self.result, **more})
+
+
 def publish(shop: Workshop, job: JobRecord, *, order: Order, result: Mapping[str, Any]) -> Publication:
-    """The attempt's staging folder is sealed and in its final place.
+    """The attempt's staging folder is sealed and what is to be seen of it is in its final place.
 
     Raises:
         StorageFull: there is no room; nothing is in the final place.
     """
     num_bytes = shop.artifacts.seal(order.staging)
-    if order.collection is None:
-        folder = f"{job.id}-a{job.attempt}"
-        path = shop.artifacts.model_path(folder)
-        record = replace(_model_record(job, result, folder=folder), num_bytes=num_bytes)
-        commit = _ending_train(job, result, record=record)
-    else:
-        version = replace(_version_record(job, result, collection=order.collection), num_bytes=num_bytes)
-        path = shop.artifacts.collection_version_path(order.collection.id, version.id)
-        commit = _ending_index(job, result, version=version)
-    shop.artifacts.publish(order.staging, path)
+    finished = Finished(shop=shop, job=job, order=order, result=result, num_bytes=num_bytes)
+    return PUBLISHERS[job.kind](finished)
+
+
+def publish_model(finished: Finished) -> Publication:
+    """The tuned model's folder is in its place."""
+    job, artifacts = finished.job, finished.shop.artifacts
+    folder = f"{job.id}-a{job.attempt}"
+    path, record = artifacts.model_path(folder), _model_record(finished, folder=folder)
+
+    def commit(tx: Tx, now: float) -> bool:
+        if not finished.succeed(tx, now, model=record.id):
+            return False
+        catalog.insert_model(tx, record)
+        return True
+
+    artifacts.publish(finished.order.staging, path)
     return Publication(path=path, commit=commit)
+
+
+def publish_version(finished: Finished) -> Publication:
+    """The index is in its place."""
+    artifacts, collection = finished.shop.artifacts, finished.order.collection
+    assert collection is not None, "an index job's order names its collection"
+    version = _version_record(finished, collection=collection)
+    path = artifacts.collection_version_path(collection.id, version.id)
+
+    def commit(tx: Tx, now: float) -> bool:
+        if not finished.succeed(tx, now, version=version.id):
+            return False
+        catalog.insert_version_and_activate(tx, version)
+        newest = catalog.get_collection(tx, finished.job.project, name=collection.id)
+        if newest.watermark > version.watermark:  # documents came while this job ran
+            jobs.order_index(tx, newest, now=now)
+        return True
+
+    artifacts.publish(finished.order.staging, path)
+    return Publication(path=path, commit=commit)
+
+
+PUBLISHERS: Final[Mapping[JobKind, Callable[[Finished], Publication]]] = {
+    JobKind.TRAIN: publish_model,
+    JobKind.INDEX: publish_version,
+}
+"""Who makes the result of a kind of job visible."""
 
 
 def model_name(base: str, suffix: str | None, *, job_id: str) -> str:
@@ -56,24 +103,25 @@ def model_name(base: str, suffix: str | None, *, job_id: str) -> str:
     return f"ft:{slug}:{suffix or ''}:{job_id[-8:]}"
 
 
-def _model_record(job: JobRecord, result: Mapping[str, Any], *, folder: str) -> ModelRecord:
-    spec = job.spec
+def _model_record(finished: Finished, *, folder: str) -> ModelRecord:
+    job, result = finished.job, finished.result
     return ModelRecord(
-        id=model_name(spec["model"], spec.get("suffix"), job_id=job.id),
+        id=model_name(job.spec["model"], job.spec.get("suffix"), job_id=job.id),
         project=job.project,
         created_at=time.time(),
         folder=folder,
-        parent=spec["model"],
+        parent=job.spec["model"],
         job_id=job.id,
         dimensions=result["dimensions"],
         max_tokens=result["max_tokens"],
         fingerprint=result["fingerprint"],
         summary=result["summary"],
+        num_bytes=finished.num_bytes,
     )
 
 
-def _version_record(job: JobRecord, result: Mapping[str, Any], *, collection: CollectionRecord) -> VersionRecord:
-    id = new_id("ver")
+def _version_record(finished: Finished, *, collection: CollectionRecord) -> VersionRecord:
+    id, result = new_id("ver"), finished.result
     return VersionRecord(
         id=id,
         collection_id=collection.id,
@@ -84,28 +132,6 @@ def _version_record(job: JobRecord, result: Mapping[str, Any], *, collection: Co
         count=result["count"],
         watermark=collection.watermark,
         folder=id,
-        job_id=job.id,
+        job_id=finished.job.id,
+        num_bytes=finished.num_bytes,
     )
-
-
-def _ending_train(job: JobRecord, result: Mapping[str, Any], *, record: ModelRecord) -> Callable[[Tx, float], bool]:
-    def commit(tx: Tx, now: float) -> bool:
-        if not jobs.succeed(tx, job.id, attempt=job.attempt, now=now, result={**result, "model": record.id}):
-            return False
-        catalog.insert_model(tx, record)
-        return True
-
-    return commit
-
-
-def _ending_index(job: JobRecord, result: Mapping[str, Any], *, version: VersionRecord) -> Callable[[Tx, float], bool]:
-    def commit(tx: Tx, now: float) -> bool:
-        if not jobs.succeed(tx, job.id, attempt=job.attempt, now=now, result={**result, "version": version.id}):
-            return False
-        catalog.insert_version_and_activate(tx, version)
-        collection = catalog.get_collection(tx, job.project, name=version.collection_id)
-        if collection.watermark > version.watermark:  # documents came while this job ran
-            jobs.order_index(tx, collection, now=now)
-        return True
-
-    return commit

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from celery import Celery
     from kombu import Connection
 
-QUEUE_OF: Final[Mapping[JobKind, str]] = {JobKind.TRAIN: "train", JobKind.INDEX: "light"}
-"""Where a job of each kind waits: hours-long work never stands in front of work of seconds."""
+QUEUE_OF: Final[Mapping[JobKind, str]] = {
+    JobKind.TRAIN: "train",
+    JobKind.MINE: "medium",
+    JobKind.EVALUATE: "medium",
+    JobKind.ESTIMATE: "medium",
+    JobKind.INDEX: "light",
+}
+"""Where a job of each kind waits: work of hours never stands in front of work of minutes, nor that before work of
+seconds. Each queue has a worker of its own."""
 
 QUEUES: Final = tuple(dict.fromkeys(QUEUE_OF.values()))
 

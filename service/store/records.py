@@ -24,6 +24,9 @@ class JobKind(StrEnum):
     """What a job does; the queue of each kind stands in `queue.py`."""
 
     TRAIN = "train"
+    MINE = "mine"
+    EVALUATE = "evaluate"
+    ESTIMATE = "estimate"
     INDEX = "index"
 
 
@@ -44,6 +47,7 @@ class Phase(StrEnum):
     WAITING = "waiting"
     LOADING = "loading"
     BASELINE = "baseline"
+    MINING = "mining"
     TRAINING = "training"
     EVALUATING = "evaluating"
     EXPORTING = "exporting"
@@ -56,6 +60,7 @@ class FilePurpose(StrEnum):
 
     FINE_TUNE = "fine-tune"
     EVAL = "eval"
+    CORPUS = "corpus"
 
 
 class Scope(StrEnum):
@@ -69,7 +74,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileRecord:
-    """An immutable upload of one purpose."""
+    """An immutable file of one purpose, uploaded or made of another one."""
 
     id: str
     project: str
@@ -79,9 +84,14 @@ class FileRecord:
     num_bytes: int
     sha256: str
     counts: Mapping[str, int]
-    """fine-tune: pairs, negatives, duplicates, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+    """fine-tune: pairs, negatives, duplicates, empty_lines, ignored_fields; eval: documents, queries, judgements;
+    corpus: documents, longest_characters, empty_lines, ignored_fields."""
     mapping: Mapping[str, Any] | None = None
     """Which fields hold the pairs, where the caller said so; without it the file itself shows it."""
+    parent: str | None = None
+    """The file that it was made of; None for an upload. It may have been deleted since."""
+    job_id: str | None = None
+    """The job that made it, which makes no other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -98,7 +98,10 @@ files = sa.Table(
     _column("sha256", PlainText()),
     _column("counts", Json()),
     _column("mapping", Json(), optional=True),
+    _column("parent", PlainText(), optional=True),
+    _column("job_id", PlainText(), optional=True),
     sa.Index(None, "project", "created_at", "id"),
+    sa.Index(None, "job_id", unique=True),  # a job makes at most one file, whatever its workers believe
 )
 
 models = sa.Table(
@@ -114,6 +117,23 @@ models = sa.Table(
     _column("dimensions", Whole()),
     _column("max_tokens", Whole()),
     _column("fingerprint", PlainText()),
+    _column("num_bytes", Whole()),
+    _column("summary", Json()),
+    sa.Index(None, "project", "created_at", "id"),
+)
+
+evaluations = sa.Table(
+    "evaluations",
+    metadata,
+    _id(),
+    _column("project", PlainText()),
+    _column("created_at", sa.Double()),
+    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
+    _column("file_id", PlainText()),
+    _column("models", Json()),
+    _column("ks", Json()),
+    _column("metadata", Json()),
+    sa.Column("folder", PlainText, nullable=True, unique=True),
     _column("num_bytes", Whole()),
     _column("summary", Json()),
     sa.Index(None, "project", "created_at", "id"),

@@ -27,8 +27,8 @@ MAY_LOAD_TORCH = ("service.embedder", "service.search", "worker.child", "worker.
 
 SQL = ("sqlalchemy", "alembic", "sqlite3", "psycopg")
 ARTIFACT_FOLDERS = {"files", "models", "collections", "vectors", "runs", "tmp"}
-QUEUE_NAMES = {"light"}
-"""The name that is a queue and nothing else; `train` is a kind of job as well."""
+QUEUE_NAMES = {"light", "medium"}
+"""The names that are queues and nothing else; `train` is a kind of job as well."""
 
 
 def law_1_library_stands_alone(sources: Sources) -> Findings:

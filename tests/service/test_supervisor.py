@@ -24,7 +24,7 @@ def test_sigterm_ends_an_idle_stack_with_nothing_left(tmp_path: Path) -> None:
     text = served.output.read_text()
     assert "Traceback" not in text and len(text.splitlines()) == 3
     assert {path.name for path in (served.home / "logs").iterdir()} == {
-        "valkey.log", "gateway.log", "worker-train.log", "worker-light.log",
+        "valkey.log", "gateway.log", "worker-train.log", "worker-medium.log", "worker-light.log",
     }  # fmt: skip
 
 

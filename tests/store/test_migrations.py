@@ -16,12 +16,14 @@ from service.store import catalog, documents, files, jobs, keys, records, tables
 from service.store.database import MIGRATIONS, Database, migrate
 from service.store.documents import NewDocument
 from service.store.errors import SchemaMismatch
+from service.store.evaluations import EvaluationRecord
 
 RECORD_OF = {
     "jobs": records.JobRecord,
     "job_events": records.EventRecord,
     "files": records.FileRecord,
     "models": records.ModelRecord,
+    "evaluations": EvaluationRecord,
     "collections": records.CollectionRecord,
     "versions": records.VersionRecord,
     "api_keys": records.KeyRecord,
@@ -155,7 +157,8 @@ def test_every_row_survives_a_step_back_and_forth(
     config.set_main_option("script_location", str(MIGRATIONS))
 
     def rows() -> dict[str, list[tuple[Any, ...]]]:
-        kept = [table for name, table in tables.metadata.tables.items() if name not in ("projects", "repeats")]
+        later = ("projects", "repeats", "evaluations")
+        kept = [table for name, table in tables.metadata.tables.items() if name not in later]
         with database.read() as tx:
             return {table.name: [tuple(row) for row in tx.execute(sa.select(table))] for table in kept}
 
