@@ -23,6 +23,7 @@ PAGE: Final = "report.html"
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 _BAR_HEIGHT: Final = 110
+_MAX_JSON: Final = 300  # characters of a value that is no number and no text
 _MAX_ROWS: Final = 50  # of a table that another part of the report brings
 _CURVES: Final = (
     ("Learning rate", "learning_rate", "at each step"),
@@ -150,14 +151,39 @@ def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
 
 
 def _part(title: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A part that another module measured: its facts as rows, its lists of records as tables."""
-    rows, tables = [], []
+    """A part that another module measured: its facts as rows, its lists of records as tables, those by α as curves."""
+    rows: list[tuple[str, str]] = []
+    tables: list[dict[str, Any]] = []
+    charts: list[Chart] = []
     for name, inner in _flat(value):
         if isinstance(inner, list) and inner and all(isinstance(record, Mapping) for record in inner):
             tables.append(_table(_words(name), inner))
-        else:
+            charts += _by_alpha(inner)
+        elif inner not in ([], {}):
             rows.append((_words(name), _shown(inner)))
-    return {"title": title, "rows": rows, "tables": tables, "chart": None}
+    return {"title": title, "rows": rows, "tables": tables, "charts": charts}
+
+
+def _by_alpha(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """How what was measured between base (0) and tuned model (1) depends on the share of the tuned one."""
+    if len(records) < 2 or any("alpha" not in record for record in records):
+        return []
+    found = sorted(records, key=lambda record: float(record["alpha"]))
+    measured = [name for name in found[0] if name != "alpha" and all(_is_number(record.get(name)) for record in found)]
+    return [
+        line_chart(
+            _words(name).capitalize(),
+            [(record["alpha"], record[name]) for record in found],
+            unit="by α: 0 is base, 1 is tuned",
+            height=120,
+            dots=True,
+        )
+        for name in measured
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _table(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -215,4 +241,7 @@ def _shown(value: object) -> str:
         return number(value)
     if isinstance(value, str):
         return value or "(empty)"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "line" in one for one in value):
+        return "lines " + ", ".join(str(one["line"]) for one in value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_JSON else text[:_MAX_JSON] + "…"

@@ -42,12 +42,17 @@ def scalars(report: Mapping[str, Any]) -> Iterator[tuple[str, int, float, float]
             yield f"training/{field}", record["step"], record[field], record["elapsed_seconds"]
     judged = report.get("judged") or {"points": []}
     for step, value in judged["points"]:
-        yield f"judged/{judged['metric']}", step, value, at.get(step, 0.0)
+        yield _tag("judged", judged["metric"]), step, value, at.get(step, 0.0)
     for one in (report.get("summary") or {}).get("evaluations", []):
         for metric, value in one["base"].items():
-            name = f"{one['name'].replace(' ', '_')}/{metric}"
+            name = _tag(one["name"], metric)
             yield name, 0, value, 0.0
             yield name, last, one["tuned"][metric], at.get(last, 0.0)
+
+
+def _tag(group: str, metric: str) -> str:
+    """A name of letters that TensorBoard keeps as it is."""
+    return f"{group}/{metric}".replace(" ", "_").replace("@", "_at_")
 
 
 def _began(report: Mapping[str, Any]) -> float:
