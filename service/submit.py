@@ -240,6 +240,7 @@ def _record(project: str, asked: JobCreate, *, config: TrainConfig, encoder: Enc
         "encoder": encoder.to_dict(),
         "evaluation": {"held_out": method.evaluation.held_out, "ks": list(method.evaluation.ks)},
         "method": asked.method.model_dump(mode="json"),
+        "hyperparameters": asked.hyperparameters.model_dump(mode="json"),
         "learning_rate_multiplier": 1.0 if multiplier == AUTO else multiplier,
     }
     return JobRecord(

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from infonce.calibrate import settled_precision
@@ -19,12 +19,13 @@ from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.ranks import num_processes, ranks
 from infonce.records import Beside, TrainResult
+from infonce.summary import side_by_side, summarize
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
 from worker.jobs.audit import audit_order
 from worker.jobs.embedding import cached, gpus_of, use_threads
-from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data, summarize
+from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data
 from worker.jobs.report import Measured, write_report
 from worker.jobs.watcher import Watcher
 from worker.progress import Progress
@@ -78,7 +79,14 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
 
     summary = summarize(before, after, seed=config.seed)
     measured = Measured(
-        trained=trained, encoder=tuned, summary=summary, audit=audit, products=products, seconds=seconds
+        trained=trained,
+        encoder=tuned,
+        summary=summary,
+        audit=audit,
+        side_by_side=side_by_side(before, after, judged=judged, seed=config.seed),
+        products=products,
+        seconds=seconds,
+        made_at=time(),
     )
     write_report(Path(order["staging"]), order, measured=measured)
     return {
