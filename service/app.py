@@ -18,7 +18,19 @@ from service.embedder import Embedder, Loader, encoder_loader
 from service.errors import StartRefused
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
-from service.routes import api_keys, collections, docs, embeddings, files, health, jobs, models, projects
+from service.routes import (
+    api_keys,
+    collections,
+    docs,
+    embeddings,
+    evaluations,
+    files,
+    health,
+    jobs,
+    mining,
+    models,
+    projects,
+)
 from service.search import Search
 from service.settings import GatewaySettings
 from service.slow_bodies import BodyDeadline
@@ -65,7 +77,8 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
-    for module in (files, jobs, models, embeddings, collections, api_keys, projects, health, docs):
+    resources = (files, jobs, mining, evaluations, models, embeddings, collections, api_keys, projects)
+    for module in (*resources, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -18,6 +18,8 @@ _CHANGED: Final = {
     "/v1/files": Scope.TRAIN,
     "/v1/fine_tuning": Scope.TRAIN,
     "/v1/jobs": Scope.TRAIN,
+    "/v1/mining": Scope.TRAIN,
+    "/v1/evaluations": Scope.TRAIN,
     "/v1/collections": Scope.INDEX,
 }
 

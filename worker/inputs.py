@@ -78,8 +78,27 @@ def index_inputs(asking: Asking) -> Inputs:
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)
 
 
+def mine_inputs(asking: Asking) -> Inputs:
+    """The pairs, the documents to search, the model and the settings."""
+    names, spec = ("training_file", "corpus_file"), asking.job.spec
+    named = {name: spec[name] for name in names if spec[name] is not None}
+    values: dict[str, Any] = dict.fromkeys(names) | _files(asking, named)
+    values |= {"model": _model(asking, spec["model"]), "config": spec["config"]}
+    return Inputs(values=values | {"precision": asking.shop.settings.precision.value})
+
+
+def evaluate_inputs(asking: Asking) -> Inputs:
+    """The judged queries and every model."""
+    spec = asking.job.spec
+    values: dict[str, Any] = _files(asking, {"file": spec["file"]})
+    values |= {"models": [_model(asking, name) for name in spec["models"]], "ks": spec["ks"]}
+    return Inputs(values=values | {"precision": asking.shop.settings.precision.value})
+
+
 INPUTS_OF: Final[Mapping[JobKind, Callable[[Asking], Inputs]]] = {
     JobKind.TRAIN: train_inputs,
+    JobKind.MINE: mine_inputs,
+    JobKind.EVALUATE: evaluate_inputs,
     JobKind.INDEX: index_inputs,
 }
 """Who gathers what a job of that kind reads."""

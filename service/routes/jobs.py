@@ -5,23 +5,20 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends
-from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
 from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
 from service.errors import ServiceError
-from service.quotas import admit_job
-from service.repetition import Once
+from service.ordering import Orders
 from service.reports import read_report
-from service.room import require_room
-from service.schemas.job_answers import FineTuningJob, Job, JobEvent
+from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
 from service.store import catalog, events, jobs, wishes
-from service.store.database import Tx
 from service.store.records import JobKind, JobRecord, JobStatus, Page
 from service.submit import submit_training
+from service.submit_others import submit_estimate
 
 router = APIRouter(tags=["jobs"], dependencies=KEY_FIRST)
 TUNING = "/v1/fine_tuning/jobs"
@@ -31,29 +28,40 @@ JobId = Annotated[str, Depends(object_id("(?:ftjob|job)", "job"))]
 
 @router.post(TUNING, openapi_extra=described(JobCreate))
 def create(
-    request: Request,
     asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
     parts: Parts,
     project: Project,
-    repetition: Once,
+    orders: Orders,
     after: BackgroundTasks,
 ) -> FineTuningJob:
     """Order a training: checked now, done by a worker."""
-    digest = request.state.body_sha256
 
-    def insert(tx: Tx, record: JobRecord) -> None:
-        repetition.remember(tx, digest, object_id=record.id)  # first: who comes second is no job too many
-        admit_job(tx, project, quotas=parts.settings.quotas, now=record.created_at)
-        jobs.insert(tx, record)
-
-    def submit() -> str:
-        require_room(parts.artifacts, parts.settings)
-        now = parts.clock()
+    def submit(now: float) -> str:
+        insert = orders.insert
         return submit_training(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
 
-    id = repetition.once(parts.database, digest, make=submit)
+    id = orders.once(submit)
     after.add_task(parts.sweep.poke)
     return FineTuningJob.of(*_read(parts, project, id))
+
+
+@router.post(TUNING + "/estimate", status_code=202, openapi_extra=described(JobCreate))
+def estimate(
+    asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
+    parts: Parts,
+    project: Project,
+    orders: Orders,
+    after: BackgroundTasks,
+) -> EstimateAccepted:
+    """Order an estimate of what a training would take; the job's result says it, and nothing is trained."""
+
+    def submit(now: float) -> str:
+        insert = orders.insert
+        return submit_estimate(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
+
+    id = orders.once(submit)
+    after.add_task(parts.sweep.poke)
+    return EstimateAccepted(job=id)
 
 
 @router.get(TUNING)

@@ -26,7 +26,7 @@ MAY_LOAD_TORCH = ("service.embedder", "service.search", "worker.child", "worker.
 """Outside the library: the gateway's search and embedding side (deferred), and what runs in the child process."""
 
 SQL = ("sqlalchemy", "alembic", "sqlite3", "psycopg")
-ARTIFACT_FOLDERS = {"files", "models", "collections", "vectors", "runs", "tmp"}
+ARTIFACT_FOLDERS = {"files", "models", "collections", "evaluations", "vectors", "runs", "tmp"}
 QUEUE_NAMES = {"light", "medium"}
 """The names that are queues and nothing else; `train` is a kind of job as well."""
 
