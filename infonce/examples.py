@@ -39,9 +39,7 @@ class Example:
         return values | texts | first | {"base_is_right": self.base_is_right, "tuned_is_right": self.tuned_is_right}
 
 
-def examples(
-    base: Evaluation, tuned: Evaluation, *, judged: EvalSet, metric: str, count: int
-) -> tuple[Example, ...]:
+def examples(base: Evaluation, tuned: Evaluation, *, judged: EvalSet, metric: str, count: int) -> tuple[Example, ...]:
     """At most `count` wins, then losses, then ties: those that changed most, and the ties with the lowest value.
 
     Raises:

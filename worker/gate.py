@@ -1,4 +1,4 @@
-"""Whether a tuned model may serve a collection: decided from what its training measured, in the commit that publishes it."""
+"""Whether a tuned model may serve a collection: decided by what was measured, in the commit that publishes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +9,9 @@ from service.store import catalog, deployments, events, jobs
 from service.store.database import Tx
 from service.store.errors import Conflict, NotFound
 from service.store.events import NewEvent
-from service.store.records import CollectionRecord, JobRecord, ModelRecord, new_id
+from service.store.records import CollectionRecord, DeployPolicy, JobRecord, ModelRecord, new_id
 
 BETTER: Final = "better"
-
-
-class Policy(StrEnum):
-    """When a tuned model is deployed."""
-
-    IF_BETTER = "if_better"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class Decision(StrEnum):
@@ -44,7 +36,7 @@ class Plan:
         return {**names, "decision": self.decision.value, "reason": self.reason, "job": job, "status": None}
 
 
-def decide(policy: Policy, summary: Mapping[str, Any]) -> tuple[Decision, str]:
+def decide(policy: DeployPolicy, summary: Mapping[str, Any]) -> tuple[Decision, str]:
     """Whether to deploy, and why, in a sentence.
 
     `if_better` means better, with the whole interval above 0: "inconclusive" is what a model that learnt nothing gets,
@@ -52,9 +44,9 @@ def decide(policy: Policy, summary: Mapping[str, Any]) -> tuple[Decision, str]:
     not held outweighs a better verdict, for it tells of texts that nobody judges. One that was not measured (switched
     off, or too few texts here) is no reason against the model; the sentence says so.
     """
-    if policy is Policy.NEVER:
+    if policy is DeployPolicy.NEVER:
         return Decision.HELD_BACK, "the policy is never"
-    if policy is Policy.ALWAYS:
+    if policy is DeployPolicy.ALWAYS:
         return Decision.DEPLOYED, "the policy is always"
     verdict, retention = summary["verdict"], summary.get("retention") or {}
     if verdict != BETTER:
@@ -70,18 +62,22 @@ def plan(tx: Tx, job: JobRecord, *, model: ModelRecord, now: float) -> Plan | No
     """What is to be done with the collection that the training names, which exists then; None where it names none."""
     if (asked := asked_of(job)) is None:
         return None
-    decision, reason = decide(Policy(asked["policy"]), model.summary)
+    decision, reason = decide(DeployPolicy(asked["policy"]), model.summary)
     if decision is Decision.HELD_BACK:
         return Plan(decision=decision, reason=reason)
     try:
         collection = catalog.get_collection(tx, job.project, name=asked["collection"])
     except NotFound:
         if asked["corpus_file"] is None:
-            return Plan(decision=Decision.HELD_BACK, reason=f"collection {asked['collection']!r} does not exist any more")
+            return Plan(
+                decision=Decision.HELD_BACK, reason=f"collection {asked['collection']!r} does not exist any more"
+            )
         collection = _made(tx, model, name=asked["collection"], now=now)
     if collection.model is None or collection.dimension != model.dimensions:
         has = f"{collection.dimension} dimensions and {'no' if collection.model is None else 'a'} model"
-        reason = f"collection {collection.name!r} has {has}; {model.id} needs {model.dimensions} and one that has a model"
+        reason = (
+            f"collection {collection.name!r} has {has}; {model.id} needs {model.dimensions} and one that has a model"
+        )
         return Plan(decision=Decision.HELD_BACK, reason=reason)
     index = deployments.deployment_job(collection, model=model.id, corpus_file=asked["corpus_file"], now=now)
     return Plan(decision=decision, reason=reason, job=index)

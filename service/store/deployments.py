@@ -1,4 +1,4 @@
-"""Index jobs that move a collection to another model: ordered, outrun by later ones, and followed by who ordered them."""
+"""Index jobs that move a collection to another model: ordered, outrun by later ones, followed by trainings."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -88,9 +88,7 @@ def queue_position(tx: Tx, job: JobRecord) -> int | None:
     return 1 + tx.execute(sa.select(sa.func.count()).select_from(jobs).where(waiting, ahead)).scalar_one()
 
 
-def queued_twin(
-    tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None
-) -> JobRecord | None:
+def queued_twin(tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None) -> JobRecord | None:
     """A job of that kind on that subject that still waits, and goes on waiting until this transaction ends.
 
     With `spec` it is one that was asked for just that: one which may fail for more reasons is no twin.
