@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from infonce.hub import FoundModel
 from service.store import catalog, documents, files
 from service.store.errors import NotFound
 from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord
+from worker.filling import fill
 from worker.workshop import Workshop
 
 DOCUMENTS: Final = "documents.jsonl"
@@ -62,9 +63,13 @@ def train_inputs(asking: Asking) -> Inputs:
 
 def index_inputs(asking: Asking) -> Inputs:
     """The collection's documents up to its newest write are in a file of the attempt's folder."""
-    shop, path = asking.shop, asking.folder / DOCUMENTS
+    shop, path, spec = asking.shop, asking.folder / DOCUMENTS, asking.job.spec
+    if spec.get("corpus_file") is not None:
+        [corpus] = _files(asking, {"corpus_file": spec["corpus_file"]}).values()
+        fill(shop, asking.job, path=Path(corpus["path"]), stop=asking.stop)
     with shop.database.read() as tx:
-        collection = catalog.get_collection(tx, asking.job.project, name=asking.job.spec["collection"])
+        collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
+        collection = replace(collection, model=spec.get("model", collection.model))  # a deployment brings its own
         with path.open("w", encoding="utf-8") as lines:
             for number, document in enumerate(documents.iterate(tx, collection.id, watermark=collection.watermark)):
                 if number % _DOCUMENTS_BETWEEN == 0 and asking.stop():
