@@ -5,7 +5,7 @@ as Sakai 2006 ("Evaluating Evaluation Metrics based on the Bootstrap") and Smuck
 ("A Comparison of Statistical Significance Tests for Information Retrieval Evaluation") use it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -20,6 +20,8 @@ NUM_RESAMPLES: Final = 10_000
 CONFIDENCE: Final = 0.95
 MIN_QUERIES: Final = 6
 """With five, even five wins out of five come by luck once in sixteen (two-sided sign test), above 1 in 20."""
+NUM_BINS: Final = 20
+"""Of the gains of single queries, -1 to 1, so that a bin is 0.1 wide."""
 _MAX_DRAWS: Final = 1_000_000  # 8 MB of indices at once
 
 
@@ -76,6 +78,16 @@ class Comparison:
         return asdict(self) | {"verdict": self.verdict.value}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """One metric's means, and with 95 % confidence the bounds of their difference."""
+
+    base: float
+    tuned: float
+    low: float
+    high: float
+
+
 def compare(
     base: Mapping[str, Mapping[str, float]],
     tuned: Mapping[str, Mapping[str, float]],
@@ -94,7 +106,7 @@ def compare(
     before = np.array([base[query][metric] for query in queries])
     after = np.array([tuned[query][metric] for query in queries])
     gains = after - before
-    low, high = _interval(gains, seed)
+    low, high = (float(bound[0]) for bound in _bounds(gains[:, None], seed))
     return Comparison(
         metric=metric,
         num_queries=len(queries),
@@ -108,6 +120,33 @@ def compare(
         ties=int((gains == 0).sum()),
         verdict=_verdict(low, high, num_queries=len(queries)),
     )
+
+
+def intervals(
+    base: Mapping[str, Mapping[str, float]], tuned: Mapping[str, Mapping[str, float]], *, seed: int = 42
+) -> dict[str, Interval]:
+    """Every metric's gain, from the same draws as `compare` takes.
+
+    Raises:
+        ConfigError: the two do not hold the same queries and metrics.
+    """
+    metrics = list(next(iter(base.values()), {}))
+    for metric in metrics:
+        _check_comparable(base, tuned, metric=metric)
+    queries = sorted(base)
+    before, after = (np.array([[of[query][name] for name in metrics] for query in queries]) for of in (base, tuned))
+    columns = zip(metrics, before.mean(axis=0), after.mean(axis=0), *_bounds(after - before, seed), strict=True)
+    return {
+        metric: Interval(base=float(first), tuned=float(then), low=float(low), high=float(high))
+        for metric, first, then, low, high in columns
+    }
+
+
+def histogram(found: Sequence[Change]) -> tuple[int, ...]:
+    """How many queries gained how much, in bins from -1 to 1; those that did not change are not among them."""
+    gains = [change.tuned - change.base for change in found if change.outcome is not Outcome.TIE]
+    counts, _ = np.histogram(gains, bins=NUM_BINS, range=(-1.0, 1.0))
+    return tuple(counts.tolist())
 
 
 def changes(
@@ -135,18 +174,23 @@ def _check_comparable(
             raise ConfigError(f"{metric} was not measured; known are {', '.join(values)}", param="metric")
 
 
-def _interval(gains: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """The percentile interval of the mean of `gains`, resampled with replacement."""
+def _bounds(gains: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The percentile interval of every column's mean, queries resampled with replacement, the same for all columns.
+
+    Shape:
+        gains (n, M); returns two of (M,).
+    """
     generator = np.random.default_rng(seed)
-    num_gains = len(gains)
-    chunk = max(1, _MAX_DRAWS // num_gains)
-    means = np.empty(NUM_RESAMPLES)
+    num_queries = len(gains)
+    chunk = max(1, _MAX_DRAWS // num_queries)
+    means = np.empty((NUM_RESAMPLES, gains.shape[1]))
     for start in range(0, NUM_RESAMPLES, chunk):
         size = min(chunk, NUM_RESAMPLES - start)
-        drawn = generator.integers(0, num_gains, size=(size, num_gains))
-        means[start : start + size] = gains[drawn].mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+        drawn = generator.integers(0, num_queries, size=(size, num_queries))
+        times = np.stack([np.bincount(row, minlength=num_queries) for row in drawn])  # how often each query was drawn
+        means[start : start + size] = times @ gains / num_queries
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return low, high
 
 
 def _verdict(low: float, high: float, *, num_queries: int) -> Verdict:

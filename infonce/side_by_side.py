@@ -3,22 +3,20 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from infonce.compare import Change, Comparison, Outcome, changes, compare
+from infonce.compare import Comparison, compare
 from infonce.config import EncoderConfig, Precision
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
+from infonce.examples import Example, examples
 from infonce.limits import check_whole
-from infonce.metrics import ranked
 from infonce.qrels import EvalSet
 from infonce.vectors import CachedEncoder
 
 DEFAULT_KS: Final = (1, 5, 10, 100)
-_MAX_RELEVANT: Final = 3  # of a query that is shown
 
 
 class Watch(Protocol):
@@ -72,24 +70,6 @@ class Judged:
         """All but the single queries, as plain JSON values."""
         names = {"name": self.name, "fingerprint": self.fingerprint}
         return names | {"metrics": self.evaluation.metrics, "seconds": self.seconds}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
-    """One query, and what the two models put first for it."""
-
-    change: Change
-    text: str
-    relevant: tuple[str, ...]
-    base_first: str
-    tuned_first: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        change = self.change
-        values = {"query": change.query, "outcome": change.outcome.value, "base": change.base, "tuned": change.tuned}
-        texts = {"text": self.text, "relevant": list(self.relevant)}
-        return values | texts | {"base_first": self.base_first, "tuned_first": self.tuned_first}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,29 +143,10 @@ def _judged(name: str, folder: Path, *, judged: EvalSet, judging: Judging, watch
 
 
 def _against(base: Judged, tuned: Judged, *, judged: EvalSet, judging: Judging) -> AgainstBase:
-    before, after = base.evaluation.per_query, tuned.evaluation.per_query
-    found = changes(before, after, metric=judging.metric)
-    chosen = (
-        change
-        for outcome in Outcome
-        for change in islice((one for one in found if one.outcome is outcome), judging.num_examples)
-    )
+    before, after, metric = base.evaluation, tuned.evaluation, judging.metric
     return AgainstBase(
         base=base.name,
         tuned=tuned.name,
-        comparison=compare(before, after, metric=judging.metric, seed=judging.seed),
-        examples=tuple(_example(change, base, tuned=tuned, judged=judged) for change in chosen),
-    )
-
-
-def _example(change: Change, base: Judged, *, tuned: Judged, judged: EvalSet) -> Example:
-    grades = judged.qrels[change.query]
-    best = sorted((document for document, grade in grades.items() if grade > 0), key=lambda name: (-grades[name], name))
-    first, then = (judged.corpus[ranked(model.evaluation.run[change.query])[0]] for model in (base, tuned))
-    return Example(
-        change=change,
-        text=judged.queries[change.query],
-        relevant=tuple(judged.corpus[name] for name in best[:_MAX_RELEVANT]),
-        base_first=first,
-        tuned_first=then,
+        comparison=compare(before.per_query, after.per_query, metric=metric, seed=judging.seed),
+        examples=examples(before, after, judged=judged, metric=metric, count=judging.num_examples),
     )

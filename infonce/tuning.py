@@ -6,7 +6,7 @@ The worker's job does the same with what only a service has: vectors that are ke
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from infonce.compare import Comparison, compare
 from infonce.config import AUTO, DEFAULT_MAX_SEQ_LENGTH, Auto, EncoderConfig, TrainConfig
 from infonce.dialects import FieldMapping
 from infonce.digest import sha256_of
+from infonce.documents import read_documents
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
@@ -30,7 +31,7 @@ from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
-from infonce.records import Progress, TrainResult
+from infonce.records import Beside, Progress, TrainResult
 from infonce.split import held_out
 from infonce.train import train
 from infonce.vectors import CachedEncoder
@@ -73,6 +74,8 @@ class Order:
     """That train together; auto is one for each GPU, and one without a GPU."""
     mapping: FieldMapping | None = None
     """What the fields of the pairs hold; found from their names without it."""
+    corpus: Path | None = None
+    """Documents among which hard negatives are looked for; the pairs' own texts without it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,35 +121,35 @@ def tune(order: Order, watch: Watch) -> Tuned:
         DatasetError, InvalidModel, CheckpointMismatch, NonFiniteLoss, Stopped: as the parts say.
     """
     _check_output(order.output)
-    if order.config.early_stopping is not None and not order.held_out:
-        message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
-        raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
+    check_used(order)
     with _alone_in(order.output / _CHECKPOINTS):
         return _tune(order, watch)
 
 
 def _tune(order: Order, watch: Watch) -> Tuned:
     watch.phase("loading")
-    length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
-    encoder = Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
+    encoder = load(order)
     started = perf_counter()
-    pairs, judged = _split(list(read_pairs(order.pairs, mapping=order.mapping)), order)
+    pairs, judged = split(order)
+    corpus = None if order.corpus is None else read_documents(order.corpus)
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
     preparing_seconds = perf_counter() - started
 
-    judge = partial(_evaluated, encoder, judged, config=config, vectors=checkpoints.folder / _VECTORS, watch=watch)
+    vectors = partial(_cached, encoder, checkpoints.folder / _VECTORS, config=config, watch=watch)
+    judge = partial(_evaluated, vectors, judged, config=config, watch=watch)
     before = judge()
     watch.phase("training")
     during = None
     if judged is not None:
         source = AsItIsNow(encoder=encoder, precision=config.precision, stop=watch.stop_requested)
-        during = source.evaluation(judged, ks=_ks(config))
+        during = source.evaluation(judged, ks=metric_ranks(config))
     count, folder = num_processes(order.processes), checkpoints.folder
     loaded_as = replace(order.encoder, max_seq_length=encoder.max_seq_length)
-    others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder])
+    others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder], corpus=corpus)
+    beside = Beside(evaluate=during, corpus=corpus, vectors=vectors())
     with ranks(others, pairs, count=count, folder=folder, stop=watch.stop_requested):
-        trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, evaluate=during)
+        trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, beside=beside)
     after = judge()
     comparison = None
     if before is not None and after is not None:
@@ -169,6 +172,33 @@ def _tune(order: Order, watch: Watch) -> Tuned:
     _move(staged, order.output)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return tuned
+
+
+def check_used(order: Order) -> None:
+    """Raise `ConfigError` if early stopping would have nothing to judge by, or if nobody would read the corpus."""
+    if order.corpus is not None and order.config.mine is None:
+        message = f"corpus is {order.corpus} and mine is not set, so that nothing is looked for in it"
+        raise ConfigError(f"{message}; set mine, such as to {{}}, or leave corpus out", param="corpus")
+    if order.config.early_stopping is not None and not order.held_out:
+        message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
+        raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
+
+
+def load(order: Order) -> Encoder:
+    """The base model, which reads as much of a text as the order says, or as is usual."""
+    length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
+    return Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
+
+
+def split(order: Order) -> tuple[list[Pair], EvalSet | None]:
+    """The pairs to train on, and what is judged by."""
+    pairs = list(read_pairs(order.pairs, mapping=order.mapping))
+    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out != 0 else (pairs, None)
+
+
+def metric_ranks(config: TrainConfig) -> list[int]:
+    """The ranks of the metrics, that of early stopping among them."""
+    return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
 
 
 @contextmanager
@@ -199,30 +229,25 @@ def _check_output(folder: Path) -> None:
         raise ConfigError(f"{message}; name a new folder or empty this one", param="output")
 
 
-def _split(pairs: list[Pair], order: Order) -> tuple[list[Pair], EvalSet | None]:
-    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out != 0 else (pairs, None)
-
-
 def _evaluated(
-    encoder: Encoder, judged: EvalSet | None, *, config: TrainConfig, vectors: Path, watch: Watch
+    vectors: Callable[[], CachedEncoder], judged: EvalSet | None, *, config: TrainConfig, watch: Watch
 ) -> Evaluation | None:
-    """What the encoder finds as it is now; its vectors are kept in case the run is broken off."""
+    """What the encoder finds as it is now."""
     if judged is None:
         return None
     watch.phase("evaluating")
+    return evaluate(vectors(), judged, ks=metric_ranks(config))
+
+
+def _cached(encoder: Encoder, folder: Path, *, config: TrainConfig, watch: Watch) -> CachedEncoder:
+    """The encoder as it is now; its vectors are kept in case the run is broken off."""
     encode = partial(encoder.encode, precision=config.precision, stop=watch.stop_requested)
-    source = CachedEncoder(
-        vectors / encoder.fingerprint(),
+    return CachedEncoder(
+        folder / encoder.fingerprint(),
         lambda texts, side: encode(texts, side=side),
         prompt=encoder.prompt,
         on_block=watch.embedded,
     )
-    return evaluate(source, judged, ks=_ks(config))
-
-
-def _ks(config: TrainConfig) -> list[int]:
-    """The ranks of the metrics, that of early stopping among them."""
-    return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
 
 
 def _move(part: Path, folder: Path) -> None:

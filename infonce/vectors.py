@@ -78,8 +78,8 @@ class CachedEncoder:
         Block by block: what was computed before a stop or a crash is there for the next attempt. After each block
         `on_block(done, total)` tells how many of the unknown texts are done.
         """
-        keys = [hashlib.sha256((self._prompt(side) + text).encode()).digest() for text in texts]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        keys = self._keys(texts, side)
+        missing = self.missing(texts, side=side)
         for start in range(0, len(missing), BLOCK_TEXTS):
             block = dict(islice(missing.items(), start, start + BLOCK_TEXTS))
             vectors = self._compute(list(block.values()), side)
@@ -89,6 +89,17 @@ class CachedEncoder:
             self._on_block(start + len(block), len(missing))
         self.reused += len(set(keys)) - len(missing)
         return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
+
+    def missing(self, texts: Sequence[str], *, side: Side) -> dict[bytes, str]:
+        """The distinct ones of `texts` whose vectors would have to be computed, by the key of the vector."""
+        return {key: text for key, text in self.distinct(texts, side=side).items() if key not in self._known}
+
+    def distinct(self, texts: Sequence[str], *, side: Side) -> dict[bytes, str]:
+        """The distinct ones of `texts`, by the key of the vector."""
+        return dict(zip(self._keys(texts, side), texts, strict=True))
+
+    def _keys(self, texts: Sequence[str], side: Side) -> list[bytes]:
+        return [hashlib.sha256((self._prompt(side) + text).encode()).digest() for text in texts]
 
 
 def folder_of(encoder: "Encoder", root: Path, *, precision: Precision) -> Path:

@@ -12,6 +12,7 @@ import typer
 
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
+from infonce.estimate_command import estimate_app
 from infonce.evaluate_command import evaluate_app
 from infonce.mine_command import mine_app
 from infonce.train_command import train_app
@@ -30,6 +31,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(plot_app, name="plot")
 app.add_typer(bench_app, name="bench")
 app.add_typer(train_app)
+app.add_typer(estimate_app)
 app.add_typer(mine_app)
 app.add_typer(evaluate_app)
 app.add_typer(upkeep_app)

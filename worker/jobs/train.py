@@ -7,36 +7,26 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
-from infonce.compare import compare
-from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
-from infonce.dialects import FieldMapping
+from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
-from infonce.evaluation import Evaluation, evaluate
-from infonce.formats import read_pairs
 from infonce.judging import AsItIsNow
 from infonce.meeting import RankOrder
 from infonce.pairs import Pair
-from infonce.precision import Choice
-from infonce.qrels import EvalSet, read_beir
 from infonce.ranks import num_processes, ranks
-from infonce.records import StepRecord, TrainResult
-from infonce.split import held_out, judged_by
+from infonce.records import Beside, TrainResult
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
-from worker.jobs.embedding import cached, gpus_of, use_threads
+from worker.jobs.embedding import gpus_of, use_threads
+from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data, summarize
 from worker.jobs.report import Measured, write_report
+from worker.jobs.watcher import Watcher
 from worker.progress import Progress
-
-METRIC: Final = "ndcg@10"
-"""What decides the verdict."""
-EVAL_FILE: Final = "eval file"
-HELD_OUT: Final = "held out"
 
 _MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens", "max_graph_gb")
 
@@ -65,7 +55,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
     during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=Beside(evaluate=during))
     together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
@@ -94,140 +84,12 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     }
 
 
-def read_data(order: Mapping[str, Any]) -> tuple[list[Pair], dict[str, EvalSet]]:
-    """The pairs to train on, and what to judge by: the eval file first, for its verdict counts."""
-    pairs = _pairs(order["training_file"])
-    judged: dict[str, EvalSet] = {}
-    if order["evaluation_file"] is not None:
-        judged[EVAL_FILE] = read_beir(Path(order["evaluation_file"]["path"]))
-    share = order["evaluation"]["held_out"]
-    if order["validation_file"] is not None:
-        judged[HELD_OUT] = judged_by(pairs, _pairs(order["validation_file"]))
-    elif share > 0:
-        pairs, judged[HELD_OUT] = held_out(pairs, share, seed=TrainConfig.from_dict(order["config"]).seed)
-    return pairs, judged
-
-
-def _pairs(file: Mapping[str, Any]) -> list[Pair]:
-    mapping = file["mapping"]
-    return list(read_pairs(Path(file["path"]), mapping=None if mapping is None else FieldMapping.from_dict(mapping)))
-
-
 def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
     """The order's config; a maximum length that was left open is the default, or the model's own if that is less."""
     config = EncoderConfig.from_dict(given)
     if config.max_seq_length is not None:
         return config
     return replace(config, max_seq_length=min(DEFAULT_MAX_SEQ_LENGTH, base.max_seq_length))
-
-
-def cutoffs(order: Mapping[str, Any]) -> list[int]:
-    """The k of every metric: those asked for, that of the verdict, and that by which the training may end early."""
-    stopping = TrainConfig.from_dict(order["config"]).early_stopping
-    return sorted({*order["evaluation"]["ks"], 10} | ({stopping.rank} if stopping is not None else set()))
-
-
-def evaluate_all(
-    encoder: Encoder,
-    judged: Mapping[str, EvalSet],
-    *,
-    order: Mapping[str, Any],
-    precision: Precision,
-    progress: Progress,
-) -> dict[str, Evaluation]:
-    """The encoder's numbers on each set, rank 10 always among them; no text is embedded twice."""
-    source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
-    found = partial(evaluate, source, ks=cutoffs(order), stop=progress.stop_requested)
-    return {name: found(eval_set) for name, eval_set in judged.items()}
-
-
-def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation], *, seed: int) -> dict[str, Any]:
-    """Base against tuned on every set; the first set's verdict is the job's, None where nothing was judged."""
-    evaluations: list[dict[str, Any]] = []
-    verdict: str | None = None
-    for name, base in before.items():
-        tuned = after[name]
-        comparison = compare(base.per_query, tuned.per_query, metric=METRIC, seed=seed)
-        verdict = verdict or comparison.verdict.value
-        evaluations.append(
-            {
-                "name": name,
-                "num_documents": base.num_documents,
-                "num_queries": base.num_queries,
-                "small_corpus": base.num_documents < 10 * base.num_queries,
-                "base": base.metrics,
-                "tuned": tuned.metrics,
-                "comparison": comparison.to_dict(),
-            }
-        )
-    return {"metric": METRIC, "evaluations": evaluations, "verdict": verdict}
-
-
-class Watcher:
-    """What the training loop tells, in the words of a job."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def step(self, record: StepRecord) -> None:
-        """The parent knows of the step."""
-        names = ("step", "total_steps", "epoch", "loss", "pairs_per_second", "eta_seconds")
-        values = {name: getattr(record, name) for name in names}
-        self._progress.step({**values, "percent": 100 * record.step / record.total_steps})
-
-    def measured(self, choice: Choice) -> None:
-        """The parent knows what this machine computes fastest, and by what times."""
-        chosen = {"precision": choice.precision.value, "attention": choice.attention.value}
-        self._progress.resolved(chosen)
-        message = f"This machine is fastest with {choice.precision.value} and {choice.attention.value} attention."
-        self._progress.event("info", "measured", message=message, data={**chosen, "seconds": choice.seconds})
-
-    def resumed(self, step: int) -> None:
-        """The parent knows from where an earlier attempt's work goes on."""
-        message = f"An earlier attempt had made {step} steps and saved them; the training goes on from there."
-        self._progress.event("info", "resumed", message=message, data={"step": step})
-
-    def dropped(self, num_pairs: int, num_negatives: int) -> None:
-        """The parent knows what is left out, and why."""
-        reason = "the model's tokenizer makes nothing of a text of theirs"
-        message = f"Left out are {num_pairs} pairs and {num_negatives} negatives: {reason}."
-        data = {"pairs": num_pairs, "negatives": num_negatives}
-        self._progress.event("warn", "dropped", message=message, data=data)
-
-    def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
-        """The parent knows how good the model is by now."""
-        message = f"After {step} steps {metric} is {metrics[metric]:.3f}."
-        self._progress.event("info", "judged", message=message, data={"step": step, "metrics": dict(metrics)})
-
-    def saved(self, step: int) -> None:
-        """The parent knows how far the job has come for good."""
-        self._progress.saved(step)
-
-    def damaged(self, step: int) -> None:
-        """The parent knows that steps are made again, and why."""
-        message = f"The checkpoint of step {step} is damaged or of another version and is not used."
-        self._progress.event("warn", "checkpoint_corrupt", message=message, data={"step": step})
-
-    def elsewhere(self, difference: str) -> None:
-        """The parent knows that the run goes on otherwise than it began."""
-        message = f"This is not what the training began on, {difference}; its last bits may differ."
-        data = {"reason": "machine", "difference": difference}
-        self._progress.event("warn", "resume_not_bit_exact", message=message, data=data)
-
-    def halved(self, max_chunk_tokens: int) -> None:
-        """The parent knows that the run goes on otherwise than it began."""
-        message = f"Memory did not suffice; from here on a chunk has {max_chunk_tokens} tokens, which rounds otherwise."
-        data = {"reason": "out_of_memory", "max_chunk_tokens": max_chunk_tokens}
-        self._progress.event("warn", "resume_not_bit_exact", message=message, data=data)
-
-    def unsaved(self, reason: str) -> None:
-        """The parent knows that the job would begin further back if it were broken off now."""
-        message = f"A checkpoint could not be written ({reason}); the training goes on and tries again."
-        self._progress.event("warn", "unsaved", message=message, data={"reason": reason})
-
-    def stop_requested(self) -> bool:
-        """Whether the job has to stop."""
-        return self._progress.stop_requested()
 
 
 def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:

@@ -19,8 +19,10 @@ from infonce.qrels import EvalSet, write_beir
 from infonce.records import StepRecord
 from tests.factories import toy_pairs
 from tests.worker.jobs.conftest import Recorder
+from worker.jobs.judged import read_data
 from worker.jobs.report import MAX_CURVE_POINTS, thinned
-from worker.jobs.train import Watcher, read_data, run
+from worker.jobs.train import run
+from worker.jobs.watcher import Watcher
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -1,0 +1,179 @@
+"""How long a run would take here, and how much memory: its steps are counted, a few of them are computed and timed.
+
+Texts are tokenised and settings decided by the code of the training itself. Memory is the peak of this process: ask in
+one that has done nothing else. Files are written into a temporary folder alone, to see how long that takes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from infonce.config import TrainConfig
+from infonce.digest import sha256_of
+from infonce.early_stopping import evaluation_is_due
+from infonce.encoder import Encoder
+from infonce.judged_work import Judge, JudgedTime
+from infonce.pairs import Pair
+from infonce.peak_memory import peak_memory_bytes
+from infonce.prepare import Prepared, identity, prepare
+from infonce.qrels import EvalSet
+from infonce.records import Progress
+from infonce.rehearsal import Rehearsal
+from infonce.schedule import Schedule
+from infonce.step_times import Clock, StepTimes
+from infonce.vectors import CachedEncoder
+
+_WEIGHTS = "model.safetensors"
+_WORTH_SAVING_SECONDS = 10.0  # as at the end of a training
+_CHANCE_OF_MEMORY = 0.05  # of what was measured
+_CHANCE_OF_COUNTED_MEMORY = 0.2  # of what was counted
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A run as it would be started."""
+
+    encoder: Encoder
+    """That would be trained; of no use afterwards."""
+    pairs: Sequence[Pair]
+    config: TrainConfig
+    judge: Judge
+    judged: Sequence[EvalSet] = ()
+    """What base and tuned model are judged on."""
+    chosen_by: EvalSet | None = None
+    """What early stopping looks at."""
+    ks: Sequence[int] = (10,)
+    source: CachedEncoder
+    """What knows the vectors that need not be computed for the base model; asked for none."""
+    save_every_seconds: float
+    loading_seconds: float
+    """That have gone until here: the program, the model, the pairs."""
+    reloading_seconds: float = 0.0
+    """To load the tuned model from its folder, where that is done."""
+    scratch: Path | None = None
+    """Where files are written that show how long that takes; the system's place for such."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What a run would take."""
+
+    seconds: Mapping[str, float]
+    """By part of the run."""
+    seconds_range: tuple[float, float]
+    peak_memory_bytes: int
+    memory_range: tuple[int, int]
+    num_pairs: int
+    num_texts: int
+    """Distinct ones, that are trained on."""
+    num_judged_texts: int
+    """That are encoded to judge the base model."""
+    num_steps: int
+    num_chunks: int
+    trained_tokens: int
+    config: TrainConfig
+    """Without any `auto`."""
+    measured: Mapping[str, Any]
+    """What the numbers stand on."""
+
+    @property
+    def total_seconds(self) -> float:
+        """All parts together."""
+        return sum(self.seconds.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "total_seconds": self.total_seconds,
+            "total_seconds_range": list(self.seconds_range),
+            "seconds": dict(self.seconds),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "peak_memory_bytes_range": list(self.memory_range),
+            "num_pairs": self.num_pairs,
+            "num_texts": self.num_texts,
+            "num_judged_texts": self.num_judged_texts,
+            "num_steps": self.num_steps,
+            "num_chunks": self.num_chunks,
+            "batch_size": self.config.batch_size,
+            "trained_tokens": self.trained_tokens,
+            "settings": self.config.to_dict(),
+            "measured": dict(self.measured),
+        }
+
+
+def estimate(plan: Plan, *, progress: Progress, phase: Callable[[str], None] = lambda name: None) -> Estimate:
+    """What the run would take, known after at most 20 seconds or a tenth of it.
+
+    Raises:
+        ConfigError: config, pairs and model do not fit together, as the run would say.
+        OutOfMemory: the device has no memory for a step.
+        Stopped: `progress.stop_requested()`; at most a chunk later.
+    """
+    clock = Clock(began=perf_counter() - plan.loading_seconds)
+    phase("tokenising")
+    ready, preparing_seconds = _prepared(plan, progress)
+    phase("encoding")
+    judging = JudgedTime.of(plan.judge, plan.judged, chosen_by=plan.chosen_by, source=plan.source, ks=plan.ks)
+    phase("computing steps")
+    known = plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds
+    with Rehearsal.of(plan.encoder, ready, stop=progress.stop_requested) as rehearsal:
+        schedule = Schedule.count(rehearsal.counting, stop=progress.stop_requested)
+        times = StepTimes.of(rehearsal, schedule, clock=clock, others_seconds=known)
+        num_saved = _num_saved(times.training_seconds, plan.save_every_seconds)
+        saving_seconds = num_saved * rehearsal.save_seconds(plan.scratch) if num_saved else 0.0
+    num_judged = sum(evaluation_is_due(step, times.num_steps) for step in range(times.num_steps + 1))
+    seconds = {
+        "loading": plan.loading_seconds,
+        "preparing": preparing_seconds,
+        "baseline": judging.baseline_seconds,
+        "training": times.training_seconds,
+        "judging": 0.0 if ready.config.early_stopping is None else num_judged * judging.once_seconds,
+        "saving": saving_seconds,
+        "exporting": _exporting_seconds(plan),
+        "evaluating": judging.evaluating_seconds + plan.reloading_seconds,
+    }
+    total, counted = sum(seconds.values()), times.counted_bytes
+    memory = max(times.peak_memory_bytes + counted, judging.peak_memory_bytes, peak_memory_bytes())
+    uncertain = int(_CHANCE_OF_MEMORY * memory + _CHANCE_OF_COUNTED_MEMORY * counted)
+    return Estimate(
+        seconds=seconds,
+        seconds_range=(total * (1 - times.chance), total * (1 + times.chance)),
+        peak_memory_bytes=memory,
+        memory_range=(memory - uncertain, memory + uncertain),
+        num_pairs=len(ready.table),
+        num_texts=len(ready.tokens.lengths),
+        num_judged_texts=judging.num_texts,
+        num_steps=times.num_steps,
+        num_chunks=schedule.num_chunks,
+        trained_tokens=schedule.trained_tokens,
+        config=ready.config,
+        measured={**times.measured(), **judging.measured(), "seconds": clock.elapsed},
+    )
+
+
+def _prepared(plan: Plan, progress: Progress) -> tuple[Prepared, float]:
+    """What the run is made of, and the seconds that it took to find that out."""
+    began = perf_counter()
+    identity(plan.encoder, plan.pairs, config=plan.config)
+    ready = prepare(plan.encoder, plan.pairs, config=plan.config, progress=progress, saved=None)
+    return ready, perf_counter() - began
+
+
+def _num_saved(training_seconds: float, every_seconds: float) -> int:
+    """How many checkpoints a training of so many seconds writes, the last one included."""
+    if training_seconds < min(every_seconds, _WORTH_SAVING_SECONDS):
+        return 0
+    between = int(training_seconds / every_seconds) if every_seconds else 0
+    return between + int(training_seconds - between * every_seconds >= _WORTH_SAVING_SECONDS)
+
+
+def _exporting_seconds(plan: Plan) -> float:
+    """What it takes to write the model; it was, and is gone."""
+    with TemporaryDirectory(dir=plan.scratch, prefix="infonce-estimate-") as folder:
+        began = perf_counter()
+        plan.encoder.save(Path(folder))
+        sha256_of(Path(folder) / _WEIGHTS)
+        return perf_counter() - began
