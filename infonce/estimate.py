@@ -16,6 +16,7 @@ from infonce.config import TrainConfig
 from infonce.digest import sha256_of
 from infonce.early_stopping import evaluation_is_due
 from infonce.encoder import Encoder
+from infonce.errors import ConfigError
 from infonce.judged_work import Judge, JudgedTime
 from infonce.pairs import Pair
 from infonce.peak_memory import peak_memory_bytes
@@ -118,10 +119,13 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
     """What the run would take, known after at most 20 seconds or a tenth of it.
 
     Raises:
-        ConfigError: config, pairs and model do not fit together, as the run would say.
+        ConfigError: config, pairs and model do not fit together, as the run would say; or negatives are to be mined.
         OutOfMemory: the device has no memory for a step.
         Stopped: `progress.stop_requested()`; at most a chunk later.
     """
+    if plan.config.mine is not None:
+        message = "mine is set, and what that takes is known only once negatives have been looked for; leave it out of"
+        raise ConfigError(f"{message} the estimate, and count with one more evaluation for each time", param="mine")
     clock = Clock(began=perf_counter() - plan.loading_seconds)
     begins(Part.TOKENISING)
     ready, preparing_seconds = _prepared(plan, progress)

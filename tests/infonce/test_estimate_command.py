@@ -46,6 +46,7 @@ def test_a_person_reads_a_table_and_nothing_is_written(tmp_path: Path, pairs: Pa
         (("--batch-size", "500"), "batch_size is 500 and there are 40 pairs; lower it or bring more pairs"),
         (("--set", "warmup=1"), "warmup is not a setting; known are"),
         (("--set", "early_stopping={}"), "nothing is held out to judge by"),
+        (("--set", "mine={}"), "mine is set, and what that takes is known only once negatives"),
         (("--processes", "2"), "2 processes would train together"),
         (("--held-out", "2"), "evaluation.held_out is 2.0; it must be above 0 and below 1"),
     ],
