@@ -145,7 +145,7 @@ def _made(order: Mapping[str, Any], pairs: StoredPairs) -> Any:
         mapping=pairs.mapping,
         held_out=None if judged is None else judged.path,
         held_out_mapping=None if judged is None else judged.mapping,
-        measure=None if model is None else TokenCounter.of(Path(model[1]), model[0]),
+        counter=None if model is None else TokenCounter.of(Path(model[1]), model[0]),
         watch=_Telling(),
     )
     return found.to_dict()
