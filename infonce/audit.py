@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol
 from infonce.config import Side
 from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
-from infonce.findings import Finding, FindingCode, Findings
+from infonce.findings import VERSION, Finding, FindingCode, Findings
 from infonce.formats import opened_pairs
 from infonce.length_picture import TokenCounter, length_picture
 from infonce.near_duplicates import THRESHOLD, find_near_duplicates
@@ -35,7 +35,6 @@ from infonce.pair_keys import PairKeys, is_own_answer
 from infonce.pairs import Pair
 from infonce.text_sample import SampledText, TextSample, text_digest
 
-VERSION: Final = 1
 LABEL_NAMES: Final = frozenset(
     [
         "score",
