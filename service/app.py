@@ -32,6 +32,7 @@ from service.routes import (
     mining,
     models,
     projects,
+    reports,
 )
 from service.search import Search
 from service.settings import GatewaySettings
@@ -79,8 +80,8 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
-    resources = (files, audits, jobs, mining, evaluations, models, embeddings, collections, api_keys, projects)
-    for module in (*resources, health, docs):
+    work = (jobs, reports, mining, evaluations)
+    for module in (files, audits, *work, models, embeddings, collections, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

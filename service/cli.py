@@ -16,6 +16,7 @@ from infonce.cli import plot_app
 from infonce.estimate_command import estimate_app
 from infonce.evaluate_command import evaluate_app
 from infonce.mine_command import mine_app
+from infonce.report_command import report_app
 from infonce.train_command import train_app
 from service.console import DEFAULT_HOME, FAILED, INTERRUPTED, Home, sentences
 from service.keys_cli import keys_app
@@ -36,6 +37,7 @@ app.add_typer(estimate_app)
 app.add_typer(mine_app)
 app.add_typer(evaluate_app)
 app.add_typer(audit_app)
+app.add_typer(report_app)
 app.add_typer(upkeep_app)
 
 

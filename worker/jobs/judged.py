@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from infonce.compare import compare
 from infonce.config import Precision, TrainConfig
 from infonce.dialects import FieldMapping
 from infonce.encoder import Encoder
@@ -18,8 +17,6 @@ from worker.jobs.audit import without_copies
 from worker.jobs.embedding import cached
 from worker.progress import Progress
 
-METRIC: Final = "ndcg@10"
-"""What decides the verdict."""
 EVAL_FILE: Final = "eval file"
 HELD_OUT: Final = "held out"
 
@@ -61,25 +58,3 @@ def evaluate_all(
     source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
     found = partial(evaluate, source, ks=cutoffs(order), stop=progress.stop_requested)
     return {name: found(eval_set) for name, eval_set in judged.items()}
-
-
-def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation], *, seed: int) -> dict[str, Any]:
-    """Base against tuned on every set; the first set's verdict is the job's, None where nothing was judged."""
-    evaluations: list[dict[str, Any]] = []
-    verdict: str | None = None
-    for name, base in before.items():
-        tuned = after[name]
-        comparison = compare(base.per_query, tuned.per_query, metric=METRIC, seed=seed)
-        verdict = verdict or comparison.verdict.value
-        evaluations.append(
-            {
-                "name": name,
-                "num_documents": base.num_documents,
-                "num_queries": base.num_queries,
-                "small_corpus": base.num_documents < 10 * base.num_queries,
-                "base": base.metrics,
-                "tuned": tuned.metrics,
-                "comparison": comparison.to_dict(),
-            }
-        )
-    return {"metric": METRIC, "evaluations": evaluations, "verdict": verdict}

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from infonce.calibrate import settled_precision
@@ -18,13 +18,14 @@ from infonce.judging import AsItIsNow
 from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.ranks import num_processes, ranks
-from infonce.records import TrainResult
+from infonce.records import Beside, TrainResult
+from infonce.summary import side_by_side, summarize
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
 from worker.jobs.audit import audit_order
 from worker.jobs.embedding import cached, gpus_of, use_threads
-from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data, summarize
+from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data
 from worker.jobs.report import Measured, write_report
 from worker.jobs.watcher import Watcher
 from worker.progress import Progress
@@ -59,7 +60,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
     during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=Beside(evaluate=during))
     together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
@@ -78,7 +79,14 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
 
     summary = summarize(before, after, seed=config.seed)
     measured = Measured(
-        trained=trained, encoder=tuned, summary=summary, audit=audit, products=products, seconds=seconds
+        trained=trained,
+        encoder=tuned,
+        summary=summary,
+        audit=audit,
+        side_by_side=side_by_side(before, after, judged=judged, seed=config.seed),
+        products=products,
+        seconds=seconds,
+        made_at=time(),
     )
     write_report(Path(order["staging"]), order, measured=measured)
     return {
