@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from infonce.config import EncoderConfig, Precision
+from infonce.dialects import FieldMapping
 from infonce.digest import sha256_of
 from infonce.documents import read_documents
 from infonce.encoder import Encoder
@@ -54,6 +55,8 @@ class MineOrder:
     """Where embeddings are kept, by the hash of what made them."""
     corpus: Path | None = None
     """Documents to search; None searches the positives and negatives of the pairs."""
+    mapping: FieldMapping | None = None
+    """Which fields hold the pairs, where the file itself does not show it."""
     config: MiningConfig = field(default_factory=MiningConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     precision: Precision = Precision.FLOAT32
@@ -83,7 +86,7 @@ def mine_file(order: MineOrder, watch: Watch) -> MinedFile:
     """
     _check_output(order.output)
     watch.phase("reading")
-    pairs = list(read_pairs(order.pairs))
+    pairs = list(read_pairs(order.pairs, mapping=order.mapping))
     corpus = None if order.corpus is None else read_documents(order.corpus)
     watch.phase("loading")
     encoder = Encoder.load(order.model, order.encoder)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,16 @@ from infonce.objective import Objective
 Tensors = Mapping[str, Tensor]
 Judge = Callable[[int], float]
 """What the metric is after so many steps, the same in all processes of a run."""
+
+
+class Part(Protocol):
+    """What else the next steps depend on."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a run that goes on has to know."""
+
+    def load(self, tensors: Tensors) -> None:
+        """It is what it was when these tensors were taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +108,7 @@ class RunState:
     model: ModelState
     optimizer: torch.optim.Optimizer
     best: BestState | None = None
+    negatives: Part | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by a name, copied."""
@@ -105,6 +117,8 @@ class RunState:
             found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
         if self.best is not None:
             found |= {f"best/{name}": tensor for name, tensor in self.best.tensors().items()}
+        if self.negatives is not None:
+            found |= {f"negatives/{name}": tensor for name, tensor in self.negatives.tensors().items()}
         return {**self.model.tensors(), **_copied(found)}
 
     def load(self, tensors: Tensors) -> None:
@@ -118,6 +132,8 @@ class RunState:
         self.optimizer.load_state_dict({**optimizer, "state": states})
         if self.best is not None:
             self.best.load(_below(tensors, "best/"))
+        if self.negatives is not None:
+            self.negatives.load(_below(tensors, "negatives/"))
 
 
 def _copied(tensors: Tensors) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from infonce.audit_command import audit_app
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
 from infonce.estimate_command import estimate_app
@@ -35,6 +36,7 @@ app.add_typer(train_app)
 app.add_typer(estimate_app)
 app.add_typer(mine_app)
 app.add_typer(evaluate_app)
+app.add_typer(audit_app)
 app.add_typer(report_app)
 app.add_typer(upkeep_app)
 

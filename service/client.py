@@ -12,14 +12,17 @@ import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
+from infonce.compare import Outcome
 from infonce.config import Side
 from service.errors import ApiError
 from service.schemas.collections import CollectionCreate, CollectionObject, DocumentsAccepted, QueryAnswer
 from service.schemas.embeddings import Embeddings
+from service.schemas.evaluations import EvaluatedQuery, EvaluationCreate, EvaluationObject
 from service.schemas.files import FileDeleted, FileObject
-from service.schemas.job_answers import FineTuningJob, Job, JobEvent
+from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
+from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelObject
 from service.schemas.strict import Answer
 from service.schemas.vectors import from_base64
@@ -62,10 +65,17 @@ class Client:
         """Its connections are closed."""
         self._http.close()
 
-    def upload(self, path: Path, purpose: Literal["fine-tune", "eval"]) -> FileObject:
-        """The file is stored and every line of it was read."""
+    def upload(
+        self,
+        path: Path,
+        purpose: Literal["fine-tune", "eval", "corpus"],
+        *,
+        mapping: Mapping[str, Any] | None = None,
+    ) -> FileObject:
+        """The file is stored and every line of it was read; `mapping` names the fields of pairs, where need be."""
+        said = {"purpose": purpose} | ({} if mapping is None else {"mapping": json.dumps(mapping)})
         with path.open("rb") as file:
-            sent = self._http.post("/v1/files", files={"file": (path.name, file)}, data={"purpose": purpose})
+            sent = self._http.post("/v1/files", files={"file": (path.name, file)}, data=said)
         return _answer(FileObject, sent)
 
     def file(self, id: str) -> FileObject:
@@ -79,6 +89,36 @@ class Client:
     def create_job(self, asked: JobCreate) -> FineTuningJob:
         """A training waits."""
         return self._post(FineTuningJob, _TUNING, body=asked.model_dump(mode="json", exclude_unset=True))
+
+    def estimate(self, asked: JobCreate) -> Job:
+        """A job waits that will say what the training would take."""
+        body = asked.model_dump(mode="json", exclude_unset=True)
+        return self.any_job(self._post(EstimateAccepted, f"{_TUNING}/estimate", body=body).job)
+
+    def mine(self, asked: MiningCreate) -> Job:
+        """A job waits that will make a new file with hard negatives."""
+        return self._post(Job, "/v1/mining", body=asked.model_dump(mode="json", exclude_unset=True))
+
+    def evaluate(self, asked: EvaluationCreate) -> EvaluationObject:
+        """An evaluation exists, and its job waits."""
+        body = asked.model_dump(mode="json", exclude_unset=True)
+        return self._post(EvaluationObject, "/v1/evaluations", body=body)
+
+    def evaluation(self, id: str) -> EvaluationObject:
+        """One evaluation."""
+        return self._get(EvaluationObject, f"/v1/evaluations/{id}")
+
+    def evaluations(self) -> Iterator[EvaluationObject]:
+        """The evaluations, newest first."""
+        return self._all(Listing[EvaluationObject], "/v1/evaluations", params={})
+
+    def evaluated(
+        self, id: str, *, outcome: Outcome | None = None, model: str | None = None
+    ) -> Iterator[EvaluatedQuery]:
+        """What became of each query under the model, the second one where none is named."""
+        wanted = {"outcome": outcome and outcome.value, "model": model}
+        params = {name: value for name, value in wanted.items() if value is not None}
+        return self._all(Listing[EvaluatedQuery], f"/v1/evaluations/{id}/queries", params=params)
 
     def job(self, id: str) -> FineTuningJob:
         """One training job."""

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from infonce.hub import FoundModel
 from service.store import catalog, documents, files
 from service.store.errors import NotFound
 from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord
+from worker.filling import fill
 from worker.workshop import Workshop
 
 DOCUMENTS: Final = "documents.jsonl"
@@ -62,9 +63,13 @@ def train_inputs(asking: Asking) -> Inputs:
 
 def index_inputs(asking: Asking) -> Inputs:
     """The collection's documents up to its newest write are in a file of the attempt's folder."""
-    shop, path = asking.shop, asking.folder / DOCUMENTS
+    shop, path, spec = asking.shop, asking.folder / DOCUMENTS, asking.job.spec
+    if spec.get("corpus_file") is not None:
+        [corpus] = _files(asking, {"corpus_file": spec["corpus_file"]}).values()
+        fill(shop, asking.job, path=Path(corpus["path"]), stop=asking.stop)
     with shop.database.read() as tx:
-        collection = catalog.get_collection(tx, asking.job.project, name=asking.job.spec["collection"])
+        collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
+        collection = replace(collection, model=spec.get("model", collection.model))  # a deployment brings its own
         with path.open("w", encoding="utf-8") as lines:
             for number, document in enumerate(documents.iterate(tx, collection.id, watermark=collection.watermark)):
                 if number % _DOCUMENTS_BETWEEN == 0 and asking.stop():
@@ -75,8 +80,27 @@ def index_inputs(asking: Asking) -> Inputs:
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)
 
 
+def mine_inputs(asking: Asking) -> Inputs:
+    """The pairs, the documents to search, the model and the settings."""
+    names, spec = ("training_file", "corpus_file"), asking.job.spec
+    named = {name: spec[name] for name in names if spec[name] is not None}
+    values: dict[str, Any] = dict.fromkeys(names) | _files(asking, named)
+    values |= {"model": _model(asking, spec["model"]), "config": spec["config"]}
+    return Inputs(values=values | {"precision": asking.shop.settings.precision.value})
+
+
+def evaluate_inputs(asking: Asking) -> Inputs:
+    """The judged queries and every model."""
+    spec = asking.job.spec
+    values: dict[str, Any] = _files(asking, {"file": spec["file"]})
+    values |= {"models": [_model(asking, name) for name in spec["models"]], "ks": spec["ks"]}
+    return Inputs(values=values | {"precision": asking.shop.settings.precision.value})
+
+
 INPUTS_OF: Final[Mapping[JobKind, Callable[[Asking], Inputs]]] = {
     JobKind.TRAIN: train_inputs,
+    JobKind.MINE: mine_inputs,
+    JobKind.EVALUATE: evaluate_inputs,
     JobKind.INDEX: index_inputs,
 }
 """Who gathers what a job of that kind reads."""

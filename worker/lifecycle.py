@@ -18,10 +18,11 @@ from service.store.database import Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.records import JobError, JobRecord, JobStatus
 from worker.failures import NAN_LOSS, describe, without_paths
+from worker.finished import Publication
 from worker.orders import clean, forget, write_order
 from worker.process import ChildProcess, Message, child_environment
 from worker.progress import MessageType
-from worker.publish import Publication, publish
+from worker.publish import publish
 from worker.pulse import OUTAGE_SECONDS, Pulse
 from worker.workshop import Workshop
 
@@ -194,7 +195,7 @@ class Attempt:
                 forget(self._shop, job)
         elif not self._is_own_success():
             log.warning("job %s: attempt %d is fenced and wrote nothing", job.id, job.attempt)
-            if isinstance(outcome, Publication):
+            if isinstance(outcome, Publication) and outcome.path is not None:
                 self._shop.artifacts.discard(outcome.path)
 
     def _ending(self, outcome: Outcome) -> Callable[[Tx, float], bool]:

@@ -6,40 +6,16 @@ One function a kind of job says where its files go and what the commit writes.
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from service.store import catalog, jobs
+from service.store import catalog, deployments, documents, jobs
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
+from worker import gate
+from worker.finished import Finished, Publication
 from worker.orders import Order
+from worker.publish_results import publish_evaluation, publish_mined
 from worker.workshop import Workshop
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Publication:
-    """Files in their final place that nothing points to yet, and the transaction that makes them count."""
-
-    path: Path
-    commit: Callable[[Tx, float], bool]
-    """Ends the job with its result; False if the attempt is fenced."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """An attempt that ended well; its staging folder is sealed."""
-
-    shop: Workshop
-    job: JobRecord
-    order: Order
-    result: Mapping[str, Any]
-    num_bytes: int
-    """Of the sealed files."""
-
-    def succeed(self, tx: Tx, now: float, **more: Any) -> bool:
-        """The job has succeeded with the child's result and `more`; False if the attempt is fenced."""
-        return jobs.succeed(tx, self.job.id, attempt=self.job.attempt, now=now, result={**self.result, **more})
 
 
 def publish(shop: Workshop, job: JobRecord, *, order: Order, result: Mapping[str, Any]) -> Publication:
@@ -60,9 +36,14 @@ def publish_model(finished: Finished) -> Publication:
     path, record = artifacts.model_path(folder), _model_record(finished, folder=folder)
 
     def commit(tx: Tx, now: float) -> bool:
-        if not finished.succeed(tx, now, model=record.id):
+        result = {**finished.result, "model": record.id}
+        if (plan := gate.plan(tx, job, model=record, now=now)) is not None:
+            result["deployment"] = plan.told(job.spec["deploy"])
+        if not finished.succeed(tx, now, result=result):
             return False
         catalog.insert_model(tx, record)
+        if plan is not None:
+            gate.carry_out(tx, job, plan=plan, now=now)
         return True
 
     artifacts.publish(finished.order.staging, path)
@@ -77,11 +58,16 @@ def publish_version(finished: Finished) -> Publication:
     path = artifacts.collection_version_path(collection.id, version.id)
 
     def commit(tx: Tx, now: float) -> bool:
-        if not finished.succeed(tx, now, version=version.id):
+        result = {**finished.result, "version": version.id}
+        catalog.lock_collection(tx, collection.id)  # first: who moves it at this moment has then committed
+        moves = deployments.is_deployment(finished.job)
+        if moves and (later := deployments.outrun_by(tx, finished.job)) is not None:
+            moves, result = False, {**result, "outrun_by": later}
+        if not finished.succeed(tx, now, result=result):
             return False
-        catalog.insert_version_and_activate(tx, version)
+        catalog.insert_version_and_activate(tx, version, moves_model=moves)
         newest = catalog.get_collection(tx, finished.job.project, name=collection.id)
-        if newest.watermark > version.watermark:  # documents came while this job ran
+        if documents.pending(tx, newest):  # documents came while this job ran, or the model was another by now
             jobs.order_index(tx, newest, now=now)
         return True
 
@@ -91,6 +77,8 @@ def publish_version(finished: Finished) -> Publication:
 
 PUBLISHERS: Final[Mapping[JobKind, Callable[[Finished], Publication]]] = {
     JobKind.TRAIN: publish_model,
+    JobKind.MINE: publish_mined,
+    JobKind.EVALUATE: publish_evaluation,
     JobKind.INDEX: publish_version,
 }
 """Who makes the result of a kind of job visible."""

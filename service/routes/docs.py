@@ -10,14 +10,18 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from service.errors import ServiceError
 from service.schemas.collections import CollectionCreate, CollectionQuery, DocumentsUpsert
 from service.schemas.embeddings import EmbeddingCreate
+from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
+from service.schemas.mining import MiningCreate
 from service.schemas.problem import ProblemBody
 
 router = APIRouter(include_in_schema=False)
 
 _BODIES = (
     JobCreate,
+    MiningCreate,
+    EvaluationCreate,
     EmbeddingCreate,
     CollectionCreate,
     DocumentsUpsert,

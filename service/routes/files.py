@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from infonce.apart import check_foreign_pairs
 from infonce.dialects import FieldMapping
+from infonce.documents import check_documents
 from infonce.qrels import check_beir
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring, object_id
@@ -23,6 +24,7 @@ from service.room import declared_bytes, require_room
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
+from service.store.audit_files import discard_audits
 from service.store.database import Tx
 from service.store.records import FilePurpose, FileRecord, new_id
 from service.uploads import Upload, received_upload
@@ -56,7 +58,8 @@ _UPLOAD_FORM = {
 
 @router.post("", openapi_extra=_UPLOAD_FORM)
 async def upload(request: Request, parts: Parts, project: Project, repetition: Once) -> FileObject:
-    """Upload pairs (`fine-tune`: JSON Lines, CSV, TSV, Parquet, a BEIR zip) or judgements (`eval`: a BEIR zip)."""
+    """Upload pairs (`fine-tune`: JSON Lines, CSV, TSV, Parquet, a BEIR zip), judgements (`eval`: a BEIR zip) or
+    documents (`corpus`: JSON Lines of `{id?, text, title?, metadata?}`)."""
     limit = parts.settings.max_upload_bytes
     coming = declared_bytes(request, limit=limit)
     await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=coming)
@@ -87,6 +90,7 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
     with parts.database.write() as tx:
         files.delete_file(tx, project, id=id)
     parts.artifacts.discard(parts.artifacts.file_path(id))
+    discard_audits(parts.artifacts, id)
     return FileDeleted(id=id)
 
 
@@ -142,6 +146,6 @@ def _counts(path: Path, purpose: FilePurpose, *, mapping: FieldMapping | None) -
     if purpose is FilePurpose.FINE_TUNE:
         return asdict(check_foreign_pairs(path, mapping=mapping))
     if mapping is not None:
-        detail = "mapping is for pairs; judgements have the fields of BEIR; leave it out"
+        detail = "mapping is for pairs; judgements and documents have fields of their own; leave it out"
         raise InvalidInput([Place(code="invalid_value", pointer="/mapping", detail=detail)], param="mapping")
-    return asdict(check_beir(path))
+    return asdict(check_documents(path) if purpose is FilePurpose.CORPUS else check_beir(path))

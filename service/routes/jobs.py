@@ -5,21 +5,18 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
-from starlette.requests import Request
 
 from service.bodies import described, json_body
-from service.callers import KEY_FIRST, Project
+from service.callers import KEY_FIRST, Project, Who, require_scope
 from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
-from service.quotas import admit_job
-from service.repetition import Once
-from service.room import require_room
-from service.schemas.job_answers import FineTuningJob, Job, JobEvent
+from service.ordering import Orders
+from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
-from service.store import events, jobs, wishes
-from service.store.database import Tx
-from service.store.records import JobKind, JobRecord, Page
+from service.store import deployments, events, jobs, wishes
+from service.store.records import JobKind, JobRecord, Page, Scope
 from service.submit import submit_training
+from service.submit_others import submit_estimate
 
 router = APIRouter(tags=["jobs"], dependencies=KEY_FIRST)
 TUNING = "/v1/fine_tuning/jobs"
@@ -29,29 +26,43 @@ JobId = Annotated[str, Depends(object_id("(?:ftjob|job)", "job"))]
 
 @router.post(TUNING, openapi_extra=described(JobCreate))
 def create(
-    request: Request,
     asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
     parts: Parts,
     project: Project,
-    repetition: Once,
+    orders: Orders,
+    who: Who,
     after: BackgroundTasks,
 ) -> FineTuningJob:
-    """Order a training: checked now, done by a worker."""
-    digest = request.state.body_sha256
+    """Order a training: checked now, done by a worker; to deploy what comes of it takes a key of scope index too."""
+    if asked.method.contrastive.deploy is not None:
+        require_scope(who, Scope.INDEX)
 
-    def insert(tx: Tx, record: JobRecord) -> None:
-        repetition.remember(tx, digest, object_id=record.id)  # first: who comes second is no job too many
-        admit_job(tx, project, quotas=parts.settings.quotas, now=record.created_at)
-        jobs.insert(tx, record)
-
-    def submit() -> str:
-        require_room(parts.artifacts, parts.settings)
-        now = parts.clock()
+    def submit(now: float) -> str:
+        insert = orders.insert
         return submit_training(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
 
-    id = repetition.once(parts.database, digest, make=submit)
+    id = orders.once(submit)
     after.add_task(parts.sweep.poke)
     return FineTuningJob.of(*_read(parts, project, id))
+
+
+@router.post(TUNING + "/estimate", status_code=202, openapi_extra=described(JobCreate))
+def estimate(
+    asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
+    parts: Parts,
+    project: Project,
+    orders: Orders,
+    after: BackgroundTasks,
+) -> EstimateAccepted:
+    """Order an estimate of what a training would take; the job's result says it, and nothing is trained."""
+
+    def submit(now: float) -> str:
+        insert = orders.insert
+        return submit_estimate(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
+
+    id = orders.once(submit)
+    after.add_task(parts.sweep.poke)
+    return EstimateAccepted(job=id)
 
 
 @router.get(TUNING)
@@ -133,7 +144,7 @@ def cancel_job(id: JobId, parts: Parts, project: Project) -> Job:
 def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
     """The job and its place in the queue."""
     with parts.database.read() as tx:
-        record = jobs.get(tx, project, id=id)
+        [record] = deployments.followed(tx, [jobs.get(tx, project, id=id)])
         return record, jobs.queue_position(tx, record)
 
 
@@ -142,7 +153,7 @@ def _page(
 ) -> tuple[list[tuple[JobRecord, int | None]], bool]:
     with parts.database.read() as tx:
         records, more = jobs.page(tx, project, kinds=kinds, page=page, metadata=metadata)
-        return [(record, jobs.queue_position(tx, record)) for record in records], more
+        return [(record, jobs.queue_position(tx, record)) for record in deployments.followed(tx, records)], more
 
 
 def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:

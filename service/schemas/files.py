@@ -15,7 +15,7 @@ class FileMapping(Answer):
 
 
 class FileObject(Answer):
-    """An immutable upload, every line of which was read."""
+    """An immutable file, every line of which was read."""
 
     id: str
     object: Literal["file"] = "file"
@@ -27,9 +27,14 @@ class FileObject(Answer):
     status: Literal["processed"] = "processed"
     sha256: str
     counts: dict[str, int]
-    """fine-tune: pairs, negatives, duplicates, empty_lines, ignored_fields; eval: documents, queries, judgements."""
+    """fine-tune: pairs, negatives, duplicates, empty_lines, ignored_fields; eval: documents, queries, judgements;
+    corpus: documents, longest_characters, empty_lines, ignored_fields."""
     mapping: FileMapping | None
     """Which fields hold the pairs, where the upload said so."""
+    parent: str | None
+    """The file that it was made of; null for an upload."""
+    job: str | None
+    """The job that made it."""
 
     @classmethod
     def of(cls, record: FileRecord) -> Self:
@@ -42,6 +47,8 @@ class FileObject(Answer):
             purpose=record.purpose.value,
             sha256=record.sha256,
             counts=dict(record.counts),
+            parent=record.parent,
+            job=record.job_id,
             mapping=None if record.mapping is None else FileMapping(**record.mapping),
         )
 

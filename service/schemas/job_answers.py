@@ -59,9 +59,11 @@ class Job(Answer):
     finished_at: int | None
     metadata: dict[str, str]
     subject: str | None
-    """The id of what it works on: a collection, for an index job."""
+    """The id of what it works on: a collection, an evaluation, a file of pairs."""
     progress: JobProgress
     result: dict[str, Any]
+    result_files: list[str]
+    """The files that it made."""
     error: JobFailure | None
     cancel_requested: bool
     pause_requested: bool
@@ -74,6 +76,13 @@ class Job(Answer):
             {**_common(record, queue_position), "kind": record.kind.value, "subject": record.subject}
             | {"result": dict(record.result)}
         )
+
+
+class EstimateAccepted(Answer):
+    """An estimate was ordered."""
+
+    job: str
+    """The id of the job whose result it will be."""
 
 
 class FineTuningJob(Answer):
@@ -100,6 +109,8 @@ class FineTuningJob(Answer):
     progress: JobProgress
     evaluation: dict[str, Any] | None
     """Base against tuned, once it is known; `/report` has all of it."""
+    deployment: dict[str, Any] | None
+    """What was asked of deploying, and what came of it: decision and reason, the index job and its status."""
     error: JobFailure | None
     cancel_requested: bool
     pause_requested: bool
@@ -120,9 +131,9 @@ class FineTuningJob(Answer):
                 "method": _decided(spec["method"], settings),
                 "seed": settings["seed"],
                 "organization_id": record.project,
-                "result_files": [],
                 "trained_tokens": result.get("trained_tokens"),
                 "evaluation": result.get("summary"),
+                "deployment": result.get("deployment", _undecided(spec.get("deploy"))),
             }
         )
 
@@ -161,11 +172,20 @@ def _common(record: JobRecord, queue_position: int | None) -> dict[str, Any]:
         "finished_at": _seconds(record.finished_at),
         "metadata": dict(record.metadata),
         "progress": JobProgress.of(record, queue_position),
+        "result_files": list(record.result.get("result_files", [])),
         "error": JobFailure.of(record.error) if record.error is not None else None,
         "cancel_requested": record.cancel_requested,
         "pause_requested": record.pause_requested,
         "attempt": record.attempt,
     }
+
+
+def _undecided(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The wish to deploy before the training has ended."""
+    if asked is None:
+        return None
+    names = {"collection": asked["collection"], "policy": asked["policy"]}
+    return names | dict.fromkeys(("decision", "reason", "job", "status"))
 
 
 def _seconds(at: float | None) -> int | None:

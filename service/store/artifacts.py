@@ -35,9 +35,12 @@ from service.store.errors import (
 REPORT: Final = "report.json"
 """In a model's folder: what decided it, and what was measured of it."""
 
+MINED: Final = "mined.jsonl"
+"""What a mining job leaves in its staging folder."""
+
 LAYOUT: Final = 1
 
-_FOLDERS = ("files", "tmp", "models", "collections", "vectors", "runs")
+_FOLDERS = ("files", "audits", "tmp", "models", "collections", "evaluations", "vectors", "runs")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -53,6 +56,11 @@ def disk_errors() -> Iterator[None]:
                 f"The artifact root has no room ({error.strerror}); free disk space and try again"
             ) from error
         raise ArtifactsUnavailable(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+
+
+def queries_file(number: int, outcome: str) -> str:
+    """The queries of an evaluation's comparison of that number, from 1, that ended so; a JSON object a line."""
+    return f"{number}-{outcome}.jsonl"
 
 
 class Artifacts:
@@ -111,6 +119,10 @@ class Artifacts:
     def collection_version_path(self, collection_id: str, version_id: str) -> Path:
         """Where a version's index lies."""
         return self.root / "collections" / _name(collection_id) / _name(version_id)
+
+    def evaluation_path(self, folder: str) -> Path:
+        """Where the values of an evaluation's queries lie."""
+        return self.root / "evaluations" / _name(folder)
 
     def run_path(self, job_id: str, attempt: int) -> Path:
         """Where an attempt keeps its order, its log and what it makes; a later attempt has its own."""
@@ -195,13 +207,13 @@ class Artifacts:
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
 
-    def read_sealed(self, folder: Path, name: str) -> bytes:
+    def read_sealed(self, folder: Path, name: str, *, remedy: str = MODEL_REMEDY) -> bytes:
         """The file of a sealed folder, which is what was written.
 
         Raises:
             ArtifactCorrupt: it is not.
         """
-        corrupt = partial(ArtifactCorrupt, folder.name, file=name)
+        corrupt = partial(ArtifactCorrupt, folder.name, file=name, remedy=remedy)
         expected = self.sealed_files(folder).get(name)
         try:
             content = (folder / name).read_bytes()

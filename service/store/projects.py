@@ -8,7 +8,7 @@ from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
 from service.store.records import JobKind, JobStatus, Page, ProjectRecord
-from service.store.tables import collections, files, jobs, models, projects, record_of, values_of, versions
+from service.store.tables import collections, evaluations, files, jobs, models, projects, record_of, values_of, versions
 
 
 def insert_project(tx: Tx, project: ProjectRecord) -> None:
@@ -80,11 +80,12 @@ def num_waiting_jobs(tx: Tx, id: str) -> int:
 
 
 def stored_bytes(tx: Tx, id: str) -> int:
-    """What its files, tuned models and indexes take on disk."""
+    """What its files, tuned models, evaluations and indexes take on disk."""
     of_collections = sa.select(collections.c.id).where(collections.c.project == id)
     queries = (
         sa.select(sa.func.sum(files.c.num_bytes)).where(files.c.project == id),
         sa.select(sa.func.sum(models.c.num_bytes)).where(models.c.project == id),
+        sa.select(sa.func.sum(evaluations.c.num_bytes)).where(evaluations.c.project == id),
         sa.select(sa.func.sum(versions.c.num_bytes)).where(versions.c.collection_id.in_(of_collections)),
     )
     return sum(int(tx.execute(query).scalar_one() or 0) for query in queries)

@@ -17,7 +17,7 @@ from service.store.artifacts import Artifacts, disk_errors
 from service.store.database import Database, Tx
 from service.store.records import JobKind, JobStatus
 from service.store.repeats import KEPT_SECONDS as REPEATS_KEPT_SECONDS
-from service.store.tables import files, jobs, models, repeats, versions
+from service.store.tables import evaluations, files, jobs, models, repeats, versions
 
 KEPT_SECONDS: Final = 7 * 24 * 3600.0
 """For people to look at: the checkpoints of a job that was cancelled or diverged. A cached vector that no published
@@ -60,21 +60,27 @@ class _Rows:
 
     files: frozenset[str]
     models: frozenset[str]
+    evaluations: frozenset[str]
     versions: frozenset[tuple[str, str]]
     prints: frozenset[str]
     jobs: dict[str, _Job]
     indexed_now: frozenset[str]
     """The collections that a running job makes an index of."""
+    mined_now: bool
+    """Whether a running job makes a file, which lies there before a row names it."""
 
     @classmethod
     def read(cls, tx: Tx) -> "_Rows":
         error = jobs.c.error
         found = tx.execute(sa.select(jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.finished_at, error)).all()
         running = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind == JobKind.INDEX)
+        mining = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind == JobKind.MINE)
+        folders = sa.select(evaluations.c.folder).where(evaluations.c.folder.is_not(None))
         made_by = [tx.execute(sa.select(table.c.fingerprint)).scalars() for table in (models, versions)]
         return cls(
             files=frozenset(tx.execute(sa.select(files.c.id)).scalars()),
             models=frozenset(tx.execute(sa.select(models.c.folder)).scalars()),
+            evaluations=frozenset(str(name) for name in tx.execute(folders).scalars()),
             versions=frozenset(
                 (row.collection_id, row.folder)
                 for row in tx.execute(sa.select(versions.c.collection_id, versions.c.folder))
@@ -90,6 +96,7 @@ class _Rows:
                 for row in found
             },
             indexed_now=frozenset(str(id) for id in tx.execute(sa.select(jobs.c.subject).where(running)).scalars()),
+            mined_now=tx.execute(sa.select(jobs.c.id).where(mining).limit(1)).first() is not None,
         )
 
 
@@ -123,10 +130,14 @@ def _unused(
     kind, *_, name = path.relative_to(artifacts.root).parts
     if kind == "tmp":
         yield path, "unfinished or half removed"
-    elif kind == "files" and name not in rows.files:
+    elif (kind == "audits" and name.split(".")[0] not in rows.files) or (
+        kind == "files" and name not in rows.files and not rows.mined_now
+    ):
         yield path, "no file of this id"
     elif kind == "models" and name not in rows.models and not _being_published(name, rows):
         yield path, "no model names it"
+    elif kind == "evaluations" and name not in rows.evaluations and not _being_published(name, rows):
+        yield path, "no evaluation names it"
     elif kind == "collections":
         collection = path.parent.name
         if (collection, name) not in rows.versions and collection not in rows.indexed_now:

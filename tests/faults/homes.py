@@ -11,10 +11,11 @@ from typing import Self
 import numpy as np
 
 from infonce.index import VectorIndex
-from service.store import catalog, documents, files, jobs
-from service.store.artifacts import Artifacts
+from service.store import catalog, documents, evaluations, files, jobs
+from service.store.artifacts import Artifacts, queries_file
 from service.store.database import Database, migrate, sqlite_url
 from service.store.documents import NewDocument
+from service.store.evaluations import EvaluationRecord
 from service.store.records import (
     DEFAULT_PROJECT,
     CollectionRecord,
@@ -104,6 +105,22 @@ class Home:
         )  # fmt: skip
         with self.database.write() as tx:
             catalog.insert_model(tx, record)
+        return record
+
+    def evaluation(self, file: FileRecord) -> EvaluationRecord:
+        """One with a result."""
+        job = self.ended_job(JobKind.EVALUATE)
+        staging, folder = self.artifacts.run_path(job.id, 1) / "staging", f"{job.id}-a1"
+        staging.mkdir(parents=True)
+        (staging / queries_file(1, "win")).write_bytes(b"{}\n")
+        num_bytes = self.artifacts.seal(staging)
+        self.artifacts.publish(staging, self.artifacts.evaluation_path(folder))
+        record = EvaluationRecord(
+            id=new_id("eval"), project=DEFAULT_PROJECT, created_at=2.0, job_id=job.id, file_id=file.id,
+            models=("a", "b"), ks=(10,), metadata={}, folder=folder, num_bytes=num_bytes, summary={},
+        )  # fmt: skip
+        with self.database.write() as tx:
+            evaluations.insert_evaluation(tx, record)
         return record
 
     def collection(self, name: str = "faq", *, dimension: int = 4) -> CollectionRecord:

@@ -16,6 +16,8 @@ from service.app import Seams, create_app
 from service.settings import GatewaySettings
 from service.store.artifacts import Artifacts
 from service.store.database import Database
+from service.store.queue import QUEUE_OF
+from service.store.records import JobKind
 from service.store.settings import StoreSettings
 from tests.faults.failpoints import Counter, armed
 from tests.faults.homes import PAIR, Home
@@ -82,6 +84,26 @@ def publish_version(home: Path, counter: Counter) -> None:
     earlier = min((home / "artifacts" / "collections").glob("col-*/ver-*"))
     work(home, "light", script=INDEXING.format(folder=str(earlier)), counter=counter)
 
+
+def publish_mined(home: Path, counter: Counter) -> None:
+    """The mining job that waits in `medium` has been worked on."""
+    work(home, QUEUE_OF[JobKind.MINE], script=MINING, counter=counter)
+
+
+def publish_evaluation(home: Path, counter: Counter) -> None:
+    """The evaluation that waits in `medium` has been worked on."""
+    work(home, QUEUE_OF[JobKind.EVALUATE], script=EVALUATING, counter=counter)
+
+
+MINING = """
+(staging / "mined.jsonl").write_bytes(b'{"anchor": "a", "positive": "b", "negatives": ["c"]}\\n')
+say("done", result={"counts": {"pairs": 1, "negatives": 1}, "mining": {"mined": 1}})
+"""
+
+EVALUATING = """
+(staging / "1-win.jsonl").write_bytes(b"{}\\n")
+say("done", result={"summary": {"num_queries": 1}})
+"""
 
 INDEXING = """
 import shutil  # FAISS takes a second to import, and the documents are those of the index that is there

@@ -30,10 +30,11 @@ from tests.faults.homes import Home
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """Three files, a model, and an index."""
+    """Three files, a model, an evaluation and an index."""
     home = Home.new(tmp_path / "home")
     for number in range(3):
-        home.upload(f"file {number}".encode() * 1_000)
+        file = home.upload(f"file {number}".encode() * 1_000)
+    home.evaluation(file)
     home.model(lambda folder: (folder / "model.safetensors").write_bytes(b"weights" * 1_000))
     home.index(home.collection(), ["a", "b"])
     yield home
@@ -61,7 +62,7 @@ def rows(home: Home) -> dict[str, list[tuple[object, ...]]]:
 def contents(home: Home) -> dict[str, bytes]:
     """What rows name, by its path below the root."""
     root = home.artifacts.root
-    found = [path for name in ("files", "models", "collections") for path in (root / name).rglob("*")]
+    found = [path for name in ("files", "models", "evaluations", "collections") for path in (root / name).rglob("*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
 
 
@@ -185,7 +186,7 @@ def infonce(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 def test_the_commands_say_what_they_made_and_what_stands_in_the_way(home: Home, tmp_path: Path) -> None:
     made = infonce("backup", tmp_path / "backup", "--home", home.path)
-    assert made.returncode == 0 and "holds 10 files" in made.stdout, made
+    assert made.returncode == 0 and "holds 12 files" in made.stdout, made
     done = infonce("restore", tmp_path / "backup", "--home", tmp_path / "again")
     assert done.returncode == 0 and "infonce serve --home" in done.stdout, done
     refused = infonce("restore", tmp_path / "backup", "--home", tmp_path / "again")

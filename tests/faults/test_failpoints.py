@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import sqlalchemy as sa
 
 from infonce.checkpoint import Checkpoints, newest
 from infonce.index import VectorIndex
-from service.store import catalog, jobs
+from service.store import catalog, evaluations, jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import collections, files, models, versions
+from service.store.tables import evaluations as evaluations_table
 from service.store.tables import jobs as job_table
 from service.store.unused import remove_unused
 from tests.faults import operations
@@ -53,17 +55,35 @@ def index_job(home: Home) -> None:
     _submit(home, JobKind.INDEX, {"collection": collection.id}, subject=collection.id)
 
 
+def mining_job(home: Home) -> None:
+    """A job waits for a worker."""
+    pairs = {"training_file": home.upload().id, "corpus_file": None}
+    _submit(home, JobKind.MINE, {**pairs, "model": operations.BASE, "config": {}})
+
+
+def evaluation_job(home: Home) -> None:
+    """An evaluation's job waits for a worker; another one has a result already."""
+    file = home.upload()
+    done = home.evaluation(file)
+    spec = {"file": file.id, "models": [operations.BASE], "ks": [10]}
+    job = _submit(home, JobKind.EVALUATE, spec, subject="eval-new")
+    with home.database.write() as tx:
+        waiting = {"id": "eval-new", "job_id": job.id, "folder": None, "num_bytes": 0}
+        evaluations.insert_evaluation(tx, replace(done, **waiting))
+
+
 def nothing(home: Home) -> None:
     assert attempt(server(), operations.save_checkpoint, home.path, HEALTHY) == 0
 
 
-def _submit(home: Home, kind: JobKind, spec: dict[str, object], *, subject: str | None = None) -> None:
+def _submit(home: Home, kind: JobKind, spec: dict[str, object], *, subject: str | None = None) -> JobRecord:
     job = JobRecord(
         id=new_id("ftjob"), project=DEFAULT_PROJECT, kind=kind, status=JobStatus.QUEUED, phase=Phase.WAITING,
         created_at=1.0, spec=spec, subject=subject,
     )  # fmt: skip
     with home.database.write() as tx:
         jobs.insert(tx, job)
+    return job
 
 
 CASES: list[tuple[Operation, Prepare, Fault]] = [
@@ -76,11 +96,19 @@ CASES: list[tuple[Operation, Prepare, Fault]] = [
     (operations.publish_model, training_job, Fault.DEATH),
     (operations.publish_model, training_job, Fault.FULL),
     (operations.publish_version, index_job, Fault.DEATH),  # on a full disk it goes the way of a model
+    (operations.publish_mined, mining_job, Fault.DEATH),
+    (operations.publish_mined, mining_job, Fault.FULL),
+    (operations.publish_evaluation, evaluation_job, Fault.DEATH),  # likewise
     (operations.save_checkpoint, nothing, Fault.DEATH),
     (operations.save_checkpoint, nothing, Fault.FULL),
 ]
 
-TRIED_AGAIN: dict[Operation, int] = {operations.publish_model: 5, operations.publish_version: 5}
+TRIED_AGAIN: dict[Operation, int] = {
+    operations.publish_model: 5,
+    operations.publish_version: 5,
+    operations.publish_mined: 5,
+    operations.publish_evaluation: 5,
+}
 """After every which death it is tried again, where that takes long: a worker listens for 0.2 s at a time."""
 
 
@@ -98,7 +126,11 @@ def assert_whole(home: Home) -> None:
             assert VectorIndex.load(folder).count == row.count
         for row in tx.execute(sa.select(collections)):
             assert row.active_version and catalog.get_version(tx, row.active_version)
-        made = {row.job_id for table in (models, versions) for row in tx.execute(sa.select(table))}
+        finished = sa.select(evaluations_table).where(evaluations_table.c.folder.is_not(None))
+        for row in tx.execute(finished):
+            home.artifacts.verify(home.artifacts.evaluation_path(row.folder))
+        of = [sa.select(table) for table in (models, versions, files)]
+        made = {row.job_id for query in (*of, finished) for row in tx.execute(query)}
         for row in tx.execute(sa.select(job_table)):
             assert (row.id in made) is (row.status == JobStatus.SUCCEEDED)
     if (home.path / "checkpoints").exists():
@@ -113,10 +145,12 @@ def assert_nothing_left(home: Home) -> None:
     assert_whole(home)
     with home.database.read() as tx:
         named = set(tx.execute(sa.select(files.c.id)).scalars())
-        named |= {name for table in (models, versions) for name in tx.execute(sa.select(table.c.folder)).scalars()}
+        tables = (models, versions, evaluations_table)
+        named |= {name for table in tables for name in tx.execute(sa.select(table.c.folder)).scalars() if name}
         running = {row.id for row in tx.execute(sa.select(job_table)) if row.status == JobStatus.RUNNING}
     root = home.artifacts.root
     left = [*(root / "files").iterdir(), *(root / "models").iterdir(), *(root / "collections").glob("*/*")]
+    left += (root / "evaluations").iterdir()
     assert running or {path.name for path in left} == named
     assert list((root / "tmp").iterdir()) == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.store import files, jobs
+from service.store.queue import QUEUE_OF
 from service.store.records import DEFAULT_PROJECT, JobError, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import repeats
 from service.store.unused import KEPT_SECONDS, remove_unused
@@ -49,7 +50,7 @@ def running(home: Home, kind: JobKind, *, subject: str | None = None) -> JobReco
     )  # fmt: skip
     with home.database.write() as tx:
         jobs.insert(tx, job)
-        claimed = jobs.claim(tx, "train" if kind is JobKind.TRAIN else "light", owner="me", now=time.time())
+        claimed = jobs.claim(tx, QUEUE_OF[kind], owner="me", now=time.time())
     assert claimed is not None and claimed.id == job.id
     return claimed
 
@@ -63,6 +64,7 @@ def test_what_rows_name_stays_and_orphans_go(home: Home) -> None:
         write(artifacts.model_path(f"{job.id}-a1") / "model.safetensors").parent,
         write(artifacts.collection_version_path("col-gone", "ver-1") / "index.faiss").parent,
         write(artifacts.file_path("file-gone")),
+        write(artifacts.evaluation_path(f"{job.id}-a1") / "1-win.jsonl").parent,
         write(artifacts.run_path("ftjob-gone", 1) / "log.txt").parents[1],
         write(artifacts.root / "tmp" / "1.part"),
     }
@@ -76,14 +78,19 @@ def test_what_rows_name_stays_and_orphans_go(home: Home) -> None:
 def test_what_a_running_attempt_has_put_in_place_stays_until_it_is_fenced(home: Home) -> None:
     collection = home.collection("other")
     train, index = running(home, JobKind.TRAIN), running(home, JobKind.INDEX, subject=collection.id)
+    mine, evaluate = running(home, JobKind.MINE), running(home, JobKind.EVALUATE)
+    mined = write(home.artifacts.file_path("file-mined"))
+    evaluated = write(home.artifacts.evaluation_path(f"{evaluate.id}-a1") / "1-win.jsonl")
     model = write(home.artifacts.model_path(f"{train.id}-a1") / "model.safetensors")
     version = write(home.artifacts.collection_version_path(collection.id, "ver-1") / "index.faiss")
     checkpoint = write(home.artifacts.run_path(train.id, 1) / "checkpoints" / "step-000000001" / "state")
     assert collect(home) == set() and model.exists() and version.exists() and checkpoint.exists()
+    assert mined.exists() and evaluated.exists()
     with home.database.write() as tx:
-        for job in (train, index):
+        for job in (train, index, mine, evaluate):
             jobs.release(tx, job.id, attempt=1, now=2.0, lost=True, reason="the worker fell silent")
-    gone = {f"models/{train.id}-a1", f"collections/{collection.id}/ver-1"}
+    gone = {f"models/{train.id}-a1", f"collections/{collection.id}/ver-1", f"evaluations/{evaluate.id}-a1"}
+    gone |= {"files/file-mined"}
     assert collect(home) == gone and checkpoint.exists(), "the next attempt goes on from it"
 
 

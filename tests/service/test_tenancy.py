@@ -1,5 +1,7 @@
 """One project cannot see that another one's object exists: every route, walked with a foreign key."""
 
+import io
+import zipfile
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/api_keys/{id}/rotate": {},
     "/v1/projects/{id}": {},
 }
-NOBODYS = {"file": "file-" + "0" * 26, "ftjob": "ftjob-" + "0" * 26, "col": "col-" + "0" * 26, "key": "00000000"}
+NOBODYS = {kind: f"{kind}-" + "0" * 26 for kind in ("file", "ftjob", "col", "eval")} | {"key": "00000000"}
 
 
 @pytest.fixture
@@ -49,13 +51,25 @@ def owned(gateway: Gateway) -> dict[str, str]:
     with gateway.parts.database.write() as tx:
         jobs.insert(tx, done)
         catalog.insert_model(tx, model)
+    evaluated = gateway.http.post("/v1/evaluations", json={"file": judged(gateway), "models": [BASE]})
     key = make(gateway)
-    return {"file": file, "ftjob": job, "col": collection, "model": model.id, "key": key.split("_")[1], "admin": key}
+    owned = {"file": file, "ftjob": job, "col": collection, "eval": str(evaluated.json()["id"]), "model": model.id}
+    return owned | {"key": key.split("_")[1], "admin": key}
+
+
+def judged(gateway: Gateway) -> str:
+    """The id of a file of judgements."""
+    texts = {"corpus.jsonl": '{"_id": "d", "text": "a dog"}', "queries.jsonl": '{"_id": "q", "text": "dog"}'}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in {**texts, "qrels.tsv": "q\td\t1"}.items():
+            archive.writestr(name, text)
+    return str(gateway.upload(packed.getvalue(), purpose="eval", name="judged.zip").json()["id"])
 
 
 def kind_of(path: str) -> str:
     roots = {"/v1/files": "file", "/v1/fine_tuning": "ftjob", "/v1/jobs": "ftjob", "/v1/models": "model"}
-    roots |= {"/v1/collections": "col", "/v1/api_keys": "key", "/v1/projects": "project"}
+    roots |= {"/v1/collections": "col", "/v1/evaluations": "eval", "/v1/api_keys": "key", "/v1/projects": "project"}
     return next(kind for root, kind in roots.items() if path.startswith(root))
 
 
@@ -77,19 +91,24 @@ def test_every_route_answers_for_a_foreign_id_as_for_a_random_one(gateway: Gatew
                 said.add(answer.text.replace(id, "ID"))
             assert len(said) == 1, (method, path, said)
             walked += 1
-    assert walked >= 18
+    assert walked >= 20
 
 
 def test_no_list_shows_what_another_project_owns(gateway: Gateway, owned: dict[str, str]) -> None:
     foreign = bearer(make(gateway, "other"))
     lists = [path for path in gateway.http.get("/openapi.json").json()["paths"] if "{" not in path]
-    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/jobs", "/v1/models", "/v1/collections", "/v1/api_keys"):
+    resources = ("files", "fine_tuning/jobs", "jobs", "evaluations", "models", "collections", "api_keys")
+    for path in (f"/v1/{name}" for name in resources):
         assert path in lists
         text = gateway.http.get(path, headers=foreign).text
         assert not [kind for kind, id in owned.items() if id in text], path
 
 
-@pytest.mark.parametrize("where", ["training_file", "validation_file", "model", "collection", "embeddings"])
+WHERE = ["training_file", "validation_file", "model", "collection", "embeddings"]
+WHERE += ["mined", "corpus", "miner", "judged", "evaluated", "estimated"]
+
+
+@pytest.mark.parametrize("where", WHERE)
 def test_a_foreign_reference_in_a_body_is_an_unknown_one(gateway: Gateway, owned: dict[str, str], where: str) -> None:
     foreign = bearer(make(gateway, "other")) | {"x-request-id": "same"}
     upload = {"files": {"file": ("p.jsonl", b'{"query": "a", "positive": "b"}\n')}, "data": {"purpose": "fine-tune"}}
@@ -102,6 +121,12 @@ def test_a_foreign_reference_in_a_body_is_an_unknown_one(gateway: Gateway, owned
             "validation_file": ("/v1/fine_tuning/jobs", job | {"validation_file": file}, file),
             "model": ("/v1/fine_tuning/jobs", job | {"model": model}, model),
             "collection": ("/v1/collections", {"name": "c", "model": model}, model),
+            "mined": ("/v1/mining", {"model": BASE, "training_file": file}, file),
+            "corpus": ("/v1/mining", {"model": BASE, "training_file": own, "corpus_file": file}, file),
+            "miner": ("/v1/mining", {"model": model, "training_file": own}, model),
+            "judged": ("/v1/evaluations", {"file": file, "models": [BASE]}, file),
+            "evaluated": ("/v1/evaluations", {"file": own, "models": [BASE, model]}, model),
+            "estimated": ("/v1/fine_tuning/jobs/estimate", job | {"training_file": file}, file),
             "embeddings": ("/v1/embeddings", {"model": model, "input": "a dog"}, model),
         }[where]
         answer = gateway.http.post(path, json=body, headers=foreign)

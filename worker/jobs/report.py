@@ -21,6 +21,8 @@ class Measured:
     trained: TrainResult
     encoder: Encoder
     summary: Mapping[str, Any]
+    audit: Mapping[str, Any]
+    """Of the training file, as `infonce/audit.py` says."""
     side_by_side: Mapping[str, Any]
     """Of every judged set what the summary does not tell: intervals, examples."""
     products: Mapping[str, float]
@@ -43,6 +45,7 @@ def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) 
         "data": {name: _data(order[name]) for name in _FILES if order[name] is not None},
         "evaluation": order["evaluation"],
         "summary": measured.summary,
+        "audit": measured.audit,
         "side_by_side": measured.side_by_side,
         "settings": reports.settings(_asked(order.get("asked", {})), trained, encoder=encoder),
         "machine": {

@@ -18,12 +18,13 @@ from infonce.judging import AsItIsNow
 from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.ranks import num_processes, ranks
-from infonce.records import TrainResult
+from infonce.records import Beside, TrainResult
 from infonce.summary import side_by_side, summarize
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
-from worker.jobs.embedding import gpus_of, use_threads
+from worker.jobs.audit import audit_order
+from worker.jobs.embedding import cached, gpus_of, use_threads
 from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data
 from worker.jobs.report import Measured, write_report
 from worker.jobs.watcher import Watcher
@@ -48,6 +49,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.BASELINE)
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
+    length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
+    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    audit = audit_order(order, source, base=base, max_length=length, progress=progress)
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
@@ -56,7 +60,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
     during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=Beside(evaluate=during))
     together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
@@ -78,6 +82,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         trained=trained,
         encoder=tuned,
         summary=summary,
+        audit=audit,
         side_by_side=side_by_side(before, after, judged=judged, seed=config.seed),
         products=products,
         seconds=seconds,

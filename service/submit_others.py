@@ -1,0 +1,143 @@
+"""Orders of mining and of evaluations: checked here, so that what cannot end well is a refusal and no failed job."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from infonce.errors import ConfigError
+from infonce.file_limits import DEFAULT_LIMITS
+from infonce.mining_config import MiningConfig
+from service.model_lookup import ModelLookup
+from service.references import find_file, find_model
+from service.schemas.evaluations import EvaluationCreate
+from service.schemas.jobs import JobCreate
+from service.schemas.mining import MiningCreate
+from service.store.database import Database, Tx
+from service.store.evaluations import EvaluationRecord
+from service.store.records import FilePurpose, FileRecord, JobKind, JobRecord, JobStatus, Phase, new_id
+from service.submit import submit_training
+
+_OF_THE_VERDICT = 10  # ndcg@10 decides who is better
+_MAX_CHARACTERS = DEFAULT_LIMITS.max_text_characters
+
+Insert = Callable[[Tx, JobRecord], None]
+
+
+def submit_mining(
+    database: Database, lookup: ModelLookup, *, project: str, asked: MiningCreate, now: float, insert: Insert
+) -> JobRecord:
+    """The job is checked and waits; `insert` writes it, and may add to that or refuse.
+
+    Raises:
+        UnknownModel: no such base model here, and none may be downloaded.
+        ServiceError: a file does not exist or has another purpose.
+        ConfigError: a setting is outside its limits, or the documents to search are too few or too long.
+    """
+    config = asked.config()
+    find_model(lookup, project, name=asked.model)
+    spec = {
+        "training_file": asked.training_file,
+        "corpus_file": asked.corpus_file,
+        "model": asked.model,
+        "config": config.to_dict(),
+    }
+    job = _job(project, JobKind.MINE, spec=spec, metadata=asked.metadata or {}, now=now)
+    job = replace(job, subject=asked.training_file)
+    with database.write() as tx:
+        purpose = FilePurpose.FINE_TUNE
+        pairs = find_file(tx, project, id=asked.training_file, purpose=purpose, param="training_file")
+        if asked.corpus_file is not None:
+            purpose = FilePurpose.CORPUS
+            corpus = find_file(tx, project, id=asked.corpus_file, purpose=purpose, param="corpus_file")
+            _check_corpus(corpus)
+            _check_window(config, corpus.counts["documents"], what=f"{corpus.id} has {{}} documents")
+        elif (negatives := pairs.counts.get("negatives")) is not None:
+            searched = f"the positives and negatives of {pairs.id} are {{}} texts"
+            _check_window(config, pairs.counts["pairs"] + negatives, what=searched)
+        insert(tx, job)
+    return job
+
+
+def submit_evaluation(
+    database: Database,
+    lookup: ModelLookup,
+    *,
+    project: str,
+    asked: EvaluationCreate,
+    now: float,
+    insert: Callable[[Tx, JobRecord, EvaluationRecord], None],
+) -> EvaluationRecord:
+    """The evaluation exists and its job waits; `insert` writes both, and may add to that or refuse.
+
+    Raises:
+        UnknownModel: no such base model here, and none may be downloaded.
+        ServiceError: the file does not exist or has another purpose.
+        ConfigError: a model is named twice.
+    """
+    models = [find_model(lookup, project, name=name) for name in asked.models]
+    names = [name if found is None else found.name for name, found in zip(asked.models, models, strict=True)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"models names {twice[0]} twice; name each model once", param="models")
+    ks = sorted({*asked.ks, _OF_THE_VERDICT})
+    id, metadata = new_id("eval"), asked.metadata or {}
+    spec = {"file": asked.file, "models": names, "ks": ks}
+    job = replace(_job(project, JobKind.EVALUATE, spec=spec, metadata=metadata, now=now), subject=id)
+    record = EvaluationRecord(
+        id=id,
+        project=project,
+        created_at=now,
+        job_id=job.id,
+        file_id=asked.file,
+        models=tuple(names),
+        ks=tuple(ks),
+        metadata=metadata,
+    )
+    with database.write() as tx:
+        find_file(tx, project, id=asked.file, purpose=FilePurpose.EVAL, param="file")
+        insert(tx, job, record)
+    return record
+
+
+def submit_estimate(
+    database: Database, lookup: ModelLookup, *, project: str, asked: JobCreate, now: float, insert: Insert
+) -> JobRecord:
+    """What a training is checked for is checked, and a job waits that says what the training would take.
+
+    Raises:
+        UnknownModel, ServiceError, ConfigError: as for the training itself.
+    """
+    id = new_id("job")
+
+    def as_estimate(tx: Tx, training: JobRecord) -> None:
+        insert(tx, replace(training, id=id, kind=JobKind.ESTIMATE))
+
+    training = submit_training(database, lookup, project=project, asked=asked, now=now, insert=as_estimate)
+    return replace(training, id=id, kind=JobKind.ESTIMATE)
+
+
+def _check_corpus(corpus: FileRecord) -> None:
+    """Raise `ConfigError` if a document of it is too long to stand in a pair."""
+    longest = corpus.counts["longest_characters"]
+    if longest > _MAX_CHARACTERS:
+        message = f"{corpus.id} has a document of {longest} characters and one in a pair may have {_MAX_CHARACTERS}"
+        raise ConfigError(f"{message}; split the long documents and upload the file again", param="corpus_file")
+
+
+def _check_window(config: MiningConfig, num_texts: int, *, what: str) -> None:
+    """Raise `ConfigError` if no text can stand in the window of ranks."""
+    first, last = config.range
+    if num_texts <= first:
+        message = f"range is [{first}, {last}] and {what.format(num_texts)}, so that none stands behind rank {first}"
+        raise ConfigError(f"{message}; lower the beginning of range or bring more documents", param="range")
+
+
+def _job(project: str, kind: JobKind, *, spec: Mapping[str, object], metadata: dict[str, str], now: float) -> JobRecord:
+    return JobRecord(
+        id=new_id("job"),
+        project=project,
+        kind=kind,
+        status=JobStatus.QUEUED,
+        phase=Phase.WAITING,
+        created_at=now,
+        spec=spec,
+        metadata=metadata,
+    )
