@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from infonce.errors import Stopped
 from infonce.qrels import EvalSet, write_beir
 from service.settings import GatewaySettings
 from service.store import jobs
 from tests.factories import sentences, tiny_model, toy_pairs
 from tests.service.conftest import BASE, Gateway, lines, problem
 from tests.service.workshop import Bench, work_off
+from tests.worker.jobs.conftest import Recorder
 
 OTHER = "tiny/other"
 TEXTS = sentences(30)
@@ -88,6 +90,22 @@ def test_a_fenced_attempt_leaves_no_file_and_the_next_one_makes_it_of_kept_vecto
     assert files == [path for path in before if path.startswith("files/")]
     recorder = work_off(real.parts)
     assert "embedding" not in recorder.phases and len(real.http.get(f"/v1/jobs/{id}").json()["result_files"]) == 1
+
+
+@pytest.mark.parametrize("phase", ["mining", "embedding"])
+def test_a_wish_to_stop_is_heard_and_the_next_attempt_makes_the_file(real: Gateway, phase: str) -> None:
+    order = {"training_file": some_pairs(real), "model": BASE, **WIDE}
+    id = real.http.post("/v1/mining", json=order).json()["id"]
+    first = Bench.claim(real.parts)
+    assert real.http.post(f"/v1/jobs/{id}/pause").json()["pause_requested"]
+    with pytest.raises(Stopped):
+        first.work(Recorder(stop_in=phase))
+    with real.parts.database.write() as tx:
+        jobs.release(tx, id, attempt=1, now=0.0, lost=False, reason="asked to")
+    assert real.http.get(f"/v1/jobs/{id}").json()["status"] == "paused"
+    assert real.http.post(f"/v1/jobs/{id}/resume").json()["status"] == "queued"
+    work_off(real.parts)
+    assert len(real.http.get(f"/v1/jobs/{id}").json()["result_files"]) == 1
 
 
 def test_models_are_judged_side_by_side_and_every_query_is_shown(real: Gateway, tmp_path: Path) -> None:
