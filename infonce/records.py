@@ -113,6 +113,8 @@ class TrainResult:
     """At the end; learnt, or the config's."""
     best_step: int | None
     """After which the weights were taken, where the run was judged while it went on."""
+    judgements: tuple[tuple[int, float], ...] = ()
+    """Step and value of the metric that may end the run early, each time it was judged."""
     seconds: float
     """Of all attempts, evaluations not included."""
 

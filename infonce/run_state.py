@@ -59,6 +59,8 @@ class BestState:
         self._tensors: dict[str, Tensor] = {}
         self.value = -math.inf
         self.step = 0
+        self.history: list[tuple[int, float]] = []
+        """Step and value of every evaluation, those of earlier attempts included."""
         self.seconds = 0.0
         """That evaluations took, in this attempt."""
 
@@ -69,6 +71,7 @@ class BestState:
         began = time.perf_counter()
         value = self._judge(step)
         self.seconds += time.perf_counter() - began
+        self.history.append((step, value))
         self._judged_step, self._waited = step, self._waited + 1
         if value > self.value:
             self.value, self.step, self._waited = value, step, 0
@@ -86,13 +89,16 @@ class BestState:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a run which goes on has to know."""
         numbers = [self.value, float(self.step), float(self._judged_step), float(self._waited)]
-        return {**self._tensors, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+        own = {"numbers": numbers, "history": [number for judgement in self.history for number in judgement]}
+        return {**self._tensors, **{name: torch.tensor(value, dtype=torch.float64) for name, value in own.items()}}
 
     def load(self, tensors: Tensors) -> None:
         """It is what it was when these tensors were taken."""
-        self._tensors = {name: tensor for name, tensor in tensors.items() if name != "numbers"}
+        self._tensors = {name: tensor for name, tensor in tensors.items() if name not in ("numbers", "history")}
         self.value, step, judged_step, waited = tensors["numbers"].tolist()
         self.step, self._judged_step, self._waited = int(step), int(judged_step), int(waited)
+        told = tensors["history"].reshape(-1, 2).tolist() if "history" in tensors else []  # none in older checkpoints
+        self.history = [(int(step), value) for step, value in told]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -151,6 +151,7 @@ def train(
         trained_tokens=sum(record.num_tokens for record in curve),
         temperature=objective.temperature_now,
         best_step=None if best is None else best.step,
+        judgements=() if best is None else tuple(best.history),
         seconds=elapsed(),
     )
 

@@ -51,6 +51,7 @@ def train(
         order = Order(
             pairs=pairs,
             model=folder,
+            model_name=None if folder == Path(model) else model,
             output=output,
             config=config,
             encoder=EncoderConfig(max_seq_length=max_length),

@@ -4,14 +4,13 @@ The worker's job does the same with what only a service has: vectors that are ke
 """
 
 import fcntl
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Final, Protocol
 
 from infonce.calibrate import settled_precision
@@ -32,17 +31,18 @@ from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
 from infonce.records import Beside, Progress, TrainResult
+from infonce.report import about_training, by_name, machine, settings, write_report
 from infonce.split import held_out
+from infonce.summary import METRIC, side_by_side, summarize
 from infonce.train import train
 from infonce.vectors import CachedEncoder
 
 WEIGHTS: Final = "model.safetensors"
-METRIC: Final = "ndcg@10"
+HELD_OUT: Final = "held out"
 KS: Final = (1, 5, 10)
 
 _CHECKPOINTS = "checkpoints"
 _VECTORS = "vectors"
-_REPORT = "report.json"
 _UNFINISHED = "unfinished"
 _LOCK = "lock"
 
@@ -72,6 +72,8 @@ class Order:
     save_every_seconds: float = 120.0
     processes: int | Auto = AUTO
     """That train together; auto is one for each GPU, and one without a GPU."""
+    model_name: str | None = None
+    """What report and card call the base model; its folder's name without it."""
     mapping: FieldMapping | None = None
     """What the fields of the pairs hold; found from their names without it."""
     corpus: Path | None = None
@@ -167,11 +169,43 @@ def _tune(order: Order, watch: Watch) -> Tuned:
         seconds=preparing_seconds + trained.seconds,
         weights_sha256=sha256_of(staged / WEIGHTS),
     )
-    report = {**tuned.to_dict(), "curve": [asdict(record) for record in trained.curve]}
-    (staged / _REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(staged, _report(order, tuned, encoder=encoder, judged=judged))
     _move(staged, order.output)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return tuned
+
+
+def _report(order: Order, tuned: Tuned, *, encoder: Encoder, judged: EvalSet | None) -> dict[str, Any]:
+    """What stands in the model's folder, in the form of a job's report."""
+    trained, config, sets = tuned.trained, tuned.trained.config, {} if judged is None else {HELD_OUT: judged}
+    before, after = ({HELD_OUT: one} if one is not None else {} for one in (tuned.before, tuned.after))
+    asked = {**by_name(order.config), "max_seq_length": order.encoder.max_seq_length}
+    return {
+        "created_at": int(time()),
+        "model": order.model_name or order.model.resolve().name,
+        "data": _checksums(order.pairs),
+        "evaluation": {"held_out": order.held_out, "ks": metric_ranks(config)},
+        "summary": summarize(before, after, seed=config.seed),
+        "side_by_side": side_by_side(before, after, judged=sets, seed=config.seed),
+        "settings": settings(asked, trained, encoder=encoder),
+        "machine": machine(trained, encoder),
+        "seconds": {"training": tuned.seconds},
+        "pairs_per_second": tuned.to_dict()["pairs_per_second"],
+        "weights_sha256": tuned.weights_sha256,
+        **about_training(trained, encoder),
+    }
+
+
+def _checksums(pairs: Path) -> dict[str, Any]:
+    """Of the file of pairs, or of every file of a folder."""
+    if pairs.is_file():
+        return {"training_file": {"filename": pairs.name, "sha256": sha256_of(pairs)}}
+    found = sorted(path for path in pairs.rglob("*") if path.is_file())
+    names = [path.relative_to(pairs).as_posix() for path in found]
+    return {
+        f"training_file {name}": {"filename": name, "sha256": sha256_of(path)}
+        for name, path in zip(names, found, strict=True)
+    }
 
 
 def check_used(order: Order) -> None:

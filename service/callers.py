@@ -64,10 +64,15 @@ def caller(request: Request, parts: Parts) -> Caller:
         parts.uses.note(found.key_id)
     if limit is not None:
         _count(request, parts, project=found.project, limit=limit)
+    require_scope(found, needed)
+    return found
+
+
+def require_scope(found: Caller, needed: Scope) -> None:
+    """Raise `ServiceError` (`insufficient_scope`) unless the caller may do what takes that scope."""
     if needed not in found.scopes and Scope.ADMIN not in found.scopes:
         has = ", ".join(found.scopes) or "none"
         raise ServiceError("insufficient_scope", f"This needs a key of scope {needed}; this one has {has}")
-    return found
 
 
 def project(found: Annotated[Caller, Depends(caller)]) -> str:

@@ -12,6 +12,7 @@ from infonce.hub import FoundModel
 from infonce.limits import check_range
 from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
+from service.deploying import check_deploy, is_judged
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
 from service.schemas.jobs import Contrastive, JobCreate
@@ -39,6 +40,8 @@ _PLACES = {
     "training_file": "training_file",
     "validation_file": "validation_file",
     "seed": "seed",
+    "deploy.policy": "method.contrastive.deploy.policy",
+    "deploy.collection": "method.contrastive.deploy.collection",
 }
 """Where the body has what a config calls so; the rest are hyperparameters."""
 
@@ -98,6 +101,7 @@ def submit_training(
             config = _train_config(asked, loss, num_pairs=num_pairs, width=width)
             _check_fits_file(config, training)
             _check_judged(asked, config)
+            check_deploy(tx, project, asked=asked, width=width)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
             insert(tx, record)
     except ConfigError as error:
@@ -212,9 +216,7 @@ def _parts(method: Contrastive) -> dict[str, Any]:
 
 def _check_judged(asked: JobCreate, config: TrainConfig) -> None:
     """Raise `ConfigError` if the training is to end by a metric and nothing is held out."""
-    evaluation = asked.method.contrastive.evaluation
-    judged = evaluation.held_out > 0 or evaluation.file is not None or asked.validation_file is not None
-    if config.early_stopping is not None and not judged:
+    if config.early_stopping is not None and not is_judged(asked):
         message = "early_stopping is set, held_out is 0 and no file is given to judge by; give one or leave it out"
         raise ConfigError(message, param="early_stopping")
 
@@ -240,6 +242,8 @@ def _record(project: str, asked: JobCreate, *, config: TrainConfig, encoder: Enc
         "encoder": encoder.to_dict(),
         "evaluation": {"held_out": method.evaluation.held_out, "ks": list(method.evaluation.ks)},
         "method": asked.method.model_dump(mode="json"),
+        "hyperparameters": asked.hyperparameters.model_dump(mode="json"),
+        "deploy": None if method.deploy is None else method.deploy.model_dump(mode="json"),
         "learning_rate_multiplier": 1.0 if multiplier == AUTO else multiplier,
     }
     return JobRecord(

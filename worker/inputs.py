@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from infonce.hub import FoundModel
 from service.store import catalog, documents, files
 from service.store.errors import NotFound
 from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord
+from worker.filling import fill
 from worker.workshop import Workshop
 
 DOCUMENTS: Final = "documents.jsonl"
@@ -21,6 +22,7 @@ RANKS: Final = "ranks"
 CHECKPOINTS: Final = "checkpoints"
 
 _FILES = ("training_file", "validation_file", "evaluation_file")
+_ASKED = ("method", "hyperparameters", "learning_rate_multiplier")  # for the report, which says what it became
 _MAX_INHERITED = 2  # attempts that saved something; should the newer one's be damaged there is the other's
 _POLL_SECONDS = 0.2
 _DOCUMENTS_BETWEEN = 1_000  # two questions whether to stop: a few milliseconds
@@ -53,6 +55,7 @@ def train_inputs(asking: Asking) -> Inputs:
     values: dict[str, Any] = dict.fromkeys(_FILES) | _files(asking, named)  # the model comes last: it may be fetched
     values["model"] = _model(asking, spec["model"])
     values |= {name: spec[name] for name in ("config", "encoder", "evaluation")}
+    values["asked"] = {name: spec[name] for name in _ASKED if name in spec}
     values |= _checkpoints(asking)
     values |= {"processes": shop.settings.processes, "ranks": str(asking.folder / RANKS)}
     return Inputs(values=values | {"gpu_locks": str(shop.artifacts.gpu_locks)})
@@ -60,9 +63,13 @@ def train_inputs(asking: Asking) -> Inputs:
 
 def index_inputs(asking: Asking) -> Inputs:
     """The collection's documents up to its newest write are in a file of the attempt's folder."""
-    shop, path = asking.shop, asking.folder / DOCUMENTS
+    shop, path, spec = asking.shop, asking.folder / DOCUMENTS, asking.job.spec
+    if spec.get("corpus_file") is not None:
+        [corpus] = _files(asking, {"corpus_file": spec["corpus_file"]}).values()
+        fill(shop, asking.job, path=Path(corpus["path"]), stop=asking.stop)
     with shop.database.read() as tx:
-        collection = catalog.get_collection(tx, asking.job.project, name=asking.job.spec["collection"])
+        collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
+        collection = replace(collection, model=spec.get("model", collection.model))  # a deployment brings its own
         with path.open("w", encoding="utf-8") as lines:
             for number, document in enumerate(documents.iterate(tx, collection.id, watermark=collection.watermark)):
                 if number % _DOCUMENTS_BETWEEN == 0 and asking.stop():
@@ -111,7 +118,8 @@ def _file(asking: Asking, record: FileRecord) -> dict[str, Any]:
     if asking.stop():
         raise Stopped("stopped before an upload was read")
     path = asking.shop.artifacts.stored_file(record.id, num_bytes=record.num_bytes, sha256=record.sha256)
-    return {"id": record.id, "path": str(path), "sha256": record.sha256, "mapping": record.mapping}
+    named = {"id": record.id, "filename": record.filename, "sha256": record.sha256}
+    return {**named, "path": str(path), "mapping": record.mapping}
 
 
 def _checkpoints(asking: Asking) -> dict[str, Any]:

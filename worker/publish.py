@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from service.store import catalog, jobs
+from service.store import catalog, deployments, documents, jobs
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
+from worker import gate
 from worker.finished import Finished, Publication
 from worker.orders import Order
 from worker.publish_results import publish_evaluation, publish_mined, publish_numbers
@@ -35,9 +36,14 @@ def publish_model(finished: Finished) -> Publication:
     path, record = artifacts.model_path(folder), _model_record(finished, folder=folder)
 
     def commit(tx: Tx, now: float) -> bool:
-        if not finished.succeed(tx, now, result={**finished.result, "model": record.id}):
+        result = {**finished.result, "model": record.id}
+        if (plan := gate.plan(tx, job, model=record, now=now)) is not None:
+            result["deployment"] = plan.told(job.spec["deploy"])
+        if not finished.succeed(tx, now, result=result):
             return False
         catalog.insert_model(tx, record)
+        if plan is not None:
+            gate.carry_out(tx, job, plan=plan, now=now)
         return True
 
     artifacts.publish(finished.order.staging, path)
@@ -52,11 +58,16 @@ def publish_version(finished: Finished) -> Publication:
     path = artifacts.collection_version_path(collection.id, version.id)
 
     def commit(tx: Tx, now: float) -> bool:
-        if not finished.succeed(tx, now, result={**finished.result, "version": version.id}):
+        result = {**finished.result, "version": version.id}
+        catalog.lock_collection(tx, collection.id)  # first: who moves it at this moment has then committed
+        moves = deployments.is_deployment(finished.job)
+        if moves and (later := deployments.outrun_by(tx, finished.job)) is not None:
+            moves, result = False, {**result, "outrun_by": later}
+        if not finished.succeed(tx, now, result=result):
             return False
-        catalog.insert_version_and_activate(tx, version)
+        catalog.insert_version_and_activate(tx, version, moves_model=moves)
         newest = catalog.get_collection(tx, finished.job.project, name=collection.id)
-        if newest.watermark > version.watermark:  # documents came while this job ran
+        if documents.pending(tx, newest):  # documents came while this job ran, or the model was another by now
             jobs.order_index(tx, newest, now=now)
         return True
 

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
 
 from service.bodies import described, json_body
-from service.callers import KEY_FIRST, Project
+from service.callers import KEY_FIRST, Project, Who, require_scope
 from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
-from service.errors import ServiceError
 from service.ordering import Orders
-from service.reports import read_report
 from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
-from service.store import catalog, events, jobs, wishes
-from service.store.records import JobKind, JobRecord, JobStatus, Page
+from service.store import deployments, events, jobs, wishes
+from service.store.records import JobKind, JobRecord, Page, Scope
 from service.submit import submit_training
 from service.submit_others import submit_estimate
 
@@ -32,9 +30,12 @@ def create(
     parts: Parts,
     project: Project,
     orders: Orders,
+    who: Who,
     after: BackgroundTasks,
 ) -> FineTuningJob:
-    """Order a training: checked now, done by a worker."""
+    """Order a training: checked now, done by a worker; to deploy what comes of it takes a key of scope index too."""
+    if asked.method.contrastive.deploy is not None:
+        require_scope(who, Scope.INDEX)
 
     def submit(now: float) -> str:
         insert = orders.insert
@@ -107,17 +108,6 @@ def list_events(id: TuningId, parts: Parts, project: Project, page: Window) -> L
     return Listing.of([JobEvent.of(record) for record in records], more)
 
 
-@router.get(TUNING + "/{id}/report")
-def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
-    """The report of a job that succeeded: settings, losses, metrics of base and tuned model, verdict."""
-    record, _ = _read(parts, project, id)
-    if record.status is not JobStatus.SUCCEEDED:
-        raise ServiceError("not_ready", f"job {id} is {record.status}; it has a report once it is succeeded")
-    with parts.database.read() as tx:
-        model = catalog.get_model(tx, project, id=record.result["model"])
-    return read_report(parts.artifacts, parts.artifacts.model_path(model.folder))
-
-
 @router.get("/v1/jobs")
 def list_jobs(parts: Parts, project: Project, page: Window, metadata: MetadataFilter) -> Listing[Job]:
     """Jobs of every kind, newest first."""
@@ -154,7 +144,7 @@ def cancel_job(id: JobId, parts: Parts, project: Project) -> Job:
 def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
     """The job and its place in the queue."""
     with parts.database.read() as tx:
-        record = jobs.get(tx, project, id=id)
+        [record] = deployments.followed(tx, [jobs.get(tx, project, id=id)])
         return record, jobs.queue_position(tx, record)
 
 
@@ -163,7 +153,7 @@ def _page(
 ) -> tuple[list[tuple[JobRecord, int | None]], bool]:
     with parts.database.read() as tx:
         records, more = jobs.page(tx, project, kinds=kinds, page=page, metadata=metadata)
-        return [(record, jobs.queue_position(tx, record)) for record in records], more
+        return [(record, jobs.queue_position(tx, record)) for record in deployments.followed(tx, records)], more
 
 
 def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:

@@ -51,10 +51,15 @@ def _collection_name(name: str) -> str:
     return name
 
 
+CollectionName = Annotated[
+    str, AfterValidator(_collection_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
+]
+
+
 class CollectionCreate(Request):
     """The body of `POST /v1/collections`: a model, or a dimension for vectors that the client brings."""
 
-    name: Annotated[str, AfterValidator(_collection_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
+    name: CollectionName
     model: Name | None = None
     dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)] | None = None
     metadata: Metadata = Field(default_factory=dict)

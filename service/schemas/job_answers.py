@@ -109,6 +109,8 @@ class FineTuningJob(Answer):
     progress: JobProgress
     evaluation: dict[str, Any] | None
     """Base against tuned, once it is known; `/report` has all of it."""
+    deployment: dict[str, Any] | None
+    """What was asked of deploying, and what came of it: decision and reason, the index job and its status."""
     error: JobFailure | None
     cancel_requested: bool
     pause_requested: bool
@@ -131,6 +133,7 @@ class FineTuningJob(Answer):
                 "organization_id": record.project,
                 "trained_tokens": result.get("trained_tokens"),
                 "evaluation": result.get("summary"),
+                "deployment": result.get("deployment", _undecided(spec.get("deploy"))),
             }
         )
 
@@ -175,6 +178,14 @@ def _common(record: JobRecord, queue_position: int | None) -> dict[str, Any]:
         "pause_requested": record.pause_requested,
         "attempt": record.attempt,
     }
+
+
+def _undecided(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The wish to deploy before the training has ended."""
+    if asked is None:
+        return None
+    names = {"collection": asked["collection"], "policy": asked["policy"]}
+    return names | dict.fromkeys(("decision", "reason", "job", "status"))
 
 
 def _seconds(at: float | None) -> int | None:

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from infonce.config import HardNegatives, Pooling, Precision
 from infonce.loss_config import Negatives
+from service.schemas.collections import CollectionName
 from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
+from service.store.records import DeployPolicy
 
 
 class LoraSettings(Request):
@@ -80,6 +82,15 @@ class JobEvaluation(Request):
     ks: list[Annotated[int, Field(ge=1, le=1_000)]] = Field(default=[1, 5, 10], min_length=1, max_length=10)
 
 
+class Deploy(Request):
+    """Which collection the tuned model is to serve, and on what condition."""
+
+    collection: CollectionName
+    corpus_file: Name | None = None
+    """Documents that are stored in the collection first; null embeds those that it has."""
+    policy: DeployPolicy = DeployPolicy.IF_BETTER
+
+
 class Contrastive(Request):
     """The one method of this service."""
 
@@ -90,7 +101,7 @@ class Contrastive(Request):
     pooling: Pooling = Pooling.AUTO
     priority: int = Field(default=0, ge=-100, le=100)
     evaluation: JobEvaluation = JobEvaluation()
-    deploy: Off = None
+    deploy: Deploy | None = None
 
 
 class Method(Request):

@@ -79,23 +79,38 @@ def page_collections(tx: Tx, project: str, *, page: Page) -> tuple[list[Collecti
     return [record_of(CollectionRecord, row) for row in rows], more
 
 
-def insert_version_and_activate(tx: Tx, version: VersionRecord) -> bool:
-    """The version exists and answers queries, unless the active one holds newer documents: then False.
-
-    Two index jobs of one collection may end in either order; what can be found never goes back.
+def lock_collection(tx: Tx, id: str) -> None:
+    """Nobody else activates a version of the collection before this transaction ends.
 
     Raises:
         NotFound: the collection does not exist.
     """
-    locked = sa.select(collections.c.active_version).where(collections.c.id == version.collection_id).with_for_update()
+    if tx.execute(sa.select(collections.c.id).where(collections.c.id == id).with_for_update()).one_or_none() is None:
+        raise NotFound("collection", id)
+
+
+def insert_version_and_activate(tx: Tx, version: VersionRecord, *, moves_model: bool = False) -> bool:
+    """The version exists and answers queries, unless it is behind: then False.
+
+    Two index jobs of one collection may end in either order; what can be found never goes back, neither to older
+    documents nor to a model that the collection has left. One that `moves_model` takes the collection to its own
+    model in the same row update, so that no text query meets an index of another one. It always counts, as a
+    promotion does: what was written since it read the documents is pending until the next index job.
+
+    Raises:
+        NotFound: the collection does not exist.
+    """
+    columns = (collections.c.active_version, collections.c.model)
+    locked = sa.select(*columns).where(collections.c.id == version.collection_id).with_for_update()
     row = tx.execute(locked).one_or_none()
     if row is None:
         raise NotFound("collection", version.collection_id)
     tx.execute(sa.insert(versions).values(values_of(version, versions)))
-    if row.active_version is not None and get_version(tx, row.active_version).watermark > version.watermark:
+    newer = row.active_version is not None and get_version(tx, row.active_version).watermark > version.watermark
+    if not moves_model and (newer or row.model != version.model):
         return False
     statement = sa.update(collections).where(collections.c.id == version.collection_id)
-    tx.execute(statement.values(active_version=version.id))
+    tx.execute(statement.values(active_version=version.id, model=version.model))
     return True
 
 

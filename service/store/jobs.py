@@ -88,16 +88,20 @@ def queue_position(tx: Tx, job: JobRecord) -> int | None:
     return 1 + tx.execute(sa.select(sa.func.count()).select_from(jobs).where(waiting, ahead)).scalar_one()
 
 
-def queued_twin(tx: Tx, kind: JobKind, *, subject: str) -> JobRecord | None:
-    """A job of that kind on that subject that still waits, and goes on waiting until this transaction ends."""
+def queued_twin(tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None) -> JobRecord | None:
+    """A job of that kind on that subject that still waits, and goes on waiting until this transaction ends.
+
+    With `spec` it is one that was asked for just that: one which may fail for more reasons is no twin.
+    """
     query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status == JobStatus.QUEUED, jobs.c.kind == kind)
-    row = tx.execute(query.order_by(jobs.c.created_at).limit(1).with_for_update()).one_or_none()
-    return None if row is None else _record(row)
+    found = map(_record, tx.execute(query.order_by(jobs.c.created_at).with_for_update()))
+    return next((job for job in found if spec is None or job.spec == spec), None)
 
 
 def order_index(tx: Tx, collection: CollectionRecord, *, now: float) -> JobRecord:
     """A job waits that will index the collection as it is when it begins: one that waited already, or a new one."""
-    twin = queued_twin(tx, JobKind.INDEX, subject=collection.id)
+    spec = {"collection": collection.id}
+    twin = queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec)
     if twin is not None:
         return twin
     job = JobRecord(
@@ -107,7 +111,7 @@ def order_index(tx: Tx, collection: CollectionRecord, *, now: float) -> JobRecor
         status=JobStatus.QUEUED,
         phase=Phase.WAITING,
         created_at=now,
-        spec={"collection": collection.id},
+        spec=spec,
         subject=collection.id,
     )
     insert(tx, job)

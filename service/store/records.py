@@ -63,6 +63,14 @@ class FilePurpose(StrEnum):
     CORPUS = "corpus"
 
 
+class DeployPolicy(StrEnum):
+    """When a tuned model is to serve a collection."""
+
+    IF_BETTER = "if_better"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Scope(StrEnum):
     """What a key may do; admin holds all others."""
 

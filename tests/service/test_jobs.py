@@ -109,7 +109,6 @@ def test_a_setting_out_of_range_is_refused_with_its_range(
     [
         ({"hard_negatives": {"mine": {}}}, "mine"),
         ({"evaluation": {"corpus": "sample"}}, "corpus"),
-        ({"deploy": {"collection": "faq"}}, "deploy"),
     ],
 )
 def test_what_this_version_does_not_do_is_refused_by_name(gateway: Gateway, asked: dict[str, Any], named: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from infonce.calibrate import settled_precision
@@ -19,11 +19,13 @@ from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.ranks import num_processes, ranks
 from infonce.records import Beside, TrainResult
+from infonce.summary import side_by_side, summarize
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
-from worker.jobs.embedding import gpus_of, use_threads
-from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data, summarize
+from worker.jobs.audit import audit_order
+from worker.jobs.embedding import cached, gpus_of, use_threads
+from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data
 from worker.jobs.report import Measured, write_report
 from worker.jobs.watcher import Watcher
 from worker.progress import Progress
@@ -47,6 +49,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.BASELINE)
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
+    length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
+    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    audit = audit_order(order, source, base=base, max_length=length, progress=progress)
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
@@ -73,7 +78,16 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     seconds["evaluating"] = perf_counter() - started
 
     summary = summarize(before, after, seed=config.seed)
-    measured = Measured(trained=trained, encoder=tuned, summary=summary, products=products, seconds=seconds)
+    measured = Measured(
+        trained=trained,
+        encoder=tuned,
+        summary=summary,
+        audit=audit,
+        side_by_side=side_by_side(before, after, judged=judged, seed=config.seed),
+        products=products,
+        seconds=seconds,
+        made_at=time(),
+    )
     write_report(Path(order["staging"]), order, measured=measured)
     return {
         "fingerprint": tuned.fingerprint(),
