@@ -41,7 +41,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
     pairs, judged = read_data(order)
     base = Encoder.load(Path(order["model"]["path"]))
-    config = _fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
+    config = fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
     kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
     config, products = settled_precision(config, base.device, checkpoints=kept)
     seconds = {}
@@ -106,7 +106,7 @@ def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
     return replace(config, max_seq_length=min(DEFAULT_MAX_SEQ_LENGTH, base.max_seq_length))
 
 
-def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:
+def fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:
     """The config for the pairs that the split left: a batch is never larger than all of them."""
     if config.batch_size == "auto" or config.batch_size <= num_pairs:
         return config
