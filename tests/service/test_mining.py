@@ -229,3 +229,16 @@ def test_an_estimate_is_ordered_as_the_training_itself(gateway: Gateway) -> None
     assert gateway.http.get("/v1/fine_tuning/jobs").json()["data"] == []
     wrong = gateway.http.post("/v1/fine_tuning/jobs/estimate", json=body | {"seed": -1})
     assert problem(wrong, 422, "invalid_value")["error"]["param"] == "seed"
+
+
+def test_an_estimate_says_what_a_training_would_take_and_leaves_nothing(real: Gateway) -> None:
+    body = {"model": BASE, "training_file": some_pairs(real), "hyperparameters": {"n_epochs": 2, "batch_size": 4}}
+    id = real.http.post("/v1/fine_tuning/jobs/estimate", json=body).json()["job"]
+    before = [path for path in real.artifacts() if not path.startswith("vectors/")]
+    assert work_off(real.parts).phases == ["loading", "baseline", "training", "exporting"]
+    result = real.http.get(f"/v1/jobs/{id}").json()["result"]
+    assert result["num_pairs"] == 18 and result["num_steps"] == 2 * 5 and result["batch_size"] == 4
+    assert result["total_seconds"] == pytest.approx(sum(result["seconds"].values()))
+    assert result["peak_memory_bytes"] > 1e7 and result["measured"]
+    runs = [path for path in real.artifacts() if path not in before and not path.startswith("vectors/")]
+    assert [path.rsplit("/", 1)[-1] for path in runs] == ["order.json"]
