@@ -101,6 +101,7 @@ INPUTS_OF: Final[Mapping[JobKind, Callable[[Asking], Inputs]]] = {
     JobKind.TRAIN: train_inputs,
     JobKind.MINE: mine_inputs,
     JobKind.EVALUATE: evaluate_inputs,
+    JobKind.ESTIMATE: train_inputs,
     JobKind.INDEX: index_inputs,
 }
 """Who gathers what a job of that kind reads."""
