@@ -17,7 +17,7 @@ _LIGHT_NAMES = (
     "config digest limits loss_config lora_config early_stopping pairs formats qrels metrics compare audit split "
     "mining_config "
     "tokens hub errors meeting lifeline file_limits compression dialects csv_rows pair_rows duplicates jsonl archive "
-    "beir_rows parquet_rows json_list apart"
+    "retention docstrings halves beir_rows parquet_rows json_list apart"
 )
 LIGHT = tuple(f"infonce.{name}" for name in _LIGHT_NAMES.split())
 """What gateway, worker and notebook may import without paying for torch."""
