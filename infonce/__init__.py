@@ -8,24 +8,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infonce.audit import Audit, AuditWatch, audit_file, audit_pairs
     from infonce.candidates import Dropped
     from infonce.checkpoint import Checkpoints
     from infonce.compare import Comparison, Verdict
     from infonce.config import Attention, EncoderConfig, HardNegatives, Pooling, Precision, Prompts, Side, TrainConfig
+    from infonce.dialects import FieldMapping
     from infonce.distributed import Processes
     from infonce.early_stopping import EarlyStopping
     from infonce.encoder import Encoder
-    from infonce.errors import InfonceError, LossInputError
+    from infonce.errors import InfonceError, Issue, LossInputError
     from infonce.evaluation import Evaluation, evaluate
+    from infonce.findings import Finding, FindingCode, FindingLevel
     from infonce.gradcache import GradCache
     from infonce.hub import FoundModel, Hub, HubMode
     from infonce.index import Hits, VectorIndex
+    from infonce.length_picture import TokenCounter
     from infonce.lora_config import LoraConfig
     from infonce.loss_config import LossConfig, Negatives
     from infonce.losses import info_nce, info_nce_of_each, multi_positive_info_nce, nt_xent
     from infonce.mining import MinedPair, Mining, MiningCounts, MiningSeconds, mine
     from infonce.mining_config import MiningConfig, Retriever, Sampling
     from infonce.modules import InfoNCE, SymmetricInfoNCE
+    from infonce.pair_keys import PairKeys
     from infonce.pairs import Pair
     from infonce.precision import Choice
     from infonce.qrels import EvalSet
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Attention": "config",
+    "Audit": "audit",
+    "AuditWatch": "audit",
     "Checkpoints": "checkpoint",
     "Choice": "precision",
     "Comparison": "compare",
@@ -46,6 +53,10 @@ _HOMES = {
     "EvalSet": "qrels",
     "Evaluate": "records",
     "Evaluation": "evaluation",
+    "FieldMapping": "dialects",
+    "Finding": "findings",
+    "FindingCode": "findings",
+    "FindingLevel": "findings",
     "FoundModel": "hub",
     "GradCache": "gradcache",
     "HardNegatives": "config",
@@ -54,6 +65,7 @@ _HOMES = {
     "HubMode": "hub",
     "InfoNCE": "modules",
     "InfonceError": "errors",
+    "Issue": "errors",
     "LearnedTemperature": "temperature",
     "LoraConfig": "lora_config",
     "LossConfig": "loss_config",
@@ -65,6 +77,7 @@ _HOMES = {
     "MiningSeconds": "mining",
     "Negatives": "loss_config",
     "Pair": "pairs",
+    "PairKeys": "pair_keys",
     "Pooling": "config",
     "Precision": "config",
     "Processes": "distributed",
@@ -76,11 +89,14 @@ _HOMES = {
     "StepRecord": "records",
     "SymmetricInfoNCE": "modules",
     "TextEncoder": "vectors",
+    "TokenCounter": "length_picture",
     "TokenizedTexts": "tokens",
     "TrainConfig": "config",
     "TrainResult": "records",
     "VectorIndex": "index",
     "Verdict": "compare",
+    "audit_file": "audit",
+    "audit_pairs": "audit",
     "evaluate": "evaluation",
     "info_nce": "losses",
     "info_nce_of_each": "losses",
@@ -91,6 +107,8 @@ _HOMES = {
 
 __all__ = [
     "Attention",
+    "Audit",
+    "AuditWatch",
     "Checkpoints",
     "Choice",
     "Comparison",
@@ -101,6 +119,10 @@ __all__ = [
     "EvalSet",
     "Evaluate",
     "Evaluation",
+    "FieldMapping",
+    "Finding",
+    "FindingCode",
+    "FindingLevel",
     "FoundModel",
     "GradCache",
     "HardNegatives",
@@ -109,6 +131,7 @@ __all__ = [
     "HubMode",
     "InfoNCE",
     "InfonceError",
+    "Issue",
     "LearnedTemperature",
     "LoraConfig",
     "LossConfig",
@@ -120,6 +143,7 @@ __all__ = [
     "MiningSeconds",
     "Negatives",
     "Pair",
+    "PairKeys",
     "Pooling",
     "Precision",
     "Processes",
@@ -131,11 +155,14 @@ __all__ = [
     "StepRecord",
     "SymmetricInfoNCE",
     "TextEncoder",
+    "TokenCounter",
     "TokenizedTexts",
     "TrainConfig",
     "TrainResult",
     "VectorIndex",
     "Verdict",
+    "audit_file",
+    "audit_pairs",
     "evaluate",
     "info_nce",
     "info_nce_of_each",

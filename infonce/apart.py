@@ -34,8 +34,7 @@ def check_foreign_pairs(
     if not is_parquet(path):
         return check_pairs(path, limits, mapping=mapping)
     asked = [str(path), json.dumps(asdict(limits)), json.dumps(None if mapping is None else mapping.to_dict())]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}  # other pools reserve gigabytes
+    environment = bare_environment()
     command = [sys.executable, "-m", "infonce.apart", str(os.getpid()), *asked]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment)
     if ended.returncode != 0:
@@ -48,6 +47,20 @@ def check_foreign_pairs(
     raise DatasetError([Issue(**issue) for issue in found["issues"]], num_issues=found["num_issues"])
 
 
+def bare_environment() -> dict[str, str]:
+    """What a process that reads a stranger's file may know of ours."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return environment | {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}  # other pools reserve GBs
+
+
+def confine(parent: int) -> None:
+    """This process ends with its parent, and may use so much memory and time, and no more."""
+    end_with(parent)
+    _bound(resource.RLIMIT_DATA, _MEMORY_BYTES)
+    _bound(resource.RLIMIT_CPU, _CPU_SECONDS)
+    _bound(resource.RLIMIT_CORE, 0)
+
+
 def _bound(kind: int, limit: int) -> None:
     """This process may use so much, or as much less as it may already."""
     hard = resource.getrlimit(kind)[1]
@@ -55,10 +68,7 @@ def _bound(kind: int, limit: int) -> None:
 
 
 def _main(parent: str, path: str, *, limits: str, mapping: str) -> None:
-    end_with(int(parent))
-    _bound(resource.RLIMIT_DATA, _MEMORY_BYTES)
-    _bound(resource.RLIMIT_CPU, _CPU_SECONDS)
-    _bound(resource.RLIMIT_CORE, 0)
+    confine(int(parent))
     given = json.loads(mapping)
     try:
         counts = check_pairs(

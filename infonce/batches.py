@@ -79,8 +79,13 @@ class PairTable:
     relation: Ids  # (2, K) text numbers: anchor, a known positive of it; sorted by anchor
 
     @classmethod
-    def build(cls, pairs: Sequence[Pair], *, prompts: Prompts, max_negatives: int) -> Self:
-        """Number the texts of `pairs`; at most `max_negatives` negatives of a pair are taken, in their order."""
+    def build(
+        cls, pairs: Sequence[Pair], *, prompts: Prompts, max_negatives: int, documents: Sequence[str] = ()
+    ) -> Self:
+        """Number the texts of `pairs`; at most `max_negatives` negatives of a pair are taken, in their order.
+
+        `documents` are texts that may become negatives later: they have rows.
+        """
         texts: dict[str, int] = {}
         rows: dict[str, int] = {}
         row_texts: list[int] = []
@@ -95,6 +100,8 @@ class PairTable:
         positives = np.array([row(prompts.document, pair.positive) for pair in pairs], dtype=np.int64)
         chosen = [pair.negatives[:max_negatives] for pair in pairs]
         negatives = np.array([row(prompts.document, text) for many in chosen for text in many], dtype=np.int64)
+        for text in documents:
+            row(prompts.document, text)
         known = np.array(row_texts, dtype=np.int64)
         return cls(
             rows=list(rows),
@@ -126,6 +133,14 @@ class PairTable:
             negatives=self.negatives[wanted],
             negative_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         )
+
+    def with_negatives(self, negatives: Ids, *, offsets: Ids) -> Self:
+        """The table with these negatives instead of its own.
+
+        Shape:
+            negatives (M,) rows; offsets (N + 1,): where the negatives of each pair begin.
+        """
+        return replace(self, negatives=negatives, negative_offsets=offsets)
 
     def batch(self, pairs: Ids, *, loss: LossConfig = _DEFAULT_LOSS) -> Batch:
         """The step over `pairs`, with the candidates that the loss asks for."""

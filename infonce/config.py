@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
+from infonce.auto import auto_batch, auto_epochs, auto_rate
 from infonce.early_stopping import EarlyStopping
 from infonce.errors import ConfigError
 from infonce.limits import check_range, check_whole, known_keys, member
 from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
+from infonce.mining_config import MiningConfig
 
 Auto = Literal["auto"]
 AUTO: Final = "auto"
@@ -145,6 +147,8 @@ class TrainConfig:
     max_negatives: int = 7
     lora: LoraConfig | None = None
     early_stopping: EarlyStopping | None = None
+    mine: MiningConfig | None = None  # hard negatives, beside those that the pairs bring
+    mine_every_epochs: int | None = None  # again with the model as it is then; None is once, before the first step
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -161,6 +165,7 @@ class TrainConfig:
         check_range("weight_decay", self.weight_decay, low=0.0, high=1.0)
         check_range("max_grad_norm", self.max_grad_norm, low=1e-6, high=1e6)
         self._check_with_loss()
+        self._check_mining()
 
     def _check_sizes(self) -> None:
         if self.n_epochs != AUTO:
@@ -193,6 +198,23 @@ class TrainConfig:
         if self.batch_size != AUTO:
             self._check_matrix(self.batch_size)
 
+    def _check_mining(self) -> None:
+        """Raise `ConfigError` where negatives would be looked for that nobody uses."""
+        if self.mine is None:
+            if self.mine_every_epochs is not None:
+                message = f"mine_every_epochs is {self.mine_every_epochs} and mine is not set; set it, such as to {{}}"
+                raise ConfigError(message, param="mine_every_epochs")
+            return
+        if self.mine_every_epochs is not None:
+            check_whole("mine_every_epochs", self.mine_every_epochs, low=1, high=1_000)
+        unused = {"hard_negatives is 'none'": self.hard_negatives is HardNegatives.NONE}
+        unused |= {"max_negatives is 0": self.max_negatives == 0}
+        unused |= {
+            f"num_views is {self.loss.num_views}, where no hard negative counts": self.loss.num_views is not None
+        }
+        for why in (why for why, true in unused.items() if true):
+            raise ConfigError(f"mine is set and {why}; leave one of them out", param="mine")
+
     def _check_matrix(self, size: int) -> None:
         """Raise `ConfigError` where a loss that holds its whole matrix would hold more than a machine has."""
         num_views = self.loss.num_views
@@ -221,18 +243,11 @@ class TrainConfig:
             raise ConfigError(message, param="batch_size")
         return replace(
             self,
-            n_epochs=_auto_epochs(num_pairs) if self.n_epochs == AUTO else self.n_epochs,
-            batch_size=_auto_batch(num_pairs) if self.batch_size == AUTO else self.batch_size,
-            learning_rate=self._auto_rate(width) if self.learning_rate == AUTO else self.learning_rate,
+            n_epochs=auto_epochs(num_pairs) if self.n_epochs == AUTO else self.n_epochs,
+            batch_size=auto_batch(num_pairs) if self.batch_size == AUTO else self.batch_size,
+            learning_rate=auto_rate(width, self.lora) if self.learning_rate == AUTO else self.learning_rate,
             dropout=0.0 if self.dropout == AUTO else self.dropout,
         )
-
-    def _auto_rate(self, width: int | None) -> float:
-        """1e-4 up to 384 dimensions, where it was measured (docs/log.md), and less the wider a model is.
-
-        A model that is not here yet counts as one of 768. Adapters start from nothing and are few: they want more.
-        """
-        return 1e-4 * min(1.0, 384 / (width or 768)) * (1 if self.lora is None else 10)
 
     def num_steps(self, num_pairs: int) -> int:
         """How many optimizer steps a run over `num_pairs` pairs takes; the config must be resolved."""
@@ -241,7 +256,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
-        return {**asdict(self), "loss": self.loss.to_dict()}
+        mine = None if self.mine is None else self.mine.to_dict()
+        return {**asdict(self), "loss": self.loss.to_dict(), "mine": mine}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -262,10 +278,11 @@ class TrainConfig:
         return cls(**typed)
 
 
-_PARTS: dict[str, type[LossConfig | LoraConfig | EarlyStopping]] = {
+_PARTS: dict[str, type[LossConfig | LoraConfig | EarlyStopping | MiningConfig]] = {
     "loss": LossConfig,
     "lora": LoraConfig,
     "early_stopping": EarlyStopping,
+    "mine": MiningConfig,
 }
 
 _ENUMS: dict[str, type[StrEnum]] = {
@@ -280,15 +297,3 @@ def _with_members(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: member(_ENUMS[name], name, value=value) if name in _ENUMS else value for name, value in values.items()
     }
-
-
-def _auto_epochs(num_pairs: int) -> int:
-    """Enough passes that a small set sees some hundred steps, one pass for a large one."""
-    if num_pairs >= 20_000:
-        return 1
-    return 2 if num_pairs >= 2_000 else 3
-
-
-def _auto_batch(num_pairs: int) -> int:
-    """More steps for a small set, more negatives for a large one."""
-    return min(32 if num_pairs < 4_000 else 64, num_pairs)

@@ -20,12 +20,17 @@ class PairDigests:
 
     def add(self, pair: Pair) -> None:
         """The pair counts."""
-        texts = [unicodedata.normalize("NFC", text.strip()) for text in (pair.anchor, pair.positive)]
-        digest = hashlib.blake2b("\0".join(texts).encode(), digest_size=8)  # no text has a NUL
-        self._digests.append(int.from_bytes(digest.digest(), "little"))
+        self._digests.append(pair_digest(pair))
 
     def num_duplicates(self) -> int:
         """How many pairs equal an earlier one; the digests are sorted in place."""
         digests = np.frombuffer(self._digests, np.uint64)
         digests.sort()
         return int(np.count_nonzero(digests[1:] == digests[:-1]))
+
+
+def pair_digest(pair: Pair) -> int:
+    """64 bits that equal pairs share: their anchors and positives without surrounding white space, in NFC."""
+    texts = [unicodedata.normalize("NFC", text.strip()) for text in (pair.anchor, pair.positive)]
+    digest = hashlib.blake2b("\0".join(texts).encode(), digest_size=8)  # no text has a NUL
+    return int.from_bytes(digest.digest(), "little")

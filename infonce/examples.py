@@ -27,8 +27,13 @@ class Example:
 
     def cut(self, num_characters: int) -> Self:
         """The same with texts of at most so many characters and an ellipsis."""
-        texts = {name: _cut(getattr(self, name), num_characters) for name in ("text", "base_first", "tuned_first")}
-        return replace(self, **texts, relevant=tuple(_cut(text, num_characters) for text in self.relevant))
+        return replace(
+            self,
+            text=_cut(self.text, num_characters),
+            relevant=tuple(_cut(text, num_characters) for text in self.relevant),
+            base_first=_cut(self.base_first, num_characters),
+            tuned_first=_cut(self.tuned_first, num_characters),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -5,8 +5,7 @@ JSON Lines, a JSON list, CSV and TSV with a header, any of them inside gzip or z
 
 import io
 import json
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +52,11 @@ def read_pairs(
     Raises:
         DatasetError: at the first broken line, or at the end of a file without pairs.
     """
-    log = IssueLog()
-    with _opened(path, log, limits=limits, mapping=mapping) as found:
-        for pair in _PairReader(found, log, limits=limits):
-            log.raise_any()
+    with opened_pairs(path, limits, mapping=mapping) as reader:
+        for _, pair in reader:
+            reader.raise_any()
             yield pair
-    log.raise_any()
+        reader.raise_any()
 
 
 def check_pairs(path: Path, limits: FileLimits = DEFAULT_LIMITS, *, mapping: FieldMapping | None = None) -> PairCounts:
@@ -67,23 +65,36 @@ def check_pairs(path: Path, limits: FileLimits = DEFAULT_LIMITS, *, mapping: Fie
     Raises:
         DatasetError: a line is broken, or there are no pairs; all issues are counted.
     """
-    log = IssueLog()
-    with _opened(path, log, limits=limits, mapping=mapping) as found:
-        reader = _PairReader(found, log, limits=limits)
+    with opened_pairs(path, limits, mapping=mapping) as reader:
         digests = PairDigests()
-        deque(map(digests.add, reader), maxlen=0)
-    log.raise_any()
+        for _, pair in reader:
+            digests.add(pair)
+        reader.raise_any()
     return PairCounts(
         pairs=reader.num_pairs,
         negatives=reader.num_negatives,
         duplicates=digests.num_duplicates(),
-        empty_lines=found.empty_lines,
+        empty_lines=reader.empty_lines,
         ignored_fields=reader.ignored_fields,
     )
 
 
-class _PairReader:
-    """The pairs of the rows, and the counts of what was read so far."""
+@contextmanager
+def opened_pairs(
+    path: Path, limits: FileLimits = DEFAULT_LIMITS, *, mapping: FieldMapping | None = None
+) -> Iterator["PairReader"]:
+    """The reader of a file of pairs, which is open until the block ends.
+
+    Raises:
+        DatasetError: nothing of it can be read.
+    """
+    log = IssueLog()
+    with _opened(path, log, limits=limits, mapping=mapping) as found:
+        yield PairReader(found, log, limits=limits)
+
+
+class PairReader:
+    """Line and pair of each row, and the counts of what was read so far; broken lines are left out and counted."""
 
     def __init__(self, found: PairRows, log: IssueLog, *, limits: FileLimits) -> None:
         self.num_pairs = self.num_negatives = 0
@@ -96,9 +107,28 @@ class _PairReader:
 
     @property
     def ignored_fields(self) -> int:
+        """Every occurrence of a field that is not ours."""
         return self._of_rows.ignored_fields
 
-    def __iter__(self) -> Iterator[Pair]:
+    @property
+    def ignored_names(self) -> Mapping[str, int]:
+        """How many rows have each field that is not ours, 1,000 names of such fields at most."""
+        return self._of_rows.ignored_names
+
+    @property
+    def empty_lines(self) -> int:
+        """How many were passed over."""
+        return self._found.empty_lines
+
+    def raise_any(self) -> None:
+        """Raise what was counted so far.
+
+        Raises:
+            DatasetError: a line is broken, or there are no pairs.
+        """
+        self._log.raise_any()
+
+    def __iter__(self) -> Iterator[tuple[int, Pair]]:
         for row in self._found:
             pairs = self._of_rows.pairs(row)
             self.num_pairs += len(pairs)
@@ -107,7 +137,7 @@ class _PairReader:
                 self._log.add("too_many_rows", detail, line=row.line)
                 return
             self.num_negatives += sum(len(pair.negatives) for pair in pairs)
-            yield from pairs
+            yield from ((row.line, pair) for pair in pairs)
         if not self.num_pairs and not self._log.num_issues:
             detail = f"the file has no pairs ({self._found.empty_lines} empty lines)"
             self._log.add("empty_dataset", f"{detail}; write one object with query and positive a line")

@@ -118,6 +118,19 @@ class JointBatch:
 
 def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -> None:
     """Raise `ConfigError` where config, data and model do not fit; the config must be resolved."""
+    if config.mine is None:
+        check_negatives(config, table)
+    loss = config.loss
+    if loss.queue_size and loss.momentum is None and int(config.batch_size) >= len(table):
+        message = f"queue_size is {loss.queue_size} and a batch holds all {len(table)} pairs, so that nothing is past"
+        raise ConfigError(f"{message}; lower batch_size, or set queue_size to 0", param="queue_size")
+    if max(loss.matryoshka_dims or [0]) > encoder.dimensions:
+        message = f"matryoshka_dims is {list(loss.matryoshka_dims or [])} and the model has {encoder.dimensions}"
+        raise ConfigError(f"{message} dimensions; list shorter ones", param="matryoshka_dims")
+
+
+def check_negatives(config: TrainConfig, table: PairTable) -> None:
+    """Raise `ConfigError` where the loss needs hard negatives that are not there, or has no use for those there are."""
     loss, num_negatives = config.loss, len(table.negatives)
     if loss.negatives is not Negatives.SHARED and not num_negatives:
         message = f"negatives is {loss.negatives.value!r} and the pairs bring none to use; use 'shared'"
@@ -130,15 +143,9 @@ def check_together(config: TrainConfig, table: PairTable, *, encoder: Encoder) -
     if loss.negatives is Negatives.UNPAIRED and not loss.symmetric and without >= size:
         message = f"negatives is 'unpaired' in one direction and {without} of {len(table)} pairs bring none: a batch of"
         raise ConfigError(f"{message} {size} such pairs would teach nothing; set symmetric to true", param="negatives")
-    if loss.queue_size and loss.momentum is None and size >= len(table):
-        message = f"queue_size is {loss.queue_size} and a batch holds all {len(table)} pairs, so that nothing is past"
-        raise ConfigError(f"{message}; lower batch_size, or set queue_size to 0", param="queue_size")
     if loss.num_views is not None and num_negatives:
         message = f"num_views is {loss.num_views} and the pairs bring {num_negatives} hard negatives, which views"
         raise ConfigError(f"{message} have no use for; set hard_negatives to 'none'", param="hard_negatives")
-    if max(loss.matryoshka_dims or [0]) > encoder.dimensions:
-        message = f"matryoshka_dims is {list(loss.matryoshka_dims or [])} and the model has {encoder.dimensions}"
-        raise ConfigError(f"{message} dimensions; list shorter ones", param="matryoshka_dims")
 
 
 def check_same_start(facts: Mapping[str, Any], processes: Processes, *, device: torch.device) -> None:

@@ -1,8 +1,8 @@
 """Where the processes that train together meet: their order, the pairs, and what they have to say; knows no torch."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,6 +12,9 @@ from infonce.pairs import Pair
 
 MAX_PROCESSES: Final = 64
 """More GPUs than that are in no machine; each process has a core of its own to feed it."""
+
+_PAIRS: Final = "pairs.jsonl"
+_CORPUS: Final = "corpus.jsonl"
 
 
 def wanted_processes(param: str, value: str) -> int | Auto:
@@ -37,6 +40,8 @@ class RankOrder:
     config: TrainConfig
     checkpoints: Sequence[Path] = ()
     """Rank 0's folder, then those that it inherits; read, never written."""
+    corpus: Sequence[str] | None = None
+    """Where hard negatives are looked for; not among the values of `to_dict`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the inverse of `from_dict`."""
@@ -72,16 +77,17 @@ class Meeting:
     def write(self, order: RankOrder, pairs: Sequence[Pair]) -> None:
         """The others can begin."""
         (self.folder / "order.json").write_text(json.dumps(order.to_dict()))
-        with (self.folder / "pairs.jsonl").open("w") as lines:
-            for pair in pairs:
-                lines.write(json.dumps([pair.anchor, pair.positive, *pair.negatives]) + "\n")
+        if order.corpus is not None:
+            _write(self.folder / _CORPUS, order.corpus)
+        _write(self.folder / _PAIRS, ([pair.anchor, pair.positive, *pair.negatives] for pair in pairs))
 
     def read(self) -> tuple[RankOrder, list[Pair]]:
         """What was written."""
         order = RankOrder.from_dict(json.loads((self.folder / "order.json").read_text()))
-        with (self.folder / "pairs.jsonl").open() as lines:
-            texts = map(json.loads, lines)
-            return order, [Pair(anchor, positive, tuple(rest)) for anchor, positive, *rest in texts]
+        if (self.folder / _CORPUS).exists():
+            order = replace(order, corpus=list(_read(self.folder / _CORPUS)))
+        texts = _read(self.folder / _PAIRS)
+        return order, [Pair(anchor, positive, tuple(rest)) for anchor, positive, *rest in texts]
 
     def ready(self, rank: int) -> Path:
         """Is there once that rank stands at the door of the group."""
@@ -90,3 +96,13 @@ class Meeting:
     def said(self, rank: int) -> Path:
         """Holds why that rank ended."""
         return self.folder / f"said-{rank}"
+
+
+def _write(path: Path, values: Iterable[Any]) -> None:
+    with path.open("w") as lines:
+        lines.writelines(json.dumps(value) + "\n" for value in values)
+
+
+def _read(path: Path) -> Iterator[Any]:
+    with path.open() as lines:
+        yield from map(json.loads, lines)

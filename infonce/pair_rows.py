@@ -1,5 +1,6 @@
 """Pairs out of rows, whatever file the rows came from; what is broken is counted, nothing is cut."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -33,6 +34,7 @@ class PairsOfRows:
 
     def __init__(self, log: IssueLog, *, dialect: Dialect | None, is_table: bool, limit: int) -> None:
         self.ignored_fields = 0
+        self.ignored_names: Counter[str] = Counter()
         self._log = log
         self._dialect = dialect
         self._is_table = is_table
@@ -44,8 +46,7 @@ class PairsOfRows:
         dialect = self._dialect = self._dialect or dialect_of(row.values.keys())
         dialect = dialect or OURS
         fields = self._fields_of_negatives(row, dialect)
-        used = len(fields) + (dialect.positive in row.values) + sum(name in row.values for name in dialect.anchors)
-        self.ignored_fields += len(row.values) - used
+        self._ignore(row, {*fields, dialect.positive, *dialect.anchors})
         anchor = self._anchor(row, dialect)
         positives = self._positives(row, dialect)
         negatives = [self._texts(row, name, lists_only=dialect.lists_only) for name in fields]
@@ -53,6 +54,12 @@ class PairsOfRows:
             return []
         texts = tuple(text for found in negatives for text in found or ())
         return [Pair(anchor, positive, texts) for positive in positives]
+
+    def _ignore(self, row: Row, used: set[str]) -> None:
+        for name in row.values.keys() - used:
+            self.ignored_fields += 1
+            if name in self.ignored_names or len(self.ignored_names) < _MAX_REMEMBERED:
+                self.ignored_names[name] += 1
 
     def _fields_of_negatives(self, row: Row, dialect: Dialect) -> tuple[str, ...]:
         names = tuple(row.values)

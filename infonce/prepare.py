@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from infonce.backbone import set_dropout
 from infonce.batches import PairTable, num_batches
@@ -39,6 +40,10 @@ class Prepared:
     choice: Choice
     machine: Mapping[str, Any]
     """What it is computed on."""
+    kept: NDArray[np.bool_]
+    """Which of the pairs given are in the table; (pairs given,)."""
+    unread: NDArray[np.bool_]
+    """Of which rows the model reads nothing, as documents; (rows,)."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -47,14 +52,20 @@ class Prepared:
 
 
 def prepare(
-    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, saved: Saved | None
+    encoder: Encoder,
+    pairs: Sequence[Pair],
+    *,
+    config: TrainConfig,
+    progress: Progress,
+    saved: Saved | None,
+    corpus: Sequence[str] | None = None,
 ) -> Prepared:
     """The pairs are tokenised, the settings decided, and the encoder has its dropout, its mode and its attention.
 
     Raises:
         ConfigError: config, pairs and model do not fit together.
     """
-    table, tokens = _read(encoder, pairs, config=config, progress=progress)
+    table, tokens, kept, unread = _read(encoder, pairs, config=config, progress=progress, corpus=corpus)
     config = _with_batch_of(config, table, given=len(pairs)).resolve(len(table), width=encoder.dimensions)
     check_together(config, table, encoder=encoder)
     dropout = float(config.dropout)
@@ -67,23 +78,27 @@ def prepare(
     if saved is not None and (elsewhere := difference("machine", saved.facts.get("machine", machine), now=machine)):
         progress.elsewhere(elsewhere)
     set_attention(encoder.backbone, choice.attention)
-    return Prepared(table=table, tokens=tokens, config=config, choice=choice, machine=machine)
+    return Prepared(table=table, tokens=tokens, config=config, choice=choice, machine=machine, kept=kept, unread=unread)
 
 
 def _read(
-    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress
-) -> tuple[PairTable, TokenizedTexts]:
-    """The pairs that the model can read, and the tokens of their texts."""
+    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, corpus: Sequence[str] | None
+) -> tuple[PairTable, TokenizedTexts, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The pairs that the model can read, the tokens of all texts, and which pairs and which documents it can read."""
     prompts = encoder.layout.prompts
+    documents = corpus or ()
+    if config.mine is not None and corpus is None:  # any of the pairs' own may become a negative of another pair
+        documents = [text for pair in pairs for text in pair.negatives]
     max_negatives = config.max_negatives if config.hard_negatives is HardNegatives.ALL else 0
-    whole = PairTable.build(pairs, prompts=prompts, max_negatives=max_negatives)
+    whole = PairTable.build(pairs, prompts=prompts, max_negatives=max_negatives, documents=documents)
     tokens = encoder.tokenize(whole.rows, stop=progress.stop_requested)
     query, document = (tokens.equal_to(encoder.tokenize([prompt])) for prompt in (prompts.query, prompts.document))
     table = whole.without(anchors=query, documents=document)
     lost = len(whole) - len(table), len(whole.negatives) - len(table.negatives)
     if any(lost):
         progress.dropped(*lost)
-    return table, tokens
+    kept = ~(query[whole.anchors] | document[whole.positives])
+    return table, tokens, kept, document
 
 
 def _with_batch_of(config: TrainConfig, table: PairTable, *, given: int) -> TrainConfig:
@@ -118,11 +133,15 @@ def _decided(
     return replace(config, **measured), choice
 
 
-def identity(encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig) -> dict[str, Any]:
+def identity(
+    encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, corpus: Sequence[str] | None = None
+) -> dict[str, Any]:
     """What two attempts at one run have in common; the memory that graphs may take changes no bit."""
     digest = hashlib.sha256()
     for pair in pairs:
         digest.update(json.dumps([pair.anchor, pair.positive, *pair.negatives]).encode())
+    for text in corpus or ():
+        digest.update(json.dumps(text).encode())
     given = {name: value for name, value in config.to_dict().items() if name != "max_graph_gb"}
     records = [field.name for field in fields(StepRecord)]
     return {"encoder": encoder.fingerprint(), "pairs": digest.hexdigest(), "config as given": given, "records": records}

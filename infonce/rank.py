@@ -58,6 +58,12 @@ class Silence:
     def unsaved(self, reason: str) -> None:
         """Nothing happens."""
 
+    def mining(self, step: int) -> None:
+        """Nobody listens."""
+
+    def mined(self, step: int, counts: Any) -> None:
+        """Nobody listens."""
+
     def stop_requested(self) -> bool:
         """Whether to stop: rank 0's wish is heard by all before a step."""
         return False
@@ -82,6 +88,7 @@ def take_part(folder: Path, rank: int, *, count: int, progress: "Progress | None
     from infonce.distributed import Processes, join_group
     from infonce.encoder import Encoder
     from infonce.ranks import device_of
+    from infonce.records import Beside
     from infonce.train import train
 
     meeting = Meeting(folder)
@@ -91,7 +98,8 @@ def take_part(folder: Path, rank: int, *, count: int, progress: "Progress | None
     meeting.ready(rank).touch()
     join_group(Processes(rank=rank, count=count), meeting.group, device=device)
     saved = Checkpoints(folder=order.checkpoints[0], inherited=order.checkpoints[1:]) if order.checkpoints else None
-    train(encoder, pairs, config=order.config, progress=progress or Silence(), checkpoints=saved)
+    beside = Beside(corpus=order.corpus)
+    train(encoder, pairs, config=order.config, progress=progress or Silence(), checkpoints=saved, beside=beside)
     return encoder
 
 

@@ -1,12 +1,13 @@
 """What a run tells: the records of its steps and its result, and who listens."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from infonce.config import TrainConfig
 from infonce.precision import Choice
+from infonce.vectors import TextEncoder
 
 SPEED_WINDOW_SECONDS: Final = 20.0
 
@@ -19,6 +20,21 @@ class Evaluate:
     """How good it is after so many steps, 0 among them: metric key → value."""
     digest: str
     """Of what it is judged on; a run that goes on must be judged on the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """What a run looks at beside its pairs."""
+
+    evaluate: Evaluate | None = None
+    """How it is judged, where early stopping is set."""
+    corpus: Sequence[str] | None = None
+    """The documents among which hard negatives are looked for; None are the pairs' own."""
+    vectors: TextEncoder | None = None
+    """Of the model as it begins, where they are kept."""
+
+
+NOTHING_BESIDE: Final = Beside()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +89,12 @@ class Progress(Protocol):
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         """Take note of how good the encoder is after so many steps, and of the metric that decides."""
 
+    def mining(self, step: int) -> None:
+        """Take note that hard negatives are looked for after so many steps."""
+
+    def mined(self, step: int, counts: Mapping[str, Any]) -> None:
+        """Take note of how many were found after so many steps, and of what became of the other candidates."""
+
     def stop_requested(self) -> bool:
         """Whether the run should end; asked at every chunk."""
 
@@ -91,6 +113,8 @@ class TrainResult:
     """At the end; learnt, or the config's."""
     best_step: int | None
     """After which the weights were taken, where the run was judged while it went on."""
+    judgements: tuple[tuple[int, float], ...] = ()
+    """Step and value of the metric that may end the run early, each time it was judged."""
     seconds: float
     """Of all attempts, evaluations not included."""
 

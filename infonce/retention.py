@@ -105,8 +105,7 @@ def _described() -> Iterator[tuple[str, tuple[str, list[str]]]]:
     """Name, summary and first paragraphs in prose of each installed package that has them."""
     for found in distributions():
         about = found.metadata
-        name, summary = about.get("Name"), about.get("Summary") or ""
-        text = about.get("Description") or found.read_text("METADATA") or ""
+        name, summary, text = (about[field] if field in about else "" for field in ("Name", "Summary", "Description"))
         prose = [_cut(part) for part in re.split(r"\n\s*\n", text) if _is_prose(part)]
         paragraphs = list(dict.fromkeys(prose))[:_MAX_PARAGRAPHS]
         if name and paragraphs and len(_WORD.findall(summary)) >= _MIN_SUMMARY_WORDS:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,16 @@ from infonce.objective import Objective
 Tensors = Mapping[str, Tensor]
 Judge = Callable[[int], float]
 """What the metric is after so many steps, the same in all processes of a run."""
+
+
+class Part(Protocol):
+    """What else the next steps depend on."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a run that goes on has to know."""
+
+    def load(self, tensors: Tensors) -> None:
+        """It is what it was when these tensors were taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +59,8 @@ class BestState:
         self._tensors: dict[str, Tensor] = {}
         self.value = -math.inf
         self.step = 0
+        self.history: list[tuple[int, float]] = []
+        """Step and value of every evaluation, those of earlier attempts included."""
         self.seconds = 0.0
         """That evaluations took, in this attempt."""
 
@@ -58,6 +71,7 @@ class BestState:
         began = time.perf_counter()
         value = self._judge(step)
         self.seconds += time.perf_counter() - began
+        self.history.append((step, value))
         self._judged_step, self._waited = step, self._waited + 1
         if value > self.value:
             self.value, self.step, self._waited = value, step, 0
@@ -75,13 +89,16 @@ class BestState:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a run which goes on has to know."""
         numbers = [self.value, float(self.step), float(self._judged_step), float(self._waited)]
-        return {**self._tensors, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+        own = {"numbers": numbers, "history": [number for judgement in self.history for number in judgement]}
+        return {**self._tensors, **{name: torch.tensor(value, dtype=torch.float64) for name, value in own.items()}}
 
     def load(self, tensors: Tensors) -> None:
         """It is what it was when these tensors were taken."""
-        self._tensors = {name: tensor for name, tensor in tensors.items() if name != "numbers"}
+        self._tensors = {name: tensor for name, tensor in tensors.items() if name not in ("numbers", "history")}
         self.value, step, judged_step, waited = tensors["numbers"].tolist()
         self.step, self._judged_step, self._waited = int(step), int(judged_step), int(waited)
+        told = tensors["history"].reshape(-1, 2).tolist() if "history" in tensors else []  # none in older checkpoints
+        self.history = [(int(step), value) for step, value in told]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +108,7 @@ class RunState:
     model: ModelState
     optimizer: torch.optim.Optimizer
     best: BestState | None = None
+    negatives: Part | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by a name, copied."""
@@ -99,6 +117,8 @@ class RunState:
             found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
         if self.best is not None:
             found |= {f"best/{name}": tensor for name, tensor in self.best.tensors().items()}
+        if self.negatives is not None:
+            found |= {f"negatives/{name}": tensor for name, tensor in self.negatives.tensors().items()}
         return {**self.model.tensors(), **_copied(found)}
 
     def load(self, tensors: Tensors) -> None:
@@ -112,6 +132,8 @@ class RunState:
         self.optimizer.load_state_dict({**optimizer, "state": states})
         if self.best is not None:
             self.best.load(_below(tensors, "best/"))
+        if self.negatives is not None:
+            self.negatives.load(_below(tensors, "negatives/"))
 
 
 def _copied(tensors: Tensors) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ ALLOWED_SHARE: Final = 0.1
 """Of the run: so long an estimate may take, whichever is longer."""
 
 _MOST_STEPS: Final = 6  # after the one that needs most memory
+_LEAST_SECONDS: Final = 4.0  # for steps
 _FOR_HEAVIEST: Final = 0.7  # of the time that is left
 _BYTES_A_SECOND: Final = 50e6  # of weights that are saved, with optimizer and export
 _CHANCE: Final = 0.1
@@ -62,6 +63,7 @@ class StepTimes:
         steps = [rehearsal.step(rehearsal.some(heaviest, few))]
         predicted = others_seconds + _rate(steps) * float(work.sum()) + steps[0].rest_seconds * num_steps
         end = max(ALLOWED_SECONDS, ALLOWED_SHARE * predicted) - _saving_seconds(rehearsal)
+        end = max(end, clock.elapsed + _LEAST_SECONDS)  # on a busy machine the start alone may take what is allowed
 
         def affordable(step: int, share: float) -> int:
             """How many pairs of that step can be computed in this share of the time that is left."""

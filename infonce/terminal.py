@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from types import FrameType
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -78,6 +79,15 @@ class Watch:
         """What is left out is said."""
         reason = "the model's tokenizer makes nothing of a text of theirs"
         self._say(f"left out are {num_pairs} pairs and {num_negatives} negatives: {reason}")
+
+    def mining(self, step: int) -> None:
+        """Shown while it lasts."""
+        self.phase("mining")
+
+    def mined(self, step: int, counts: Mapping[str, Any]) -> None:
+        """A line above the bar."""
+        self._say(f"After {step} steps {counts['mined']:,} hard negatives were found.")
+        self.phase("training")
 
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         """How good the model is by now is said."""

@@ -28,7 +28,8 @@ from infonce.lora import adapted
 from infonce.optimizer import build_optimizer, share_of_peak
 from infonce.pairs import Pair
 from infonce.prepare import identity, prepare
-from infonce.records import Evaluate, Progress, Speed, StepRecord, TrainResult
+from infonce.records import NOTHING_BESIDE, Beside, Progress, Speed, StepRecord, TrainResult
+from infonce.remining import Remining
 from infonce.run_state import BestState, ModelState, RunState
 
 
@@ -39,12 +40,12 @@ def train(
     config: TrainConfig,
     progress: Progress,
     checkpoints: Checkpoints | None = None,
-    evaluate: Evaluate | None = None,
+    beside: Beside = NOTHING_BESIDE,
 ) -> TrainResult:
     """Fine-tune `encoder` in place on `pairs`, going on from the newest checkpoint if there is one.
 
     The weights are a function of encoder, pairs, config and machine: order and dropout are seeded by step, and a run
-    that was broken off and goes on ends with the same bits. `evaluate` is asked where early stopping is set.
+    that was broken off and goes on ends with the same bits.
 
     Raises:
         ConfigError: config, pairs and model do not fit together.
@@ -53,17 +54,17 @@ def train(
         OutOfMemory: the device has no memory for a step, not even in chunks of half the size.
         Stopped: `progress.stop_requested()`; the unfinished step was dropped, the last finished one was saved.
     """
-    start = time.perf_counter()
+    start, processes = time.perf_counter(), Processes.current()
     keep_freed_memory()
-    processes = Processes.current()
-    known = processes.count > 1 or checkpoints is not None
+    evaluate = beside.evaluate
     held = {} if evaluate is None or config.early_stopping is None else {"held-out data": evaluate.digest}
-    who = identity(encoder, pairs, config=config) if known else {}
+    known = processes.count > 1 or checkpoints is not None
+    who = identity(encoder, pairs, config=config, corpus=beside.corpus) if known else {}
     saved = None if checkpoints is None else newest(checkpoints, damaged=progress.damaged)
     check_same_start({**who, "step": saved.step if saved else 0}, processes, device=encoder.device)
     if saved is not None:
         check_same_run(saved, facts={**who, **held})
-    ready = prepare(encoder, pairs, config=config, progress=progress, saved=saved)
+    ready = prepare(encoder, pairs, config=config, progress=progress, saved=saved, corpus=beside.corpus)
     config, table, tokens, choice = ready.config, ready.table, ready.tokens, ready.choice
     total_steps, per_epoch = config.num_steps(len(table)), ready.steps_per_epoch
 
@@ -77,7 +78,8 @@ def train(
             rule, device = config.early_stopping, encoder.device
             judge = judge_of(rule, evaluate, processes=processes, device=device, progress=progress)
             best = BestState(rule, judge, model=model, total_steps=total_steps)
-        state = RunState(model=model, optimizer=optimizer, best=best)
+        negatives = Remining(encoder, ready, pairs=pairs, beside=beside)
+        state = RunState(model=model, optimizer=optimizer, best=best, negatives=negatives)
         curve: list[StepRecord] = []
         if saved is not None:
             state.load(saved.tensors)
@@ -102,6 +104,7 @@ def train(
                     if best.exhausted:
                         break
                 epoch, number = divmod(step, per_epoch)
+                table = negatives.table(epoch, step, progress=progress)
                 chosen = batch_rows(len(table), int(config.batch_size), seed=config.seed, epoch=epoch, batch=number)
                 batch = table.batch(chosen, loss=config.loss)
                 share = share_of_peak(step, total_steps, warmup_ratio=config.warmup_ratio)
@@ -148,6 +151,7 @@ def train(
         trained_tokens=sum(record.num_tokens for record in curve),
         temperature=objective.temperature_now,
         best_step=None if best is None else best.step,
+        judgements=() if best is None else tuple(best.history),
         seconds=elapsed(),
     )
 

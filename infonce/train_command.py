@@ -33,6 +33,7 @@ def train(
     held_out: options.HeldOut = options.DEFAULT_HELD_OUT,
     settings: options.Settings = None,
     mapping: options.Mapped = None,
+    corpus: options.Corpus = None,
     save_every: options.SaveEvery = options.DEFAULT_SAVE_EVERY,
     processes: options.NumProcesses = AUTO,
     as_json: AsJson = False,
@@ -50,6 +51,7 @@ def train(
         order = Order(
             pairs=pairs,
             model=folder,
+            model_name=None if folder == Path(model) else model,
             output=output,
             config=config,
             encoder=EncoderConfig(max_seq_length=max_length),
@@ -57,6 +59,7 @@ def train(
             save_every_seconds=save_every,
             processes=wanted_processes("processes", processes),
             mapping=None if mapping is None else FieldMapping.from_json(mapping),
+            corpus=corpus,
         )
         try:
             with watching() as watch:

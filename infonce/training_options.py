@@ -25,6 +25,9 @@ Settings = Annotated[
 Mapped = Annotated[
     str | None, typer.Option(help='Where other fields hold the pairs: {"anchor": "q", "positive": "a"}, as JSON.')
 ]
+Corpus = Annotated[
+    Path | None, typer.Option(help="Documents, one a line, in which --set mine={} looks for hard negatives.")
+]
 SaveEvery = Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints.")]
 NumProcesses = Annotated[str, typer.Option(help="That train together: auto is one a GPU, else one.")]
 

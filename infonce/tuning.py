@@ -4,14 +4,13 @@ The worker's job does the same with what only a service has: vectors that are ke
 """
 
 import fcntl
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Final, Protocol
 
 from infonce.calibrate import settled_precision
@@ -20,6 +19,7 @@ from infonce.compare import Comparison, compare
 from infonce.config import AUTO, DEFAULT_MAX_SEQ_LENGTH, Auto, EncoderConfig, TrainConfig
 from infonce.dialects import FieldMapping
 from infonce.digest import sha256_of
+from infonce.documents import read_documents
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
@@ -30,18 +30,19 @@ from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
-from infonce.records import Progress, TrainResult
+from infonce.records import Beside, Progress, TrainResult
+from infonce.report import about_training, by_name, machine, settings, write_report
 from infonce.split import held_out
+from infonce.summary import METRIC, side_by_side, summarize
 from infonce.train import train
 from infonce.vectors import CachedEncoder
 
 WEIGHTS: Final = "model.safetensors"
-METRIC: Final = "ndcg@10"
+HELD_OUT: Final = "held out"
 KS: Final = (1, 5, 10)
 
 _CHECKPOINTS = "checkpoints"
 _VECTORS = "vectors"
-_REPORT = "report.json"
 _UNFINISHED = "unfinished"
 _LOCK = "lock"
 
@@ -71,8 +72,12 @@ class Order:
     save_every_seconds: float = 120.0
     processes: int | Auto = AUTO
     """That train together; auto is one for each GPU, and one without a GPU."""
+    model_name: str | None = None
+    """What report and card call the base model; its folder's name without it."""
     mapping: FieldMapping | None = None
     """What the fields of the pairs hold; found from their names without it."""
+    corpus: Path | None = None
+    """Documents among which hard negatives are looked for; the pairs' own texts without it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +123,7 @@ def tune(order: Order, watch: Watch) -> Tuned:
         DatasetError, InvalidModel, CheckpointMismatch, NonFiniteLoss, Stopped: as the parts say.
     """
     _check_output(order.output)
-    check_judged(order)
+    check_used(order)
     with _alone_in(order.output / _CHECKPOINTS):
         return _tune(order, watch)
 
@@ -128,11 +133,13 @@ def _tune(order: Order, watch: Watch) -> Tuned:
     encoder = load(order)
     started = perf_counter()
     pairs, judged = split(order)
+    corpus = None if order.corpus is None else read_documents(order.corpus)
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
     preparing_seconds = perf_counter() - started
 
-    judge = partial(_evaluated, encoder, judged, config=config, vectors=checkpoints.folder / _VECTORS, watch=watch)
+    vectors = partial(_cached, encoder, checkpoints.folder / _VECTORS, config=config, watch=watch)
+    judge = partial(_evaluated, vectors, judged, config=config, watch=watch)
     before = judge()
     watch.phase("training")
     during = None
@@ -141,9 +148,10 @@ def _tune(order: Order, watch: Watch) -> Tuned:
         during = source.evaluation(judged, ks=metric_ranks(config))
     count, folder = num_processes(order.processes), checkpoints.folder
     loaded_as = replace(order.encoder, max_seq_length=encoder.max_seq_length)
-    others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder])
+    others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder], corpus=corpus)
+    beside = Beside(evaluate=during, corpus=corpus, vectors=vectors())
     with ranks(others, pairs, count=count, folder=folder, stop=watch.stop_requested):
-        trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, evaluate=during)
+        trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, beside=beside)
     after = judge()
     comparison = None
     if before is not None and after is not None:
@@ -161,15 +169,50 @@ def _tune(order: Order, watch: Watch) -> Tuned:
         seconds=preparing_seconds + trained.seconds,
         weights_sha256=sha256_of(staged / WEIGHTS),
     )
-    report = {**tuned.to_dict(), "curve": [asdict(record) for record in trained.curve]}
-    (staged / _REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(staged, _report(order, tuned, encoder=encoder, judged=judged))
     _move(staged, order.output)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return tuned
 
 
-def check_judged(order: Order) -> None:
-    """Raise `ConfigError` if early stopping would have nothing to judge by."""
+def _report(order: Order, tuned: Tuned, *, encoder: Encoder, judged: EvalSet | None) -> dict[str, Any]:
+    """What stands in the model's folder, in the form of a job's report."""
+    trained, config, sets = tuned.trained, tuned.trained.config, {} if judged is None else {HELD_OUT: judged}
+    before, after = ({HELD_OUT: one} if one is not None else {} for one in (tuned.before, tuned.after))
+    asked = {**by_name(order.config), "max_seq_length": order.encoder.max_seq_length}
+    return {
+        "created_at": int(time()),
+        "model": order.model_name or order.model.resolve().name,
+        "data": _checksums(order.pairs),
+        "evaluation": {"held_out": order.held_out, "ks": metric_ranks(config)},
+        "summary": summarize(before, after, seed=config.seed),
+        "side_by_side": side_by_side(before, after, judged=sets, seed=config.seed),
+        "settings": settings(asked, trained, encoder=encoder),
+        "machine": machine(trained, encoder),
+        "seconds": {"training": tuned.seconds},
+        "pairs_per_second": tuned.to_dict()["pairs_per_second"],
+        "weights_sha256": tuned.weights_sha256,
+        **about_training(trained, encoder),
+    }
+
+
+def _checksums(pairs: Path) -> dict[str, Any]:
+    """Of the file of pairs, or of every file of a folder."""
+    if pairs.is_file():
+        return {"training_file": {"filename": pairs.name, "sha256": sha256_of(pairs)}}
+    found = sorted(path for path in pairs.rglob("*") if path.is_file())
+    names = [path.relative_to(pairs).as_posix() for path in found]
+    return {
+        f"training_file {name}": {"filename": name, "sha256": sha256_of(path)}
+        for name, path in zip(names, found, strict=True)
+    }
+
+
+def check_used(order: Order) -> None:
+    """Raise `ConfigError` if early stopping would have nothing to judge by, or if nobody would read the corpus."""
+    if order.corpus is not None and order.config.mine is None:
+        message = f"corpus is {order.corpus} and mine is not set, so that nothing is looked for in it"
+        raise ConfigError(f"{message}; set mine, such as to {{}}, or leave corpus out", param="corpus")
     if order.config.early_stopping is not None and not order.held_out:
         message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
         raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
@@ -221,20 +264,24 @@ def _check_output(folder: Path) -> None:
 
 
 def _evaluated(
-    encoder: Encoder, judged: EvalSet | None, *, config: TrainConfig, vectors: Path, watch: Watch
+    vectors: Callable[[], CachedEncoder], judged: EvalSet | None, *, config: TrainConfig, watch: Watch
 ) -> Evaluation | None:
-    """What the encoder finds as it is now; its vectors are kept in case the run is broken off."""
+    """What the encoder finds as it is now."""
     if judged is None:
         return None
     watch.phase("evaluating")
+    return evaluate(vectors(), judged, ks=metric_ranks(config))
+
+
+def _cached(encoder: Encoder, folder: Path, *, config: TrainConfig, watch: Watch) -> CachedEncoder:
+    """The encoder as it is now; its vectors are kept in case the run is broken off."""
     encode = partial(encoder.encode, precision=config.precision, stop=watch.stop_requested)
-    source = CachedEncoder(
-        vectors / encoder.fingerprint(),
+    return CachedEncoder(
+        folder / encoder.fingerprint(),
         lambda texts, side: encode(texts, side=side),
         prompt=encoder.prompt,
         on_block=watch.embedded,
     )
-    return evaluate(source, judged, ks=metric_ranks(config))
 
 
 def _move(part: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ from infonce.errors import ConfigError
 from infonce.estimate import Estimate, Plan, estimate
 from infonce.judged_work import Judge
 from infonce.ranks import num_processes
-from infonce.tuning import Order, Watch, check_judged, load, metric_ranks, split
+from infonce.tuning import Order, Watch, check_used, load, metric_ranks, split
 from infonce.vectors import CachedEncoder
 
 
@@ -21,7 +21,7 @@ def estimate_tuning(order: Order, watch: Watch, *, began: float) -> Estimate:
         ConfigError: several processes would train, or what `tune` says of settings, pairs and model.
         DatasetError, InvalidModel, OutOfMemory, Stopped: as the parts say.
     """
-    check_judged(order)
+    check_used(order)
     check_alone(num_processes(order.processes))
     watch.phase("loading")
     encoder = load(order)

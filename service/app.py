@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service import problems
 from service.admission import Admission
+from service.audits import Audits
 from service.broker import BrokerHealth
 from service.dependencies import Wiring
 from service.embedder import Embedder, Loader, encoder_loader
@@ -20,6 +21,7 @@ from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.routes import (
     api_keys,
+    audits,
     collections,
     docs,
     embeddings,
@@ -30,6 +32,7 @@ from service.routes import (
     mining,
     models,
     projects,
+    reports,
 )
 from service.search import Search
 from service.settings import GatewaySettings
@@ -77,8 +80,8 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
-    resources = (files, jobs, mining, evaluations, models, embeddings, collections, api_keys, projects)
-    for module in (*resources, health, docs):
+    work = (jobs, reports, mining, evaluations)
+    for module in (files, audits, *work, models, embeddings, collections, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
@@ -96,6 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     stop.set()
     parts.sweep.poke()
     thread.join(_SWEEP_ENDS_SECONDS)  # a bell that hangs on a dead broker is not waited for
+    parts.audits.close()
     parts.embedder.close()
     parts.database.close()
 
@@ -122,6 +126,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         lookup=lookup,
         embedder=embedder,
         search=Search(database, artifacts, lookup=lookup, embedder=embedder),
+        audits=Audits(artifacts),
         sweep=Sweep(database, ring, clock=clock, chores=[lambda: uses.write(database, now=seams.clock())]),
         broker=BrokerHealth(ping),
         rates=Rates(time.monotonic),

@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
+from infonce.audit_command import audit_app
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
 from infonce.estimate_command import estimate_app
 from infonce.evaluate_command import evaluate_app
 from infonce.mine_command import mine_app
+from infonce.report_command import report_app
 from infonce.train_command import train_app
 from service.console import DEFAULT_HOME, FAILED, INTERRUPTED, Home, sentences
 from service.keys_cli import keys_app
@@ -34,6 +36,8 @@ app.add_typer(train_app)
 app.add_typer(estimate_app)
 app.add_typer(mine_app)
 app.add_typer(evaluate_app)
+app.add_typer(audit_app)
+app.add_typer(report_app)
 app.add_typer(upkeep_app)
 
 

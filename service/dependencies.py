@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from starlette.requests import Request
 
+from service.audits import Audits
 from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
@@ -36,6 +37,7 @@ class Wiring:
     lookup: ModelLookup
     embedder: Embedder
     search: Search
+    audits: Audits
     sweep: Sweep
     broker: BrokerHealth
     rates: Rates

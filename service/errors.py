@@ -69,6 +69,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "rate_limited": Kind(429, "Too many requests"),
     "internal_error": Kind(500, "Fault of the service"),
     "artifact_corrupt": Kind(503, "Stored files are damaged"),
+    "audit_running": Kind(503, "Audit is being made"),
     "overloaded": Kind(503, "Too much work at once"),
     "unavailable": Kind(503, "Not available now"),
     "store_unavailable": Kind(503, "Store cannot be reached"),

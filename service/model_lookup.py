@@ -46,6 +46,10 @@ class ModelLookup:
         """Whether a worker may download `name` when its job begins."""
         return self._hub.may_fetch(name)
 
+    def is_base(self, name: str) -> bool:
+        """Whether that base model is here."""
+        return name in self._hub.known()
+
     def served(self, project: str, name: str) -> FoundModel:
         """As `find`, for a request that asks for the model itself: unknown is a 404.
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from infonce.report_page import PAGE, report_page
 from service.store.artifacts import REPORT, Artifacts
 from service.store.errors import ArtifactCorrupt
 
@@ -21,3 +22,14 @@ def read_report(artifacts: Artifacts, folder: Path) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise ArtifactCorrupt(folder.name, file=REPORT, reason="is no JSON object")
     return report
+
+
+def read_page(artifacts: Artifacts, folder: Path) -> bytes:
+    """The page beside it; for a model that was published before there were pages, the one that its report becomes.
+
+    Raises:
+        ArtifactCorrupt: page or report is not the file that was written.
+    """
+    if PAGE in artifacts.sealed_files(folder):
+        return artifacts.read_sealed(folder, PAGE)
+    return report_page(read_report(artifacts, folder)).encode()

@@ -23,7 +23,15 @@ READY_SECONDS = 2.0
 STARTS = 8  # the best counts: the machine may be busy with something else, the code is the same each time
 
 WITHOUT_TORCH = (
-    *("infonce.config", "infonce.pairs", "infonce.formats", "infonce.qrels", "infonce.metrics", "infonce.compare"),
+    *(
+        "infonce.config",
+        "infonce.pairs",
+        "infonce.formats",
+        "infonce.qrels",
+        "infonce.metrics",
+        "infonce.compare",
+        "infonce.audit",
+    ),
     *("infonce.tokens", "infonce.hub", "infonce.errors"),
     *("service.app", "service.cli", "service.embedder", "service.search", "service.supervisor"),
     *("worker.app", "worker.tasks", "worker.lifecycle"),

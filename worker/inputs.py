@@ -21,7 +21,8 @@ RANKS: Final = "ranks"
 """Where the processes of a training meet; a child that was killed leaves the pairs there."""
 CHECKPOINTS: Final = "checkpoints"
 
-_FILES = ("training_file", "validation_file", "evaluation_file")
+_FILES = ("training_file", "validation_file", "evaluation_file", "retention_file")
+_ASKED = ("method", "hyperparameters", "learning_rate_multiplier")  # for the report, which says what it became
 _MAX_INHERITED = 2  # attempts that saved something; should the newer one's be damaged there is the other's
 _POLL_SECONDS = 0.2
 _DOCUMENTS_BETWEEN = 1_000  # two questions whether to stop: a few milliseconds
@@ -54,6 +55,7 @@ def train_inputs(asking: Asking) -> Inputs:
     values: dict[str, Any] = dict.fromkeys(_FILES) | _files(asking, named)  # the model comes last: it may be fetched
     values["model"] = _model(asking, spec["model"])
     values |= {name: spec[name] for name in ("config", "encoder", "evaluation")}
+    values["asked"] = {name: spec[name] for name in _ASKED if name in spec}
     values |= _checkpoints(asking)
     values |= {"processes": shop.settings.processes, "ranks": str(asking.folder / RANKS)}
     return Inputs(values=values | {"gpu_locks": str(shop.artifacts.gpu_locks)})
@@ -115,7 +117,8 @@ def _file(asking: Asking, record: FileRecord) -> dict[str, Any]:
     if asking.stop():
         raise Stopped("stopped before an upload was read")
     path = asking.shop.artifacts.stored_file(record.id, num_bytes=record.num_bytes, sha256=record.sha256)
-    return {"id": record.id, "path": str(path), "sha256": record.sha256, "mapping": record.mapping}
+    named = {"id": record.id, "filename": record.filename, "sha256": record.sha256}
+    return {**named, "path": str(path), "mapping": record.mapping}
 
 
 def _checkpoints(asking: Asking) -> dict[str, Any]:

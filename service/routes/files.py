@@ -24,6 +24,7 @@ from service.room import declared_bytes, require_room
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
+from service.store.audit_files import discard_audits
 from service.store.database import Tx
 from service.store.records import FilePurpose, FileRecord, new_id
 from service.uploads import Upload, received_upload
@@ -89,6 +90,7 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
     with parts.database.write() as tx:
         files.delete_file(tx, project, id=id)
     parts.artifacts.discard(parts.artifacts.file_path(id))
+    discard_audits(parts.artifacts, id)
     return FileDeleted(id=id)
 
 

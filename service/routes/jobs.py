@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project, Who, require_scope
 from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
-from service.errors import ServiceError
 from service.ordering import Orders
-from service.reports import read_report
 from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
-from service.store import catalog, deployments, events, jobs, wishes
-from service.store.records import JobKind, JobRecord, JobStatus, Page, Scope
+from service.store import deployments, events, jobs, wishes
+from service.store.records import JobKind, JobRecord, Page, Scope
 from service.submit import submit_training
 from service.submit_others import submit_estimate
 
@@ -108,17 +106,6 @@ def list_events(id: TuningId, parts: Parts, project: Project, page: Window) -> L
         jobs.get(tx, project, id=id)
         records, more = events.page(tx, id, page=replace(page, after=cursor))
     return Listing.of([JobEvent.of(record) for record in records], more)
-
-
-@router.get(TUNING + "/{id}/report")
-def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
-    """The report of a job that succeeded: settings, losses, metrics of base and tuned model, verdict."""
-    record, _ = _read(parts, project, id)
-    if record.status is not JobStatus.SUCCEEDED:
-        raise ServiceError("not_ready", f"job {id} is {record.status}; it has a report once it is succeeded")
-    with parts.database.read() as tx:
-        model = catalog.get_model(tx, project, id=record.result["model"])
-    return read_report(parts.artifacts, parts.artifacts.model_path(model.folder))
 
 
 @router.get("/v1/jobs")

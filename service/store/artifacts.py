@@ -40,7 +40,7 @@ MINED: Final = "mined.jsonl"
 
 LAYOUT: Final = 1
 
-_FOLDERS = ("files", "tmp", "models", "collections", "evaluations", "vectors", "runs")
+_FOLDERS = ("files", "audits", "tmp", "models", "collections", "evaluations", "vectors", "runs")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 

@@ -39,6 +39,9 @@ FREE_PARAMETERS = (
     "infonce.train_command",
     "infonce.mine_command",
     "infonce.evaluate_command",
+    "infonce.estimate_command",
+    "infonce.audit_command",
+    "infonce.report_command",
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,8 @@ class Watcher:
     damaged_steps: list[int] = field(default_factory=list)
     chunk_sizes: list[int] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    mined_steps: list[int] = field(default_factory=list)
+    mined_counts: list[int] = field(default_factory=list)
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -40,6 +43,12 @@ class Watcher:
 
     def dropped(self, num_pairs: int, num_negatives: int) -> None:
         self.lost = num_pairs, num_negatives
+
+    def mining(self, step: int) -> None:
+        self.mined_steps.append(step)
+
+    def mined(self, step: int, counts: Mapping[str, Any]) -> None:
+        self.mined_counts.append(counts["mined"])
 
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         self.judgements[step] = metrics[metric]

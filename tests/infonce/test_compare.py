@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from infonce.compare import NUM_RESAMPLES, Verdict, compare
+from infonce.compare import NUM_RESAMPLES, Verdict, changes, compare, histogram, intervals
 from infonce.errors import ConfigError
 
 Values = dict[str, dict[str, float]]
@@ -73,6 +73,22 @@ def test_many_queries_need_little_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40_000_000 < 8 * NUM_RESAMPLES * 20_000
+
+
+def test_every_metric_has_the_interval_that_it_has_alone() -> None:
+    base, tuned = ({query: dict(row) for query, row in random_values(50, seed=seed).items()} for seed in (1, 2))
+    for place, query in enumerate(base):
+        base[query]["mrr@10"], tuned[query]["mrr@10"] = place / 50, (place % 7) / 7
+    for metric, found in intervals(base, tuned, seed=7).items():
+        alone = compare(base, tuned, metric=metric, seed=7)
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+        assert (found.base, found.tuned) == pytest.approx((alone.mean_base, alone.mean_tuned))
+
+
+def test_the_histogram_counts_every_query_that_changed() -> None:
+    base, tuned = values([0.0, 0.5, 0.5, 1.0, 0.2]), values([1.0, 0.5, 0.52, 0.0, 0.15])
+    found = histogram(changes(base, tuned, metric="ndcg@10"))
+    assert found == (1, *8 * [0], 1, 1, *8 * [0], 1)
 
 
 def test_a_report_can_hold_it() -> None:

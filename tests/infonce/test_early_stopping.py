@@ -14,7 +14,7 @@ from infonce.early_stopping import EarlyStopping, evaluation_is_due
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch, ConfigError, Stopped
 from infonce.loss_config import LossConfig
-from infonce.records import Evaluate, TrainResult
+from infonce.records import Beside, Evaluate, TrainResult
 from infonce.train import train
 from tests.factories import tiny_encoder, toy_pairs
 from tests.infonce.conftest import Watcher
@@ -47,7 +47,7 @@ def judged(
         config=CONFIG,
         progress=watcher,
         checkpoints=kept,
-        evaluate=Evaluate(metrics=lambda step: {"ndcg@10": score(step)}, digest=digest),
+        beside=Beside(evaluate=Evaluate(metrics=lambda step: {"ndcg@10": score(step)}, digest=digest)),
     )
 
 
@@ -108,7 +108,7 @@ def test_a_rank_that_was_not_measured_is_an_error_and_not_the_last_state(encoder
     config = replace(CONFIG, early_stopping=EarlyStopping(metric="mrr@7"))
     known = Evaluate(metrics=lambda step: {"ndcg@10": 0.5}, digest="")
     with pytest.raises(ConfigError, match=r"'mrr@7', which was not measured; known are ndcg@10"):
-        train(encoder, toy_pairs(32), config=config, progress=watcher, evaluate=known)
+        train(encoder, toy_pairs(32), config=config, progress=watcher, beside=Beside(evaluate=known))
     with pytest.raises(ConfigError, match="nothing is held out to judge by"):
         train(encoder, toy_pairs(32), config=config, progress=watcher)
     assert watcher.steps == [] and torch.is_grad_enabled()

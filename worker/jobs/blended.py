@@ -1,6 +1,6 @@
 """The weights between base and tuned model that a training publishes, where others than the tuned ones do better."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,10 +38,11 @@ class Candidates:
 class Spent:
     """What the job has lasted, and what judging a model took in it."""
 
-    elapsed_seconds: float
-    probe_seconds: float
-    judging_seconds: float
     clock: Callable[[], float]
+    elapsed_seconds: float
+    """When the judging of the tuned model began; later, when it ended."""
+    probe_seconds: float = 0.0
+    judging_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,15 +112,13 @@ def best_blend(
     return _told(found, progress)
 
 
-def judged_by_the_rest(evaluation: Evaluation, chosen_by: frozenset[str], *, held_out: EvalSet, seed: int) -> Evaluation:
-    """The numbers on the half of the held-out queries that nothing was chosen by."""
-    assert chosen_by, "something was chosen"
-    _, second = halves(held_out, seed=seed)
-    per_query = {query: values for query, values in evaluation.per_query.items() if query in second}
+def judged_by_the_rest(evaluation: Evaluation, queries: Collection[str]) -> Evaluation:
+    """The numbers on these queries alone: the half of the held-out ones that nothing was chosen by."""
+    per_query = {query: values for query, values in evaluation.per_query.items() if query in queries}
     return Evaluation(
         metrics=mean(per_query),
         per_query=per_query,
-        run={query: ranks for query, ranks in evaluation.run.items() if query in second},
+        run={query: ranks for query, ranks in evaluation.run.items() if query in queries},
         num_documents=evaluation.num_documents,
         num_queries=len(per_query),
     )

@@ -38,7 +38,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     found = side_by_side(models, judged, judging=judging, watch=watch)
     progress.phase(Phase.EXPORTING)
     for number, tuned in enumerate(found.models[1:], start=1):
-        _write_queries(Path(order["staging"]), number, lines=list(_queries(found.models[0], tuned, judged, judging)))
+        _write_queries(
+            Path(order["staging"]), number, lines=list(_queries(found.models[0], tuned, judged=judged, judging=judging))
+        )
     return {"summary": _summary(found) | {"metric": judging.metric, "precision": precision.value}}
 
 
@@ -54,7 +56,7 @@ def _summary(found: SideBySide) -> dict[str, Any]:
     }
 
 
-def _queries(base: Judged, tuned: Judged, judged: EvalSet, judging: Judging) -> Iterator[dict[str, Any]]:
+def _queries(base: Judged, tuned: Judged, *, judged: EvalSet, judging: Judging) -> Iterator[dict[str, Any]]:
     """Every query, those that changed most first."""
     for change in changes(base.evaluation.per_query, tuned.evaluation.per_query, metric=judging.metric):
         grades = judged.qrels[change.query]
@@ -65,18 +67,18 @@ def _queries(base: Judged, tuned: Judged, judged: EvalSet, judging: Judging) -> 
             "base": change.base,
             "tuned": change.tuned,
             "text": _shown(judged.queries[change.query]),
-            "relevant": [_document(name, judged, grades) for name in best[:_MAX_RELEVANT]],
-            "base_first": _first(base, change.query, judged),
-            "tuned_first": _first(tuned, change.query, judged),
+            "relevant": [_document(name, grades, judged=judged) for name in best[:_MAX_RELEVANT]],
+            "base_first": _first(base, change.query, judged=judged),
+            "tuned_first": _first(tuned, change.query, judged=judged),
         }
 
 
-def _first(model: Judged, query: str, judged: EvalSet) -> dict[str, Any]:
+def _first(model: Judged, query: str, *, judged: EvalSet) -> dict[str, Any]:
     """What the model found best."""
-    return _document(ranked(model.evaluation.run[query])[0], judged, judged.qrels[query])
+    return _document(ranked(model.evaluation.run[query])[0], judged.qrels[query], judged=judged)
 
 
-def _document(name: str, judged: EvalSet, grades: Mapping[str, int]) -> dict[str, Any]:
+def _document(name: str, grades: Mapping[str, int], *, judged: EvalSet) -> dict[str, Any]:
     return {"id": name, "text": _shown(judged.corpus[name]), "grade": grades.get(name)}
 
 

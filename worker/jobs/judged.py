@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from infonce.compare import compare
 from infonce.config import Precision, TrainConfig
 from infonce.dialects import FieldMapping
 from infonce.encoder import Encoder
@@ -14,18 +13,17 @@ from infonce.formats import read_pairs
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, read_beir
 from infonce.split import held_out, judged_by
+from worker.jobs.audit import without_copies
 from worker.jobs.embedding import cached
 from worker.progress import Progress
 
-METRIC: Final = "ndcg@10"
-"""What decides the verdict."""
 EVAL_FILE: Final = "eval file"
 HELD_OUT: Final = "held out"
 
 
 def read_data(order: Mapping[str, Any]) -> tuple[list[Pair], dict[str, EvalSet]]:
-    """The pairs to train on, and what to judge by: the eval file first, for its verdict counts."""
-    pairs = _pairs(order["training_file"])
+    """The pairs to train on, without copies, and what to judge by: the eval file first, for its verdict counts."""
+    pairs = without_copies(_pairs(order["training_file"]))
     judged: dict[str, EvalSet] = {}
     if order["evaluation_file"] is not None:
         judged[EVAL_FILE] = read_beir(Path(order["evaluation_file"]["path"]))
@@ -60,25 +58,3 @@ def evaluate_all(
     source = cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress)
     found = partial(evaluate, source, ks=cutoffs(order), stop=progress.stop_requested)
     return {name: found(eval_set) for name, eval_set in judged.items()}
-
-
-def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation], *, seed: int) -> dict[str, Any]:
-    """Base against tuned on every set; the first set's verdict is the job's, None where nothing was judged."""
-    evaluations: list[dict[str, Any]] = []
-    verdict: str | None = None
-    for name, base in before.items():
-        tuned = after[name]
-        comparison = compare(base.per_query, tuned.per_query, metric=METRIC, seed=seed)
-        verdict = verdict or comparison.verdict.value
-        evaluations.append(
-            {
-                "name": name,
-                "num_documents": base.num_documents,
-                "num_queries": base.num_queries,
-                "small_corpus": base.num_documents < 10 * base.num_queries,
-                "base": base.metrics,
-                "tuned": tuned.metrics,
-                "comparison": comparison.to_dict(),
-            }
-        )
-    return {"metric": METRIC, "evaluations": evaluations, "verdict": verdict}

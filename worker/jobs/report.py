@@ -1,22 +1,17 @@
 """The report of a training job: everything that decided the model, and everything that was measured of it."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from math import ceil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from infonce import report as reports
+from infonce.config import AUTO
 from infonce.encoder import Encoder
-from infonce.records import StepRecord, TrainResult
-from service.store.artifacts import REPORT
+from infonce.records import TrainResult
 
-MAX_CURVE_POINTS: Final = 2_000
-"""What a picture of the curve can show; the last step is always among them."""
-
-_DISTRIBUTIONS = ("infonce-service", "torch", "transformers", "tokenizers", "faiss-cpu", "numpy")
-_FILES = ("training_file", "validation_file", "evaluation_file")
+_FILES: Final = ("training_file", "validation_file", "evaluation_file")
+_OF_A_FILE: Final = ("id", "filename", "sha256")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,59 +21,63 @@ class Measured:
     trained: TrainResult
     encoder: Encoder
     summary: Mapping[str, Any]
+    audit: Mapping[str, Any]
+    """Of the training file, as `infonce/audit.py` says."""
+    side_by_side: Mapping[str, Any]
+    """Of every judged set what the summary does not tell: intervals, examples."""
+    interpolation: Mapping[str, Any]
+    """The alpha that was chosen, why, and the curve of held-out and probe values over alpha."""
     products: Mapping[str, float]
     """Seconds of a matrix product by precision, where that was to be chosen."""
     seconds: Mapping[str, float]
     """baseline, training, evaluating"""
+    made_at: float
+    """Unix seconds."""
 
 
 def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) -> None:
-    """`report.json` stands in the model's folder; it names no path of this machine."""
-    trained = measured.trained
+    """The report stands in the model's folder; it names no path of this machine."""
+    trained, encoder = measured.trained, measured.encoder
+    machine = reports.machine(trained, encoder)
     report = {
         "job_id": order["job_id"],
+        "created_at": int(measured.made_at),
+        "attempt": order["attempt"],
         "model": order["model"]["name"],
-        "fingerprint": measured.encoder.fingerprint(),
-        "dimensions": measured.encoder.dimensions,
-        "config": trained.config.to_dict(),
-        "encoder": asdict(measured.encoder.layout),
-        "seed": trained.config.seed,
         "data": {name: _data(order[name]) for name in _FILES if order[name] is not None},
         "evaluation": order["evaluation"],
-        "num_pairs": trained.num_pairs,
-        "num_steps": len(trained.curve),
-        "best_step": trained.best_step,
-        "trained_tokens": trained.trained_tokens,
-        "loss": {"first": trained.curve[0].loss, "last": trained.curve[-1].loss},
-        "temperature": {"first": trained.curve[0].temperature, "last": trained.temperature},
-        "attempt": order["attempt"],
         "summary": measured.summary,
-        "machine": _machine(measured, order["threads"]),
+        "interpolation": measured.interpolation,
+        "audit": measured.audit,
+        "side_by_side": measured.side_by_side,
+        "settings": reports.settings(_asked(order.get("asked", {})), trained, encoder=encoder),
+        "machine": {
+            **machine,
+            "seconds": {**measured.products, **machine["seconds"]},
+            "threads": order["threads"],
+        },
         "seconds": measured.seconds,
-        "versions": {name: version(name) for name in _DISTRIBUTIONS},
-        "curve": [asdict(record) for record in thinned(trained.curve)],
+        **reports.about_training(trained, encoder),
     }
-    (folder / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    reports.write_report(folder, report)
 
 
-def thinned(curve: Sequence[StepRecord]) -> list[StepRecord]:
-    """At most `MAX_CURVE_POINTS` records, evenly spaced, the last one included."""
-    stride = ceil(len(curve) / MAX_CURVE_POINTS)
-    return list(reversed(curve[::-1][::stride]))
-
-
-def _machine(measured: Measured, threads: int) -> dict[str, Any]:
-    """What was computed on, and what was chosen there by which times."""
-    choice = measured.trained.choice
-    return {
-        "precision": choice.precision.value,
-        "attention": choice.attention.value,
-        "max_chunk_tokens": choice.max_chunk_tokens,
-        "seconds": {**measured.products, **choice.seconds},
-        "device": str(measured.encoder.device),
-        "threads": threads,
-    }
+def _asked(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the body of the job said, or its default, by the names of the report."""
+    if "method" not in asked:
+        return {}
+    method, top = asked["method"]["contrastive"], asked.get("hyperparameters", {})
+    negatives = method["hard_negatives"]
+    found = {**method["hyperparameters"], "pooling": method["pooling"]}
+    found |= {f"hard_negatives.{name}": negatives[name] for name in ("use", "max_per_query")}
+    if method["prompts"] is not None:
+        found["prompts"] = method["prompts"]
+    found |= {name: value for name, value in top.items() if name in found and value != AUTO}
+    multiplier = asked.get("learning_rate_multiplier", 1.0)
+    if multiplier != 1.0:
+        found["learning_rate"] = f"{AUTO} × {multiplier:g}"
+    return found
 
 
 def _data(file: Mapping[str, str]) -> dict[str, str]:
-    return {"id": file["id"], "sha256": file["sha256"]}
+    return {name: file[name] for name in _OF_A_FILE if name in file}

@@ -9,11 +9,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final
 
+from infonce.config import Precision
 from infonce.encoder import Encoder
 from infonce.errors import DatasetError
 from infonce.evaluation import evaluate
 from infonce.judging import AsItIsNow
-from infonce.precision import Precision
 from infonce.qrels import EvalSet, read_beir, write_beir
 from infonce.retention import METRIC, Retention, installed_probe
 from infonce.vectors import TextEncoder
@@ -46,8 +46,15 @@ class Probe:
         return Retention(base=self.base, tuned=tuned, **sizes).to_dict()
 
 
-def probe_of(order: Mapping[str, Any], base: Encoder, *, precision: Precision, progress: Progress) -> Probe:
-    """The probe that the order asks for, and the base on it, whose vectors are kept for the next job."""
+def probe_of(
+    order: Mapping[str, Any], base: Encoder, *, precision: Precision, wanted: bool, progress: Progress
+) -> Probe:
+    """The probe that the order asks for, and the base on it, whose vectors are kept for the next job.
+
+    A job in which nothing is judged has none: it is not `wanted`.
+    """
+    if not wanted:
+        return Probe(judged=None, reason="nothing is judged in this job")
     asked = order["evaluation"].get("retention", _OFF)  # an order of an older version has none
     if asked == _OFF:
         return Probe(judged=None, reason="evaluation.retention is off")
@@ -74,7 +81,7 @@ def _read(order: Mapping[str, Any], root: Path, *, progress: Progress) -> EvalSe
     """The user's own file; else the installation's, which is read once a week and installation."""
     if (own := order.get("retention_file")) is not None:
         return read_beir(Path(own["path"]))
-    installed = sorted(f"{found.metadata.get('Name')} {found.version}" for found in distributions())
+    installed = sorted(f"{found.name} {found.version}" for found in distributions())
     digest = hashlib.sha256("\n".join([_RECIPE, sys.version, *installed]).encode()).hexdigest()
     path = root / f"probe-{digest[:16]}.zip"
     if not path.is_file():

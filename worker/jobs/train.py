@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from infonce.calibrate import settled_precision
@@ -18,13 +18,18 @@ from infonce.judging import AsItIsNow
 from infonce.meeting import RankOrder
 from infonce.pairs import Pair
 from infonce.ranks import num_processes, ranks
-from infonce.records import TrainResult
+from infonce.records import Beside, TrainResult
+from infonce.summary import side_by_side, summarize
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
-from worker.jobs.embedding import gpus_of, use_threads
-from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data, summarize
+from worker.jobs.audit import audit_order
+from worker.jobs.blended import Spent
+from worker.jobs.embedding import cached, gpus_of, use_threads
+from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data
 from worker.jobs.report import Measured, write_report
+from worker.jobs.retained import probe_of
+from worker.jobs.settled import Trained, settle
 from worker.jobs.watcher import Watcher
 from worker.progress import Progress
 
@@ -34,6 +39,7 @@ _MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens"
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """The tuned model's folder, with its report, is in staging."""
     use_threads(order["threads"])
+    job_began = perf_counter()
     progress.phase(Phase.LOADING)
     if gpus := gpus_of(order["encoder"]["device"]):
         hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
@@ -47,6 +53,10 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.BASELINE)
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
+    length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
+    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    probe = probe_of(order, base, precision=config.precision, wanted=bool(judged), progress=progress)
+    audit = audit_order(order, source, base=base, max_length=length, progress=progress)
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
@@ -55,7 +65,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
     during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), evaluate=during)
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=Beside(evaluate=during))
     together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
@@ -68,12 +78,34 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
 
     progress.phase(Phase.EVALUATING)
     started = perf_counter()
-    tuned = Encoder.load(Path(order["staging"]))  # what will be served is judged, not what lies in memory
-    after = evaluate_all(tuned, judged, order=order, precision=config.precision, progress=progress)
+    ends = Trained(
+        base=base,
+        encoder=encoder,
+        probe=probe,
+        precision=config.precision,
+        seed=config.seed,
+        order=order,
+        progress=progress,
+    )
+    spent = Spent(clock=perf_counter, elapsed_seconds=started - job_began)
+    settled = settle(ends, judged, before=before, spent=spent)
     seconds["evaluating"] = perf_counter() - started
 
-    summary = summarize(before, after, seed=config.seed)
-    measured = Measured(trained=trained, encoder=tuned, summary=summary, products=products, seconds=seconds)
+    tuned, final = settled.encoder, settled.judged
+    summary = summarize(final.before, final.after, seed=config.seed)
+    if judged:
+        summary |= {"retention": settled.retention, "alpha": settled.interpolation["alpha"]}
+    measured = Measured(
+        trained=trained,
+        encoder=tuned,
+        summary=summary,
+        audit=audit,
+        side_by_side=side_by_side(final.before, final.after, judged=final.sets, seed=config.seed),
+        interpolation=settled.interpolation,
+        products=products,
+        seconds=seconds,
+        made_at=time(),
+    )
     write_report(Path(order["staging"]), order, measured=measured)
     return {
         "fingerprint": tuned.fingerprint(),

@@ -1,9 +1,11 @@
 """What a training loop tells, in the words of a job."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from infonce.precision import Choice
 from infonce.records import StepRecord
+from service.store.records import Phase
 from worker.progress import Progress
 
 
@@ -37,6 +39,17 @@ class Watcher:
         message = f"Left out are {num_pairs} pairs and {num_negatives} negatives: {reason}."
         data = {"pairs": num_pairs, "negatives": num_negatives}
         self._progress.event("warn", "dropped", message=message, data=data)
+
+    def mining(self, step: int) -> None:
+        """The parent knows that hard negatives are looked for."""
+        self._progress.phase(Phase.MINING)
+
+    def mined(self, step: int, counts: Mapping[str, Any]) -> None:
+        """The parent knows what was found, and that the training goes on."""
+        message = f"After {step} steps {counts['mined']} hard negatives were found for {counts['queries']} queries"
+        message += f", none for {counts['queries_without']}."
+        self._progress.event("info", "mined", message=message, data={"step": step, **counts})
+        self._progress.phase(Phase.TRAINING)
 
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         """The parent knows how good the model is by now."""

@@ -17,10 +17,10 @@ from infonce.errors import ConfigError, Stopped
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, write_beir
 from infonce.records import StepRecord
+from infonce.report import MAX_CURVE_POINTS, thinned
 from tests.factories import toy_pairs
 from tests.worker.jobs.conftest import Recorder
 from worker.jobs.judged import read_data
-from worker.jobs.report import MAX_CURVE_POINTS, thinned
 from worker.jobs.train import run
 from worker.jobs.watcher import Watcher
 

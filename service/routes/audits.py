@@ -1,0 +1,119 @@
+"""What is wrong with an upload, what it is like, and a new file without what is wrong beyond doubt."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from infonce.audit_apart import AuditProcess
+from infonce.formats import check_pairs
+from infonce.hub import MINILM
+from service.audits import stored_pairs
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts, Wiring, object_id
+from service.errors import ServiceError
+from service.quotas import admit_bytes
+from service.repetition import Once
+from service.room import require_room
+from service.schemas.audits import FileIssues, FileStats
+from service.schemas.files import FileObject
+from service.store import files
+from service.store.checksums import sha256_of
+from service.store.database import Tx
+from service.store.errors import NotFound
+from service.store.records import FilePurpose, FileRecord, new_id
+
+router = APIRouter(prefix="/v1/files", tags=["files"], dependencies=KEY_FIRST)
+FileId = Annotated[str, Depends(object_id("file", "file"))]
+Model = Annotated[str | None, Query(max_length=300, description=f"whose tokens are counted; {MINILM} if left out")]
+HeldOut = Annotated[str | None, Query(max_length=80, description="a file of pairs that are judged by: what is in both")]
+
+
+@router.get("/{id}/issues")
+def issues(id: FileId, parts: Parts, project: Project, model: Model = None, held_out: HeldOut = None) -> FileIssues:
+    """Copies, conflicts, texts that are cut and what else an audit finds; 503 with Retry-After while it is made."""
+    return FileIssues.of(id, _audit(parts, project, id=id, model=model, held_out=held_out))
+
+
+@router.get("/{id}/stats")
+def stats(id: FileId, parts: Parts, project: Project, model: Model = None, held_out: HeldOut = None) -> FileStats:
+    """Pairs, negatives, duplicates, how many belong to how many, lengths in a model's tokens, overlap."""
+    return FileStats.of(id, _audit(parts, project, id=id, model=model, held_out=held_out), held_out=held_out)
+
+
+@router.post("/{id}/clean")
+def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileObject:
+    """Make a new file, which names this one as its parent, without copies and conflicts."""
+    with parts.database.read() as tx:
+        parent = _pairs(tx, project, id=id, param="id")
+    digest = hashlib.sha256(f"clean {id}".encode()).hexdigest()
+
+    def record(tx: Tx, record: FileRecord) -> None:
+        repetition.remember(tx, digest, object_id=record.id)
+        admit_bytes(tx, record.project, num_bytes=record.num_bytes, quotas=parts.settings.quotas, now=record.created_at)
+        files.insert_file(tx, record)
+
+    def make() -> str:
+        made = _cleaned(parts, parent)
+        target, recorded = parts.artifacts.file_path(made.id), False
+        try:
+            with parts.database.write() as tx:
+                record(tx, made)
+            recorded = True
+        finally:
+            if not recorded:
+                parts.artifacts.discard(target)
+        return made.id
+
+    made = repetition.once(parts.database, digest, make=make)
+    with parts.database.read() as tx:
+        return FileObject.of(files.get_file(tx, project, id=made))
+
+
+def _audit(parts: Wiring, project: str, *, id: str, model: str | None, held_out: str | None) -> dict[str, Any]:
+    with parts.database.read() as tx:
+        record = _pairs(tx, project, id=id, param="id")
+        judged = None if held_out is None else _pairs(tx, project, id=held_out, param="held_out")
+    found = (
+        None if model is None and not parts.lookup.is_base(MINILM) else parts.lookup.served(project, model or MINILM)
+    )
+    return parts.audits.of(record, held_out=judged, model=found)
+
+
+def _pairs(tx: Tx, project: str, *, id: str, param: str) -> FileRecord:
+    """The file, which holds pairs."""
+    try:
+        record = files.get_file(tx, project, id=id)
+    except NotFound as error:
+        if param == "id":
+            raise
+        raise ServiceError("not_found", f"{param}: {error}", param=param) from None
+    if record.purpose is not FilePurpose.FINE_TUNE:
+        message = f"file {id} has purpose {record.purpose}; pairs are audited, purpose {FilePurpose.FINE_TUNE}"
+        raise ServiceError("invalid_value", message, param=param)
+    return record
+
+
+def _cleaned(parts: Wiring, parent: FileRecord) -> FileRecord:
+    """The new file lies in its place; its record is still to be written."""
+    require_room(parts.artifacts, parts.settings, num_bytes=2 * parent.num_bytes)
+    part = parts.artifacts.new_part()
+    try:
+        AuditProcess().clean(stored_pairs(parts.artifacts, parent), part)
+        record = FileRecord(
+            id=new_id("file"),
+            project=parent.project,
+            created_at=parts.clock(),
+            filename=f"{PurePath(parent.filename).stem[:200]}.clean.jsonl",
+            purpose=parent.purpose,
+            num_bytes=part.stat().st_size,
+            sha256=sha256_of(part),
+            counts=asdict(check_pairs(part)),
+            parent=parent.id,
+        )
+        parts.artifacts.publish(part, parts.artifacts.file_path(record.id))
+        return record
+    finally:
+        parts.artifacts.discard(part)

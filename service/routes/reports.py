@@ -1,0 +1,51 @@
+"""The report of a training job: the numbers for programs, and a page for people.
+
+Two addresses instead of one that looks at `Accept`: the page's can be opened, saved and sent on as it is, and neither
+is another thing to a cache, a browser and `curl`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends
+from starlette.responses import HTMLResponse
+
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts, Wiring, object_id
+from service.errors import ServiceError
+from service.reports import read_page, read_report
+from service.store import catalog, jobs
+from service.store.records import JobStatus
+
+router = APIRouter(tags=["jobs"], dependencies=KEY_FIRST)
+TuningId = Annotated[str, Depends(object_id("ftjob", "job"))]
+
+_PAGE_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox",
+    "referrer-policy": "no-referrer",
+}
+"""Nothing is loaded and nothing runs, whatever the page holds; it says the same itself and names its one style sheet,
+so that this holds for a copy too."""
+
+
+@router.get("/v1/fine_tuning/jobs/{id}/report")
+def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
+    """The report of a job that succeeded: settings, losses, metrics of base and tuned model, verdict."""
+    return read_report(parts.artifacts, _folder(parts, project, id=id))
+
+
+@router.get("/v1/fine_tuning/jobs/{id}/report.html", response_class=HTMLResponse)
+def report_page(id: TuningId, parts: Parts, project: Project) -> HTMLResponse:
+    """The same report as one page for people, which loads nothing."""
+    return HTMLResponse(read_page(parts.artifacts, _folder(parts, project, id=id)), headers=_PAGE_HEADERS)
+
+
+def _folder(parts: Wiring, project: str, *, id: str) -> Path:
+    """Where the model of a job that succeeded lies."""
+    with parts.database.read() as tx:
+        record = jobs.get(tx, project, id=id)
+        if record.status is not JobStatus.SUCCEEDED:
+            raise ServiceError("not_ready", f"job {id} is {record.status}; it has a report once it is succeeded")
+        model = catalog.get_model(tx, project, id=record.result["model"])
+    return parts.artifacts.model_path(model.folder)
