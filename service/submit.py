@@ -44,6 +44,8 @@ _PLACES = {
 }
 """Where the body has what a config calls so; the rest are hyperparameters."""
 
+_OF_THE_EVALUATION = {"held_out", "ks", "retention", "interpolation"}
+
 _OTHER_NAMES = {
     "hard_negatives": "hard_negatives.use",
     "max_negatives": "hard_negatives.max_per_query",
@@ -113,12 +115,20 @@ def _training_file(tx: Tx, project: str, *, asked: JobCreate) -> FileRecord:
     if evaluation.file is not None:
         param = "method.contrastive.evaluation.file"
         find_file(tx, project, id=evaluation.file, purpose=FilePurpose.EVAL, param=param)
+    if (probe := _retention_file(asked.method.contrastive)) is not None:
+        find_file(tx, project, id=probe, purpose=FilePurpose.EVAL, param="method.contrastive.evaluation.retention")
     if asked.validation_file is not None:
         if evaluation.held_out > 0 and "held_out" in evaluation.model_fields_set:
             message = f"held_out is {evaluation.held_out} and a validation_file is given, which replaces it; keep one"
             raise ConfigError(message, param="evaluation.held_out")
         find_file(tx, project, id=asked.validation_file, purpose=FilePurpose.FINE_TUNE, param="validation_file")
     return training
+
+
+def _retention_file(method: Contrastive) -> str | None:
+    """The user's own probe of what the model still knows."""
+    asked = method.evaluation.retention
+    return asked if asked.startswith("file-") else None
 
 
 def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
@@ -177,7 +187,8 @@ def _record(project: str, asked: JobCreate, *, config: TrainConfig, encoder: Enc
         "suffix": asked.suffix,
         "config": config.to_dict(),
         "encoder": encoder.to_dict(),
-        "evaluation": {"held_out": method.evaluation.held_out, "ks": list(method.evaluation.ks)},
+        "evaluation": method.evaluation.model_dump(mode="json", include=_OF_THE_EVALUATION),
+        "retention_file": _retention_file(method),
         "method": asked.method.model_dump(mode="json"),
         "hyperparameters": asked.hyperparameters.model_dump(mode="json"),
         "deploy": None if method.deploy is None else method.deploy.model_dump(mode="json"),

@@ -4,7 +4,7 @@ Ranges and combinations stand in `infonce.config` and `infonce.loss_config`, whi
 service alike.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from service.schemas.collections import CollectionName
 from service.schemas.mining import MiningWhileTraining
 from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
 from service.store.records import DeployPolicy
+
+FILE_ID: Final = "file-[0-9a-z]{26}"
 
 
 class LoraSettings(Request):
@@ -81,6 +83,10 @@ class JobEvaluation(Request):
     held_out: float = Field(default=0.1, ge=0.0, le=0.5)
     corpus: Annotated[Literal["all"], only('"all"')] = "all"
     ks: list[Annotated[int, Field(ge=1, le=1_000)]] = Field(default=[1, 5, 10], min_length=1, max_length=10)
+    retention: Annotated[str, Field(pattern=f"^(auto|off|{FILE_ID})$")] = "auto"
+    """What tells whether the model forgets: a probe of this installation's texts, none, or an eval file of yours."""
+    interpolation: Literal["auto", "off"] = "auto"
+    """Whether weights between base and tuned ones may take the place of the tuned ones, where they do better."""
 
 
 class Deploy(Request):
