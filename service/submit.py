@@ -11,7 +11,7 @@ from service.deploying import check_deploy, is_judged
 from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
-from service.schemas.jobs import JobCreate
+from service.schemas.jobs import Contrastive, JobCreate
 from service.store import jobs
 from service.store.database import Database, Tx
 from service.store.records import (
