@@ -17,6 +17,7 @@ from service.store.records import Phase
 from worker.gpus import hold_gpus
 from worker.jobs.embedding import cached, gpus_of, use_threads
 from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, read_data
+from worker.jobs.retained import unmeasured
 from worker.jobs.train import encoder_config, fitting
 from worker.jobs.watcher import Watcher
 from worker.progress import Progress
@@ -41,12 +42,13 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     config, _ = settled_precision(config, base.device, checkpoints=nothing)
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
+    probe = unmeasured(order, wanted=bool(judged), progress=progress).judged
     plan = Plan(
         encoder=encoder,
         pairs=pairs,
         config=config,
         judge=Judge(encoder=base, precision=config.precision, stop=progress.stop_requested),
-        judged=list(judged.values()),
+        judged=[*judged.values(), *([] if probe is None else [probe])],
         chosen_by=judged.get(HELD_OUT, judged.get(EVAL_FILE)),
         ks=cutoffs(order),
         source=cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress),

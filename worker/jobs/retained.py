@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final
@@ -53,19 +53,25 @@ def probe_of(
 
     A job in which nothing is judged has none: it is not `wanted`.
     """
+    found = unmeasured(order, wanted=wanted, progress=progress)
+    if found.judged is None:
+        return found
+    source = cached(base, Path(order["vectors_root"]), precision=precision, progress=progress)
+    return replace(found, base=_measure(source, found.judged, progress=progress))
+
+
+def unmeasured(order: Mapping[str, Any], *, wanted: bool, progress: Progress) -> Probe:
+    """The probe that the order asks for, if it can be read."""
     if not wanted:
         return Probe(judged=None, reason="nothing is judged in this job")
     asked = order["evaluation"].get("retention", _OFF)  # an order of an older version has none
     if asked == _OFF:
         return Probe(judged=None, reason="evaluation.retention is off")
-    root = Path(order["vectors_root"])
     try:
-        judged = _read(order, root, progress=progress)
+        return Probe(judged=_read(order, Path(order["vectors_root"]), progress=progress))
     except DatasetError as error:
         progress.event("warn", "retention", message=f"Retention is not measured: {error}.")
         return Probe(judged=None, reason=str(error))
-    value = _measure(cached(base, root, precision=precision, progress=progress), judged, progress=progress)
-    return Probe(judged=judged, base=value)
 
 
 def as_it_is(encoder: Encoder, *, precision: Precision, progress: Progress) -> AsItIsNow:

@@ -33,6 +33,7 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "training_file": {"id": "file-1", "path": str(path), "sha256": "0" * 64, "mapping": None},
         "validation_file": None,
         "evaluation_file": None,
+        "mining_file": None,
         "config": config.to_dict(),
         "encoder": EncoderConfig(max_seq_length=32).to_dict(),
         "evaluation": {"held_out": 0.2, "ks": [1, 5]},
