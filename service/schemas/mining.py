@@ -9,22 +9,26 @@ from infonce.mining_config import MiningConfig, Retriever, Sampling
 from service.schemas.strict import Metadata, Name, Request, Whole
 
 _DEFAULT = MiningConfig()
+_Ranks = Annotated[list[Whole], Field(min_length=2, max_length=2)]
+"""The ranks to skip, and the last one to look at."""
 
 
-class MiningSettings(Request):
-    """Which documents may become hard negatives."""
+class MiningCreate(Request):
+    """The body of `POST /v1/mining`."""
 
+    training_file: Name
+    model: Name
     corpus_file: Name | None = None
     """Documents to search; null searches the positives and negatives of the pairs."""
     per_query: Whole = _DEFAULT.per_query
-    range: Annotated[list[Whole], Field(min_length=2, max_length=2)] = Field(default=list(_DEFAULT.range))
-    """The ranks to skip, and the last one to look at."""
+    range: _Ranks = Field(default=list(_DEFAULT.range))
     relative_margin: float | None = _DEFAULT.relative_margin
     absolute_margin: float | None = None
     max_score: float | None = None
     retriever: Retriever = _DEFAULT.retriever
     sampling: Sampling = _DEFAULT.sampling
     seed: Whole = _DEFAULT.seed
+    metadata: Metadata | None = None
 
     def config(self) -> MiningConfig:
         """The settings, checked.
@@ -32,19 +36,32 @@ class MiningSettings(Request):
         Raises:
             ConfigError: one is outside its limits.
         """
-        return MiningConfig.from_dict({field.name: getattr(self, field.name) for field in fields(MiningConfig)})
+        return _config(self)
 
 
-class MiningCreate(MiningSettings):
-    """The body of `POST /v1/mining`."""
+class MiningWhileTraining(Request):
+    """Hard negatives that a training looks for itself, by the same settings."""
 
-    training_file: Name
-    model: Name
-    metadata: Metadata | None = None
-
-
-class MiningWhileTraining(MiningSettings):
-    """Hard negatives that a training looks for itself."""
-
+    corpus_file: Name | None = None
+    per_query: Whole = _DEFAULT.per_query
+    range: _Ranks = Field(default=list(_DEFAULT.range))
+    relative_margin: float | None = _DEFAULT.relative_margin
+    absolute_margin: float | None = None
+    max_score: float | None = None
+    retriever: Retriever = _DEFAULT.retriever
+    sampling: Sampling = _DEFAULT.sampling
+    seed: Whole = _DEFAULT.seed
     every_epochs: Whole | None = None
     """Again before each so many-th epoch, with the model as it is then; null looks once, before the first step."""
+
+    def config(self) -> MiningConfig:
+        """The settings, checked.
+
+        Raises:
+            ConfigError: one is outside its limits.
+        """
+        return _config(self)
+
+
+def _config(asked: MiningCreate | MiningWhileTraining) -> MiningConfig:
+    return MiningConfig.from_dict({field.name: getattr(asked, field.name) for field in fields(MiningConfig)})

@@ -10,7 +10,8 @@ import pytest
 from infonce.errors import Stopped
 from infonce.qrels import EvalSet, write_beir
 from service.settings import GatewaySettings
-from service.store import jobs
+from service.store import evaluations, jobs, projects
+from service.store.artifacts import queries_file
 from tests.factories import sentences, tiny_model, toy_pairs
 from tests.service.conftest import BASE, Gateway, lines, problem
 from tests.service.workshop import Bench, work_off
@@ -131,6 +132,22 @@ def test_models_are_judged_side_by_side_and_every_query_is_shown(real: Gateway, 
     assert {query["query"] for query in shown} == {f"q {number}" for number in range(12)}
     assert all(query["relevant"][0]["text"] == TEXTS[int(query["query"][2:])] for query in shown)
     assert real.http.get("/v1/evaluations").json()["data"] == [found]
+
+
+def test_what_an_evaluation_keeps_is_counted_and_damage_is_said(real: Gateway, tmp_path: Path) -> None:
+    order = {"file": judgements(real, tmp_path), "models": [BASE, OTHER]}
+    id = real.http.post("/v1/evaluations", json=order).json()["id"]
+    with real.parts.database.read() as tx:
+        before = projects.stored_bytes(tx, "default")
+    work_off(real.parts)
+    with real.parts.database.read() as tx:
+        kept = evaluations.get_evaluation(tx, "default", id=id)
+        assert projects.stored_bytes(tx, "default") - before == kept.num_bytes > 0
+    path = real.parts.artifacts.evaluation_path(str(kept.folder)) / queries_file(1, "tie")
+    path.write_bytes(path.read_bytes() + b" ")
+    refused = problem(real.http.get(f"/v1/evaluations/{id}/queries?outcome=tie"), 503, "artifact_corrupt")
+    assert "evaluate again" in refused["detail"]
+    assert real.http.get(f"/v1/evaluations/{id}/queries?outcome=win").status_code == 200
 
 
 def test_queries_are_read_page_by_page_by_what_became_of_them(real: Gateway, tmp_path: Path) -> None:
