@@ -130,13 +130,7 @@ def _unused(
     kind, *_, name = path.relative_to(artifacts.root).parts
     if kind == "tmp":
         yield path, "unfinished or half removed"
-<<<<<<< HEAD
     elif kind == "files" and name not in rows.files and not rows.mined_now:
-=======
-    elif (kind == "audits" and name.split(".")[0] not in rows.files) or (
-        kind == "files" and name not in rows.files and not rows.mined_now
-    ):
->>>>>>> main
         yield path, "no file of this id"
     elif kind == "audits" and name.split(".")[0] not in rows.files:
         yield path, "the audit of no file"
