@@ -62,6 +62,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "missing_field": Kind(422, "Field is missing"),
     "model_invalid": Kind(422, "Model is not valid"),
     "text_too_long": Kind(422, "Text is too long"),
+    "too_few_pairs": Kind(422, "There are too few pairs"),
     "unknown_base_model": Kind(422, "Base model is not known"),
     "unknown_field": Kind(422, "Field is not known"),
     "unsupported_value": Kind(422, "Value is not supported"),

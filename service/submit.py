@@ -8,6 +8,7 @@ from infonce.errors import ConfigError
 from infonce.hub import FoundModel
 from infonce.loss_config import LossConfig, Negatives
 from service.deploying import check_deploy, is_judged
+from service.errors import ServiceError
 from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
@@ -140,13 +141,14 @@ def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
 
 
 def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
-    """Raise `ConfigError` if all pairs are one, or the loss needs hard negatives that are not there, or uses none.
+    """Raise if all pairs are one (`too_few_pairs`), or the loss needs hard negatives that are not there, or uses none.
 
     A file that was stored without a count is judged when the job reads it.
     """
     if training.counts["pairs"] - training.counts.get("duplicates", 0) < 2:
         message = f"the {training.counts['pairs']} pairs of {training.id} are all the same"
-        raise ConfigError(f"{message}; at least 2 different ones are needed", param="training_file")
+        message += "; at least 2 different ones are needed: bring more"
+        raise ServiceError("too_few_pairs", message, param="training_file")
     count, loss = training.counts.get("negatives"), config.loss
     if loss.negatives is not Negatives.SHARED and count == 0 and config.mine is None:
         message = f"negatives is {loss.negatives.value!r} and {training.id} has no hard negatives"

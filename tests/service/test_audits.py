@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -44,9 +45,19 @@ def uploaded(gateway: Gateway, rows: list[dict[str, Any]]) -> str:
     return str(gateway.upload(lines(rows)).json()["id"])
 
 
+def asked(gateway: Gateway, url: str) -> dict[str, Any]:
+    """The answer, once there is one: a busy machine may need more than one request."""
+    end = time.monotonic() + 60.0
+    while (answer := gateway.http.get(url)).status_code == 503:
+        assert time.monotonic() < end, answer.text
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
 def test_the_issues_are_those_of_the_library_with_their_lines(gateway: Gateway, tokenizer: Path) -> None:
     id = uploaded(gateway, ROWS)
-    body = gateway.http.get(f"/v1/files/{id}/issues?model={BASE}").json()
+    body = asked(gateway, f"/v1/files/{id}/issues?model={BASE}")
     counter = TokenCounter.of(tokenizer, BASE)
     found = audit_file(gateway.parts.artifacts.file_path(id), counter=counter).to_dict()
     assert body == {"object": "file.issues", "file": id, "findings": found["findings"]}
@@ -58,7 +69,7 @@ def test_the_issues_are_those_of_the_library_with_their_lines(gateway: Gateway, 
 
 def test_the_numbers_count_tokens_of_the_model_and_overlap_with_a_held_out_file(gateway: Gateway) -> None:
     id, held_out = uploaded(gateway, ROWS), uploaded(gateway, [PAIR, {"query": "new", "positive": "the cat purrs"}])
-    body = gateway.http.get(f"/v1/files/{id}/stats?model={BASE}&held_out={held_out}").json()
+    body = asked(gateway, f"/v1/files/{id}/stats?model={BASE}&held_out={held_out}")
     assert (body["pairs"], body["negatives"], body["duplicates"]) == (5, 2, 1)
     assert body["overlap"] == {"file": held_out, "pairs": 2, "queries": 1, "positives": 3, "both": 1}
     assert body["lengths"]["model"] == BASE and body["lengths"]["documents"]["truncated"] == 1
@@ -66,12 +77,12 @@ def test_the_numbers_count_tokens_of_the_model_and_overlap_with_a_held_out_file(
 
 def test_an_audit_is_made_once_and_goes_with_its_file(gateway: Gateway) -> None:
     id = uploaded(gateway, ROWS)
-    gateway.http.get(f"/v1/files/{id}/issues?model={BASE}")
+    asked(gateway, f"/v1/files/{id}/issues?model={BASE}")
     (kept,) = [name for name in gateway.artifacts() if name.startswith("audits/")]
     path = gateway.parts.artifacts.root / kept
     audit = json.loads(path.read_text())
     path.write_text(json.dumps(audit | {"pairs": 77}))
-    assert gateway.http.get(f"/v1/files/{id}/stats?model={BASE}").json()["pairs"] == 77
+    assert asked(gateway, f"/v1/files/{id}/stats?model={BASE}")["pairs"] == 77
     gateway.http.delete(f"/v1/files/{id}")
     assert gateway.artifacts() == []
 
@@ -94,7 +105,7 @@ def test_who_asks_while_an_audit_is_made_hears_how_far_it_is(gateway: Gateway, u
 def test_requests_at_once_share_one_audit(gateway: Gateway) -> None:
     id = uploaded(gateway, ROWS)
     answers: list[Any] = []
-    ask = [Thread(target=lambda: answers.append(gateway.http.get(f"/v1/files/{id}/stats").json())) for _ in range(4)]
+    ask = [Thread(target=lambda: answers.append(asked(gateway, f"/v1/files/{id}/stats"))) for _ in range(4)]
     for thread in ask:
         thread.start()
     for thread in ask:
@@ -108,7 +119,7 @@ def test_a_cleaned_file_names_its_parent_and_has_no_such_findings(gateway: Gatew
     made = gateway.http.post(f"/v1/files/{id}/clean").json()
     assert (made["parent"], made["purpose"], made["filename"]) == (id, "fine-tune", "pairs.clean.jsonl")
     assert (made["counts"]["pairs"], made["counts"]["negatives"], made["counts"]["duplicates"]) == (3, 1, 0)
-    found = gateway.http.get(f"/v1/files/{made['id']}/issues?model={BASE}").json()["findings"]
+    found = asked(gateway, f"/v1/files/{made['id']}/issues?model={BASE}")["findings"]
     assert {finding["code"] for finding in found} == {"truncated_text", "ignored_field"}
     assert gateway.http.get(f"/v1/files/{id}").json()["counts"]["pairs"] == 5
 
@@ -124,3 +135,18 @@ def test_a_file_of_which_nothing_is_left_makes_no_new_one(gateway: Gateway) -> N
     body = problem(gateway.http.post(f"/v1/files/{id}/clean"), 422, "dataset_invalid")
     assert body["errors"][0]["code"] == "empty_dataset"
     assert gateway.artifacts() == [f"files/{id}"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([PAIR] * 99, "degenerate_dataset"),
+        ([{"query": text, "positive": text} for text in ("one", "two", "three")], "degenerate_dataset"),
+        ([PAIR | {"label": 0}, PAIR | {"label": 1, "positive": "the cat"}], "label_ignored"),
+        ([PAIR | {"source": "x"}], "ignored_field"),
+    ],
+    ids=["H31 all the same", "H32 query == positive everywhere", "a label column", "H28 extra keys"],
+)
+def test_what_refuses_no_file_is_an_issue_of_it(gateway: Gateway, rows: list[dict[str, Any]], code: str) -> None:
+    found = asked(gateway, f"/v1/files/{uploaded(gateway, rows)}/issues")["findings"]
+    assert code in {finding["code"] for finding in found}

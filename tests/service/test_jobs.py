@@ -179,7 +179,7 @@ def test_a_file_of_another_purpose_is_refused(gateway: Gateway) -> None:
 
 
 def test_too_few_pairs_are_refused_with_the_number_needed(gateway: Gateway) -> None:
-    body = problem(gateway.order(training_file=gateway.pairs(1)), 422, "invalid_value")
+    body = problem(gateway.order(training_file=gateway.pairs(1)), 422, "too_few_pairs")
     assert body["error"]["param"] == "training_file" and "at least 2" in body["detail"]
 
 

@@ -231,7 +231,7 @@ def test_pairs_from_which_nothing_can_be_learnt_make_no_job(hostile: Hostile, co
     assert file["counts"]["duplicates"] == file["counts"]["pairs"] - 1
     body = json.dumps({"model": BASE, "training_file": file["id"]}).encode()
     with unharmed(hostile):
-        assert "at least 2" in refused(post(hostile, "/v1/fine_tuning/jobs", body), 422, "invalid_value")["detail"]
+        assert "at least 2" in refused(post(hostile, "/v1/fine_tuning/jobs", body), 422, "too_few_pairs")["detail"]
     assert ask(hostile, "DELETE", f"/v1/files/{file['id']}").status == 200
 
 
