@@ -126,6 +126,30 @@ def read_docstrings(
     )
 
 
+def distinct_docstrings(
+    sources: Sequence[Source], *, count: int, seed: int = 42, stop: Callable[[], bool] = lambda: False
+) -> list[Docstring]:
+    """At least `count`, none of which repeats another, of as many sources as it takes in their order; else all.
+
+    In an order that the seed fixes.
+
+    Raises:
+        Stopped: `stop()` was true before a module was parsed.
+    """
+    found: list[Docstring] = []
+    distinct: list[Docstring] = []
+    for source in sources:
+        for name, content in _modules(source, seed):
+            if stop():
+                raise Stopped("stopped while reading docstrings")
+            found.extend(documented(name, content))
+        found.sort(key=lambda item: (_order(seed, item.name), item.text))
+        distinct = list(_distinct(found))
+        if len(distinct) >= count:
+            break
+    return distinct
+
+
 def _eval_set(documents: Sequence[Docstring], sizes: SetSizes, *, seed: int) -> EvalSet:
     ordered = sorted(documents, key=lambda item: _order(seed, item.name))
     judged = {f"q{place}": item for place, item in enumerate(ordered[: sizes.queries])}

@@ -37,7 +37,7 @@ def check_deploy(tx: Tx, project: str, *, asked: JobCreate, width: int | None) -
         raise _refused(message, "policy")
     if deploy.corpus_file is not None:
         find_file(tx, project, id=deploy.corpus_file, purpose=FilePurpose.CORPUS, param=_PLACE + "corpus_file")
-    collection = _existing(tx, project, deploy)
+    collection = _existing(tx, project, deploy=deploy)
     if collection is None:
         return
     if collection.model is None:
@@ -48,7 +48,7 @@ def check_deploy(tx: Tx, project: str, *, asked: JobCreate, width: int | None) -
         raise _refused(f"collection {collection.name!r} {sizes}; name another one", "collection")
 
 
-def _existing(tx: Tx, project: str, deploy: Deploy) -> CollectionRecord | None:
+def _existing(tx: Tx, project: str, *, deploy: Deploy) -> CollectionRecord | None:
     """The collection; None where it will be made and filled from the file."""
     try:
         return catalog.get_collection(tx, project, name=deploy.collection)

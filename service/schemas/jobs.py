@@ -4,15 +4,18 @@ Ranges and combinations stand in `infonce.config` and `infonce.loss_config`, whi
 service alike.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from infonce.config import HardNegatives, Pooling, Precision
 from infonce.loss_config import Negatives
 from service.schemas.collections import CollectionName
+from service.schemas.mining import MiningWhileTraining
 from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
 from service.store.records import DeployPolicy
+
+FILE_ID: Final = "file-[0-9a-z]{26}"
 
 
 class LoraSettings(Request):
@@ -59,11 +62,11 @@ class Hyperparameters(Request):
 
 
 class HardNegativesUse(Request):
-    """Which of the negatives that pairs bring are used."""
+    """Which of the negatives that pairs bring are used, and whether more are looked for."""
 
     use: HardNegatives = HardNegatives.ALL
     max_per_query: Whole = 7
-    mine: Off = None
+    mine: MiningWhileTraining | None = None
 
 
 class JobPrompts(Request):
@@ -80,6 +83,10 @@ class JobEvaluation(Request):
     held_out: float = Field(default=0.1, ge=0.0, le=0.5)
     corpus: Annotated[Literal["all"], only('"all"')] = "all"
     ks: list[Annotated[int, Field(ge=1, le=1_000)]] = Field(default=[1, 5, 10], min_length=1, max_length=10)
+    retention: Annotated[str, Field(pattern=f"^(auto|off|{FILE_ID})$")] = "auto"
+    """What tells whether the model forgets: a probe of this installation's texts, none, or an eval file of yours."""
+    interpolation: Literal["auto", "off"] = "auto"
+    """Whether weights between base and tuned ones may take the place of the tuned ones, where they do better."""
 
 
 class Deploy(Request):

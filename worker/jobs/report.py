@@ -10,7 +10,7 @@ from infonce.config import AUTO
 from infonce.encoder import Encoder
 from infonce.records import TrainResult
 
-_FILES: Final = ("training_file", "validation_file", "evaluation_file")
+_FILES: Final = ("training_file", "validation_file", "evaluation_file", "mining_file")
 _OF_A_FILE: Final = ("id", "filename", "sha256")
 
 
@@ -25,6 +25,8 @@ class Measured:
     """Of the training file, as `infonce/audit.py` says."""
     side_by_side: Mapping[str, Any]
     """Of every judged set what the summary does not tell: intervals, examples."""
+    interpolation: Mapping[str, Any]
+    """The alpha that was chosen, why, and the curve of held-out and probe values over alpha."""
     products: Mapping[str, float]
     """Seconds of a matrix product by precision, where that was to be chosen."""
     seconds: Mapping[str, float]
@@ -45,6 +47,7 @@ def write_report(folder: Path, order: Mapping[str, Any], *, measured: Measured) 
         "data": {name: _data(order[name]) for name in _FILES if order[name] is not None},
         "evaluation": order["evaluation"],
         "summary": measured.summary,
+        "interpolation": measured.interpolation,
         "audit": measured.audit,
         "side_by_side": measured.side_by_side,
         "settings": reports.settings(_asked(order.get("asked", {})), trained, encoder=encoder),

@@ -12,6 +12,7 @@ from typing import Any
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, TrainConfig
+from infonce.documents import read_documents
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
 from infonce.judging import AsItIsNow
@@ -24,9 +25,12 @@ from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
 from worker.jobs.audit import audit_order
+from worker.jobs.blended import Spent
 from worker.jobs.embedding import cached, gpus_of, use_threads
 from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, evaluate_all, read_data
 from worker.jobs.report import Measured, write_report
+from worker.jobs.retained import probe_of
+from worker.jobs.settled import Trained, settle
 from worker.jobs.watcher import Watcher
 from worker.progress import Progress
 
@@ -36,12 +40,13 @@ _MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens"
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """The tuned model's folder, with its report, is in staging."""
     use_threads(order["threads"])
+    job_began = perf_counter()
     progress.phase(Phase.LOADING)
     if gpus := gpus_of(order["encoder"]["device"]):
         hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
     pairs, judged = read_data(order)
     base = Encoder.load(Path(order["model"]["path"]))
-    config = _fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
+    config = fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
     kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
     config, products = settled_precision(config, base.device, checkpoints=kept)
     seconds = {}
@@ -51,6 +56,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
     length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
     source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    probe = probe_of(order, base, precision=config.precision, wanted=bool(judged), progress=progress)
     audit = audit_order(order, source, base=base, max_length=length, progress=progress)
     seconds["baseline"] = perf_counter() - started
 
@@ -60,8 +66,13 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
     during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=Beside(evaluate=during))
-    together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
+    corpus = None if order["mining_file"] is None else read_documents(Path(order["mining_file"]["path"]))
+    as_it_begins = cached(encoder, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    beside = Beside(evaluate=during, corpus=corpus, vectors=as_it_begins)
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=beside)
+    loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
+    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, corpus=corpus)
+    together = partial(_together, given, pairs, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
@@ -73,17 +84,30 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
 
     progress.phase(Phase.EVALUATING)
     started = perf_counter()
-    tuned = Encoder.load(Path(order["staging"]))  # what will be served is judged, not what lies in memory
-    after = evaluate_all(tuned, judged, order=order, precision=config.precision, progress=progress)
+    ends = Trained(
+        base=base,
+        encoder=encoder,
+        probe=probe,
+        precision=config.precision,
+        seed=config.seed,
+        order=order,
+        progress=progress,
+    )
+    spent = Spent(clock=perf_counter, elapsed_seconds=started - job_began)
+    settled = settle(ends, judged, before=before, spent=spent)
     seconds["evaluating"] = perf_counter() - started
 
-    summary = summarize(before, after, seed=config.seed)
+    tuned, final = settled.encoder, settled.judged
+    summary = summarize(final.before, final.after, seed=config.seed)
+    if judged:
+        summary |= {"retention": settled.retention, "alpha": settled.interpolation["alpha"]}
     measured = Measured(
         trained=trained,
         encoder=tuned,
         summary=summary,
         audit=audit,
-        side_by_side=side_by_side(before, after, judged=judged, seed=config.seed),
+        side_by_side=side_by_side(final.before, final.after, judged=final.sets, seed=config.seed),
+        interpolation=settled.interpolation,
         products=products,
         seconds=seconds,
         made_at=time(),
@@ -106,7 +130,7 @@ def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
     return replace(config, max_seq_length=min(DEFAULT_MAX_SEQ_LENGTH, base.max_seq_length))
 
 
-def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:
+def fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:
     """The config for the pairs that the split left: a batch is never larger than all of them."""
     if config.batch_size == "auto" or config.batch_size <= num_pairs:
         return config
@@ -116,18 +140,15 @@ def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> Trai
 
 
 def _together(
-    encoder: Encoder,
+    given: RankOrder,
     pairs: Sequence[Pair],
     *,
-    config: TrainConfig,
     order: Mapping[str, Any],
     kept: Checkpoints,
     stop: Callable[[], bool],
 ) -> AbstractContextManager[None]:
     """Inside, the training is shared by the processes that this machine is to use; only this one saves and tells."""
-    loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
-    folders = [kept.folder, *kept.inherited]
-    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, checkpoints=folders)
+    given = replace(given, checkpoints=[kept.folder, *kept.inherited])
     count, folder = num_processes(order["processes"]), Path(order["ranks"])
     return ranks(given, pairs, count=count, folder=folder, stop=stop)
 

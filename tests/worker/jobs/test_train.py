@@ -48,6 +48,7 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "training_file": write_pairs(tmp_path / "pairs.jsonl", toy_pairs(40)),
         "validation_file": None,
         "evaluation_file": None,
+        "mining_file": None,
         "config": config.to_dict(),
         "encoder": EncoderConfig(max_seq_length=32).to_dict(),
         "evaluation": {"held_out": 0.2, "ks": [1, 5]},

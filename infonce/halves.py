@@ -1,0 +1,53 @@
+"""Held-out queries in two halves, one to choose by and one to judge by, and a sample that a choice can afford."""
+
+import random
+from collections.abc import Collection
+from typing import Final
+
+from infonce.qrels import EvalSet
+from infonce.split import components
+
+MAX_QUERIES: Final = 500
+MAX_DOCUMENTS: Final = 2_000
+"""Of a sample to choose by: a difference of 0.01 between two models shows in 500 paired queries, and what is searched
+is embedded anew for each of them."""
+
+
+def halves(judged: EvalSet, *, seed: int) -> tuple[set[str], set[str]]:
+    """The judged queries in two parts of about one size that share no relevant document; equal seeds, equal halves."""
+    edges = [
+        (f"query {query}", f"document {document}")
+        for query, grades in judged.qrels.items()
+        for document, grade in grades.items()
+        if grade > 0
+    ]
+    groups = [{edges[place][0].removeprefix("query ") for place in places} for places in components(edges)]
+    random.Random(seed).shuffle(groups)
+    first: set[str] = set()
+    second: set[str] = set()
+    for group in groups:
+        smaller = first if len(first) <= len(second) else second
+        smaller |= group
+    return first, second
+
+
+def restricted(judged: EvalSet, queries: Collection[str]) -> EvalSet:
+    """Only these queries, over the whole corpus."""
+    return EvalSet(
+        corpus=judged.corpus,
+        queries={query: text for query, text in judged.queries.items() if query in queries},
+        qrels={query: grades for query, grades in judged.qrels.items() if query in queries},
+    )
+
+
+def sampled(judged: EvalSet, *, seed: int) -> EvalSet:
+    """At most 500 of the queries, and every document that is judged for them with others up to 2,000; seeded."""
+    draw = random.Random(seed)
+    asked = sorted(judged.qrels)
+    part = restricted(judged, set(draw.sample(asked, min(MAX_QUERIES, len(asked)))))
+    needed = {document for grades in part.qrels.values() for document in grades}
+    others = [document for document in judged.corpus if document not in needed]
+    drawn = draw.sample(others, max(0, min(len(others), MAX_DOCUMENTS - len(needed))))
+    kept = needed.union(drawn)
+    corpus = {document: text for document, text in judged.corpus.items() if document in kept}
+    return EvalSet(corpus=corpus, queries=part.queries, qrels=part.qrels)

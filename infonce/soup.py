@@ -1,0 +1,147 @@
+"""Weights between those of a base model and those tuned from it, and which of them to serve.
+
+WiSE-FT, Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (arXiv 2109.01903): the straight line from base
+(alpha 0) to tuned (alpha 1) often holds weights that keep what the base knew and most of what was learnt.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from infonce.compare import Verdict, compare
+from infonce.retention import METRIC, within_bound
+
+MAX_POINTS: Final = 11
+MIN_POINTS: Final = 5
+MAX_SHARE: Final = 0.2
+"""Of the job's time, that the search may take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """What the weights at `alpha` get: on the queries to choose by, each, and on the retention probe."""
+
+    alpha: float
+    held_out: Mapping[str, Mapping[str, float]]
+    probe: float
+
+    @property
+    def mean(self) -> float:
+        """The metric over the queries to choose by."""
+        return sum(values[METRIC] for values in self.held_out.values()) / len(self.held_out)
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain JSON values."""
+        return {"alpha": self.alpha, "held_out": self.mean, "probe": self.probe}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Soup:
+    """The alpha to serve, why, and the curve that was measured, in the order of alpha."""
+
+    alpha: float
+    reason: str
+    curve: tuple[Point, ...] = ()
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        curve = [point.to_dict() for point in self.curve]
+        return {"alpha": self.alpha, "reason": self.reason, "seconds": self.seconds, "curve": curve}
+
+
+@torch.no_grad()
+def blend(vessel: nn.Module, base: nn.Module, tuned: nn.Module, *, alpha: float) -> None:
+    """The vessel's weights are `(1 - alpha)` times the base's plus `alpha` times the tuned ones; ends are bit-equal.
+
+    What is no floating-point number (position ids, say) is the tuned model's.
+    """
+    first, last = base.state_dict(), tuned.state_dict()
+    into = vessel.state_dict()
+    assert first.keys() == last.keys() == into.keys(), "all three are one architecture"
+    for name, target in into.items():
+        if alpha == 1.0 or not target.is_floating_point():
+            target.copy_(last[name])
+        elif alpha == 0.0:
+            target.copy_(first[name])
+        else:
+            target.copy_((1 - alpha) * first[name].to(target.device) + alpha * last[name].to(target.device))
+
+
+def grid(num_points: int) -> list[float]:
+    """So many alphas from 0 to 1 at equal distances."""
+    return [place / (num_points - 1) for place in range(num_points)]
+
+
+def affordable(*, elapsed_seconds: float, point_seconds: float, final_seconds: float) -> int | None:
+    """How many points the search may have, its ends (which are measured already) included; None if fewer than 5.
+
+    The search and what follows it (saving and judging the chosen weights) take at most a fifth of the whole: the job
+    has lasted `elapsed_seconds`, so that is a quarter of them.
+    """
+    left = budget(elapsed_seconds) - final_seconds
+    inner = int(left / max(point_seconds, 1e-9)) if left > 0 else 0
+    return min(inner + 2, MAX_POINTS) if inner + 2 >= MIN_POINTS else None
+
+
+def budget(elapsed_seconds: float) -> float:
+    """The seconds that may be added to those of a job and still be a fifth of all."""
+    return elapsed_seconds * MAX_SHARE / (1 - MAX_SHARE)
+
+
+def search(
+    measure: Callable[[float], Point],
+    ends: tuple[Point, Point],
+    *,
+    elapsed_seconds: float,
+    point_seconds: float,
+    final_seconds: float,
+    clock: Callable[[], float],
+) -> Soup:
+    """The alpha to serve, between `ends`: the base (0) and the tuned weights (1), both measured before.
+
+    How many points there are is predicted from `point_seconds`; should they take longer, the search ends at its budget
+    with those it has, the nearest to the tuned weights first.
+    """
+    seconds = {"elapsed_seconds": elapsed_seconds, "point_seconds": point_seconds, "final_seconds": final_seconds}
+    num_points = affordable(**seconds)
+    if num_points is None:
+        cost = (MIN_POINTS - 2) * point_seconds + final_seconds
+        reason = f"off: {MIN_POINTS} points would take {cost:.0f} s, more than a fifth of the job's time"
+        return Soup(alpha=1.0, reason=reason, curve=ends)
+    began, longest = clock(), point_seconds
+    points = list(ends)
+    for alpha in reversed(grid(num_points)[1:-1]):
+        before = clock()
+        if before - began + longest + final_seconds > budget(elapsed_seconds):
+            break
+        points.append(measure(alpha))
+        longest = max(longest, clock() - before)
+    points.sort(key=lambda point: point.alpha)
+    alpha, reason = choose(points)
+    if len(points) < num_points:
+        reason += f"; {len(points)} of {num_points} points, for they took longer than predicted"
+    return Soup(alpha=alpha, reason=reason, curve=tuple(points), seconds=clock() - began)
+
+
+def choose(points: Sequence[Point]) -> tuple[float, str]:
+    """The alpha with the best held-out value among those whose probe falls no more than the bound, and why.
+
+    The tuned weights stay unless they break the bound or another point is better by more than luck (the interval of
+    the paired difference is above 0); alpha 0, which would be the base under a new name, is never chosen.
+    """
+    base, tuned = points[0], points[-1]
+    kept = [point for point in points[1:] if within_bound(base.probe, point.probe)]
+    if not kept:
+        return 1.0, "no point between base and tuned weights keeps the probe's bound"
+    best = max(kept, key=lambda point: (point.mean, point.alpha))
+    if tuned not in kept:
+        return best.alpha, "the tuned weights break the probe's bound; the best of those that keep it"
+    if best is tuned:
+        return 1.0, "the tuned weights are the best of those that keep the probe's bound"
+    if compare(tuned.held_out, best.held_out, metric=METRIC).verdict is Verdict.BETTER:
+        return best.alpha, "better than the tuned weights by more than luck"
+    return 1.0, "no point is better than the tuned weights by more than luck"

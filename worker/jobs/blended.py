@@ -1,0 +1,150 @@
+"""The weights between base and tuned model that a training publishes, where others than the tuned ones do better."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from infonce.compare import MIN_QUERIES
+from infonce.config import Precision
+from infonce.encoder import Encoder
+from infonce.evaluation import Evaluation, evaluate
+from infonce.halves import halves, restricted, sampled
+from infonce.metrics import mean
+from infonce.qrels import EvalSet
+from infonce.soup import Point, Soup, blend, search
+from infonce.vectors import TextEncoder
+from worker.jobs.embedding import cached
+from worker.jobs.retained import Probe, as_it_is
+from worker.progress import Progress
+
+_OFF: Final = "off"
+_RANK: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """Two trained ends of a line, and a third encoder that takes the weights between them."""
+
+    base: Encoder
+    tuned: Encoder
+    vessel: Encoder
+    probe: Probe
+    tuned_probe: float | None
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What the job has lasted, and what judging a model took in it."""
+
+    clock: Callable[[], float]
+    elapsed_seconds: float
+    """When the judging of the tuned model began; later, when it ended."""
+    probe_seconds: float = 0.0
+    judging_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blend:
+    """What became of the search, and by which queries it chose."""
+
+    soup: Soup
+    chosen_by: frozenset[str] = frozenset()
+    num_documents: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether the tuned weights give way to others, which the vessel has now."""
+        return self.soup.alpha < 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the queries of the choice are a seeded sample of half of the held-out ones."""
+        sizes = {"num_queries": len(self.chosen_by), "num_documents": self.num_documents}
+        return self.soup.to_dict() | {"chosen_by": sizes if self.chosen_by else None}
+
+
+def best_blend(
+    candidates: Candidates,
+    held_out: EvalSet | None,
+    *,
+    order: Mapping[str, Any],
+    spent: Spent,
+    seed: int,
+    progress: Progress,
+) -> Blend:
+    """The vessel has the weights of the chosen alpha, if that is not 1; an event tells of it, or why nothing was tried.
+
+    Chosen by one half of the held-out queries alone, so that the other one can judge what was chosen.
+    """
+    reason = _why_not(candidates, held_out, order=order)
+    if reason is not None or held_out is None:
+        return _told(Blend(soup=Soup(alpha=1.0, reason=f"off: {reason}")), progress)
+    first, _ = halves(held_out, seed=seed)
+    sample = sampled(restricted(held_out, first), seed=seed)
+    root, precision = Path(order["vectors_root"]), candidates.precision
+
+    def judge(source: TextEncoder) -> dict[str, dict[str, float]]:
+        return evaluate(source, sample, ks=[_RANK], stop=progress.stop_requested).per_query
+
+    def measure(alpha: float) -> Point:
+        blend(candidates.vessel.backbone, candidates.base.backbone, candidates.tuned.backbone, alpha=alpha)
+        now = as_it_is(candidates.vessel, precision=precision, progress=progress)
+        return Point(alpha=alpha, held_out=judge(now), probe=candidates.probe.measure(now, progress=progress))
+
+    kept = [cached(end, root, precision=precision, progress=progress) for end in (candidates.base, candidates.tuned)]
+    assert candidates.tuned_probe is not None, "there is a probe"
+    ends = (
+        Point(alpha=0.0, held_out=judge(kept[0]), probe=candidates.probe.base),
+        Point(alpha=1.0, held_out=judge(kept[1]), probe=candidates.tuned_probe),
+    )
+    soup = search(
+        measure,
+        ends,
+        elapsed_seconds=spent.elapsed_seconds,
+        point_seconds=spent.probe_seconds * (1 + _size(sample) / _size(candidates.probe.judged)),
+        final_seconds=spent.judging_seconds,
+        clock=spent.clock,
+    )
+    if soup.alpha < 1:
+        blend(candidates.vessel.backbone, candidates.base.backbone, candidates.tuned.backbone, alpha=soup.alpha)
+    found = Blend(soup=soup, chosen_by=frozenset(sample.qrels), num_documents=len(sample.corpus))
+    return _told(found, progress)
+
+
+def judged_by_the_rest(evaluation: Evaluation, queries: Collection[str]) -> Evaluation:
+    """The numbers on these queries alone: the half of the held-out ones that nothing was chosen by."""
+    per_query = {query: values for query, values in evaluation.per_query.items() if query in queries}
+    return Evaluation(
+        metrics=mean(per_query),
+        per_query=per_query,
+        run={query: ranks for query, ranks in evaluation.run.items() if query in queries},
+        num_documents=evaluation.num_documents,
+        num_queries=len(per_query),
+    )
+
+
+def _why_not(candidates: Candidates, held_out: EvalSet | None, *, order: Mapping[str, Any]) -> str | None:
+    if order["evaluation"].get("interpolation", _OFF) == _OFF:  # an order of an older version has none
+        return "evaluation.interpolation is off"
+    if candidates.probe.judged is None:
+        return "retention is not measured"
+    if held_out is None:
+        return "nothing is held out to choose by, and an eval file judges what it did not choose"
+    if len(held_out.qrels) < 2 * MIN_QUERIES:
+        return f"{len(held_out.qrels)} queries are held out; {2 * MIN_QUERIES} are needed to choose by half of them"
+    return None
+
+
+def _told(found: Blend, progress: Progress) -> Blend:
+    soup = found.soup
+    data = {"alpha": soup.alpha, "points": len(soup.curve)}
+    message = f"Interpolation between base and tuned weights: alpha is {soup.alpha:g}; {soup.reason}."
+    progress.event("info", "interpolation", message=message, data=data)
+    return found
+
+
+def _size(judged: EvalSet | None) -> int:
+    """About how much there is to embed, in characters; of a long text no more than a model reads."""
+    assert judged is not None, "there is a probe"
+    return sum(min(len(text), 1_500) for texts in (judged.corpus, judged.queries) for text in texts.values())
