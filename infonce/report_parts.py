@@ -37,7 +37,7 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         [levels.get(one["level"], one["level"]), one["meaning"], number(one["count"]), _lines(one["issues"])]
         for one in findings
     ]
-    tables = [_of("Findings in the training file", ["", "what", "times", "first lines"], rows)] if rows else []
+    tables = [_of("Findings in the training file", ["", "what", "times", "first lines"], rows=rows)] if rows else []
     lengths = audit.get("lengths")
     if lengths:
         sides = [
@@ -52,7 +52,7 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         ]
         columns = ["side", "texts", "median", "95 %", "longest", "texts cut", "tokens lost"]
         name = f"Lengths in tokens; the model reads {number(lengths['max_length'])}"
-        tables.append(_of(name, columns, sides))
+        tables.append(_of(name, columns, rows=sides))
     whole = ("version", "findings", "lengths", "structure", "sample")
     structure = {name: value for name, value in audit.get("structure", {}).items() if not isinstance(value, list)}
     rest = structure | {name: value for name, value in audit.items() if name not in whole and value is not None}
@@ -65,7 +65,7 @@ def _lines(issues: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(lines[:_MAX_LINES]) + (" …" if len(lines) > _MAX_LINES else "")
 
 
-def _of(name: str, columns: list[str], rows: list[list[str]]) -> dict[str, Any]:
+def _of(name: str, columns: list[str], *, rows: list[list[str]]) -> dict[str, Any]:
     return {"name": name, "columns": columns, "rows": rows}
 
 
@@ -109,7 +109,7 @@ def _table(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns = list(dict.fromkeys(key for record in records for key in record))
     more = f", the first {_MAX_ROWS} of {len(records):,}" if len(records) > _MAX_ROWS else ""
     rows = [[shown(record.get(key)) for key in columns] for record in records[:_MAX_ROWS]]
-    return _of(name + more, [words(key) for key in columns], rows)
+    return _of(name + more, [words(key) for key in columns], rows=rows)
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -138,4 +138,7 @@ def show(tuned: Tuned, output: Path) -> None:
         found = tuned.comparison
         interval = f"{found.metric} {found.delta:+.3f}, 95 % interval {found.low:+.3f} to {found.high:+.3f}"
         console.print(f"{interval} on {found.num_queries:,} held-out queries: {found.verdict.value}")
-    console.print(f"The model is in {output}, with report.json beside its weights (sha256 {tuned.weights_sha256}).")
+    console.print(
+        f"The model is in {output}, with report.html and report.json beside its weights "
+        f"(sha256 {tuned.weights_sha256})."
+    )

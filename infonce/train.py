@@ -119,7 +119,6 @@ def train(
                 optimizer.step()
                 optimizer.zero_grad()
                 objective.after_step()
-
                 speed.add(len(chosen))
                 record = StepRecord(
                     step=step + 1,
