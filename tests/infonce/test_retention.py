@@ -18,7 +18,7 @@ def test_the_probe_of_this_installation_is_large_enough_and_of_both_kinds() -> N
     packages = sum(name.startswith("package ") for name in probe.corpus)
     assert 0 < packages <= MIN_DOCUMENTS // 2
     assert probe.queries.keys() == probe.qrels.keys()
-    assert max(map(len, probe.corpus.values())) <= 100
+    assert max(map(len, probe.corpus.values())) <= 72
 
 
 def test_the_probe_is_the_same_each_time() -> None:
