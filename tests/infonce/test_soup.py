@@ -22,7 +22,7 @@ def three(tmp_path: Path) -> Encoders:
 
 def test_a_blend_equals_a_slow_loop_over_the_weights(three: Encoders) -> None:
     base, tuned, vessel = (encoder.backbone for encoder in three)
-    blend(vessel, base, tuned, alpha=0.25)
+    blend(vessel, base=base, tuned=tuned, alpha=0.25)
     for name, found in vessel.state_dict().items():
         pairs = zip(
             base.state_dict()[name].flatten().tolist(), tuned.state_dict()[name].flatten().tolist(), strict=True
@@ -34,7 +34,7 @@ def test_a_blend_equals_a_slow_loop_over_the_weights(three: Encoders) -> None:
 def test_the_ends_of_the_line_are_bit_equal_to_their_models(three: Encoders) -> None:
     base, tuned, vessel = three
     for alpha, end in ((1.0, tuned), (0.0, base), (1.0, tuned)):
-        blend(vessel.backbone, base.backbone, tuned.backbone, alpha=alpha)
+        blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=alpha)
         assert vessel.fingerprint() == end.fingerprint()
 
 
@@ -121,5 +121,5 @@ def test_the_grid_has_both_ends() -> None:
 def test_a_blend_is_heard_by_the_encoder(three: Encoders) -> None:
     base, tuned, vessel = three
     before = vessel.encode(["red cat"])
-    blend(vessel.backbone, base.backbone, tuned.backbone, alpha=0.5)
+    blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=0.5)
     assert not (vessel.encode(["red cat"]) == before).all()

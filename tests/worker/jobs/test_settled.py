@@ -123,5 +123,5 @@ def test_merged_adapters_lie_on_the_line_too(tmp_path: Path, model: Path, record
     order = order_of(tmp_path / "job", model, learning_rate=1e-3, lora=LoraConfig(r=2, alpha=4))
     run(order, recorder)
     base, tuned, vessel = (Encoder.load(path) for path in (model, Path(order["staging"]), model))
-    blend(vessel.backbone, base.backbone, tuned.backbone, alpha=1.0)
+    blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=1.0)
     assert vessel.backbone.state_dict().keys() == tuned.backbone.state_dict().keys()
