@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from infonce.checkpoint import Checkpoints
     from infonce.compare import Comparison, Verdict
     from infonce.config import Attention, EncoderConfig, HardNegatives, Pooling, Precision, Prompts, Side, TrainConfig
-    from infonce.dialects import FieldMapping
+    from infonce.dialects import Dialect, FieldMapping
     from infonce.distributed import Processes
     from infonce.early_stopping import EarlyStopping
     from infonce.encoder import Encoder
     from infonce.errors import InfonceError, Issue, LossInputError
     from infonce.evaluation import Evaluation, evaluate
-    from infonce.findings import Finding, FindingCode, FindingLevel
+    from infonce.findings import Finding, FindingCode, FindingLevel, Findings
     from infonce.gradcache import GradCache
     from infonce.hub import FoundModel, Hub, HubMode
     from infonce.index import Hits, VectorIndex
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from infonce.qrels import EvalSet
     from infonce.records import Evaluate, Progress, StepRecord, TrainResult
     from infonce.temperature import LearnedTemperature
+    from infonce.text_sample import SampledText
     from infonce.tokens import TokenizedTexts
     from infonce.vectors import TextEncoder
 
@@ -46,6 +47,7 @@ _HOMES = {
     "Checkpoints": "checkpoint",
     "Choice": "precision",
     "Comparison": "compare",
+    "Dialect": "dialects",
     "Dropped": "candidates",
     "EarlyStopping": "early_stopping",
     "Encoder": "encoder",
@@ -57,6 +59,7 @@ _HOMES = {
     "Finding": "findings",
     "FindingCode": "findings",
     "FindingLevel": "findings",
+    "Findings": "findings",
     "FoundModel": "hub",
     "GradCache": "gradcache",
     "HardNegatives": "config",
@@ -84,6 +87,7 @@ _HOMES = {
     "Progress": "records",
     "Prompts": "config",
     "Retriever": "mining_config",
+    "SampledText": "text_sample",
     "Sampling": "mining_config",
     "Side": "config",
     "StepRecord": "records",
@@ -112,6 +116,7 @@ __all__ = [
     "Checkpoints",
     "Choice",
     "Comparison",
+    "Dialect",
     "Dropped",
     "EarlyStopping",
     "Encoder",
@@ -123,6 +128,7 @@ __all__ = [
     "Finding",
     "FindingCode",
     "FindingLevel",
+    "Findings",
     "FoundModel",
     "GradCache",
     "HardNegatives",
@@ -150,6 +156,7 @@ __all__ = [
     "Progress",
     "Prompts",
     "Retriever",
+    "SampledText",
     "Sampling",
     "Side",
     "StepRecord",

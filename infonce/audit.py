@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol
 from infonce.config import Side
 from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
-from infonce.findings import Finding, FindingCode, Findings
+from infonce.findings import VERSION, Finding, FindingCode, Findings
 from infonce.formats import opened_pairs
 from infonce.length_picture import TokenCounter, length_picture
 from infonce.near_duplicates import THRESHOLD, find_near_duplicates
@@ -35,7 +35,6 @@ from infonce.pair_keys import PairKeys, is_own_answer
 from infonce.pairs import Pair
 from infonce.text_sample import SampledText, TextSample, text_digest
 
-VERSION: Final = 1
 LABEL_NAMES: Final = frozenset(
     [
         "score",
@@ -124,7 +123,7 @@ def audit_file(
     mapping: FieldMapping | None = None,
     held_out: Path | None = None,
     held_out_mapping: FieldMapping | None = None,
-    measure: TokenCounter | None = None,
+    counter: TokenCounter | None = None,
     watch: AuditWatch = UNWATCHED,
 ) -> Audit:
     """The audit of a file of pairs, each finding with its line.
@@ -143,7 +142,7 @@ def audit_file(
             ignored.update(reader.ignored_names)
 
     theirs = None if held_out is None else list_keys(read(held_out, held_out_mapping))
-    found = audit_pairs(lambda: read(path, mapping), held_out=theirs, measure=measure, watch=watch)
+    found = audit_pairs(lambda: read(path, mapping), held_out=theirs, counter=counter, watch=watch)
     findings = Findings()
     for name, rows in sorted(ignored.items()):
         if name.lower() in LABEL_NAMES:
@@ -158,7 +157,7 @@ def audit_pairs(
     read: Callable[[], Numbered],
     *,
     held_out: PairKeys | None = None,
-    measure: TokenCounter | None = None,
+    counter: TokenCounter | None = None,
     watch: AuditWatch = UNWATCHED,
 ) -> Audit:
     """The audit of pairs that `read` gives, with their lines, as often as it is called.
@@ -177,7 +176,7 @@ def audit_pairs(
         relation.conflicts(reading.negatives(read(), findings), findings)
     sides = {Side.QUERY: reading.queries.texts, Side.DOCUMENT: reading.documents.texts}
     near = {side: find_near_duplicates(texts, findings, stop=watch.stop_requested) for side, texts in sides.items()}
-    lengths = None if measure is None else _lengths(measure, sides, findings=findings, stop=watch.stop_requested)
+    lengths = None if counter is None else _lengths(counter, sides, findings=findings, stop=watch.stop_requested)
     stop_if(watch)
     return Audit(
         pairs=reading.num_pairs,
@@ -270,12 +269,12 @@ def _judge_size(num_pairs: int, num_duplicates: int, *, findings: Findings) -> N
 
 
 def _lengths(
-    measure: TokenCounter, sides: Mapping[Side, Sequence[SampledText]], *, findings: Findings, stop: Callable[[], bool]
+    counter: TokenCounter, sides: Mapping[Side, Sequence[SampledText]], *, findings: Findings, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     query, document = (
-        length_picture(measure, texts, side=side, findings=findings, stop=stop) for side, texts in sides.items()
+        length_picture(counter, texts, side=side, findings=findings, stop=stop) for side, texts in sides.items()
     )
-    return {"model": measure.name, "max_length": measure.max_length, "queries": query, "documents": document}
+    return {"model": counter.name, "max_length": counter.max_length, "queries": query, "documents": document}
 
 
 def _told(sample: TextSample) -> dict[str, Any]:

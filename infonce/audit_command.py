@@ -55,16 +55,16 @@ def audit(
         fields = None if mapping is None else FieldMapping.from_json(mapping)
         hub = Hub.from_env(os.environ)
         counted_by = tokenizer or model or (MINILM if MINILM in hub.known() else None)
-        measure = None
+        counter = None
         if counted_by is not None:
-            measure = TokenCounter.of(hub.folder(counted_by), counted_by, max_length=max_length)
+            counter = TokenCounter.of(hub.folder(counted_by), counted_by, max_length=max_length)
         elif max_length is not None:
             message = f"max_length is {max_length} and there is no tokenizer to count with; name one by --tokenizer"
             raise ConfigError(message, param="max_length")
         folder = None if model is None else hub.folder(model)
         try:
             with busy("Auditing"):
-                found = audit_file(pairs, mapping=fields, held_out=held_out, measure=measure)
+                found = audit_file(pairs, mapping=fields, held_out=held_out, counter=counter)
                 if folder is not None and found.negatives:
                     scoring = _Scoring(folder=folder, name=str(model), length=max_length, precision=how, cache=cache)
                     found = _scored(found, pairs, fields=fields, scoring=scoring)

@@ -43,7 +43,7 @@ def show_audit(found: Audit) -> None:
     if not found.findings:
         console.print("Nothing was found that is wrong.")
     for finding in found.findings:
-        console.print(f"{finding.level.value} {finding.code.value}: {finding.count:,} times {MEANINGS[finding.code]}")
+        console.print(f"{finding.level.value} {finding.code.value}: {finding.count:,} × {MEANINGS[finding.code]}")
         for issue in finding.issues[:MAX_PLACES]:
             where = " ".join(part for part in (issue.line and f"line {issue.line}", issue.field) if part)
             console.print(f"    {_printable(where)}{': ' if where else ''}{_printable(issue.detail)}")

@@ -6,6 +6,7 @@ one that has done nothing else. Files are written into a temporary folder alone,
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -30,6 +31,15 @@ _WEIGHTS = "model.safetensors"
 _WORTH_SAVING_SECONDS = 10.0  # as at the end of a training
 _CHANCE_OF_MEMORY = 0.05  # of what was measured
 _CHANCE_OF_COUNTED_MEMORY = 0.2  # of what was counted
+
+
+class Part(StrEnum):
+    """What an estimate does, in this order."""
+
+    TOKENISING = "tokenising"
+    ENCODING = "encoding a few texts"
+    STEPS = "computing a few steps"
+    SAVING = "saving"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +114,7 @@ class Estimate:
         }
 
 
-def estimate(plan: Plan, *, progress: Progress, phase: Callable[[str], None] = lambda name: None) -> Estimate:
+def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] = lambda part: None) -> Estimate:
     """What the run would take, known after at most 20 seconds or a tenth of it.
 
     Raises:
@@ -113,16 +123,17 @@ def estimate(plan: Plan, *, progress: Progress, phase: Callable[[str], None] = l
         Stopped: `progress.stop_requested()`; at most a chunk later.
     """
     clock = Clock(began=perf_counter() - plan.loading_seconds)
-    phase("tokenising")
+    begins(Part.TOKENISING)
     ready, preparing_seconds = _prepared(plan, progress)
-    phase("encoding")
+    begins(Part.ENCODING)
     judging = JudgedTime.of(plan.judge, plan.judged, chosen_by=plan.chosen_by, source=plan.source, ks=plan.ks)
-    phase("computing steps")
+    begins(Part.STEPS)
     known = plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds
     with Rehearsal.of(plan.encoder, ready, stop=progress.stop_requested) as rehearsal:
         schedule = Schedule.count(rehearsal.counting, stop=progress.stop_requested)
         times = StepTimes.of(rehearsal, schedule, clock=clock, others_seconds=known)
-        num_saved = _num_saved(times.training_seconds, plan.save_every_seconds)
+        begins(Part.SAVING)
+        num_saved = _num_saved(times, plan.save_every_seconds)
         saving_seconds = num_saved * rehearsal.save_seconds(plan.scratch) if num_saved else 0.0
     num_judged = sum(evaluation_is_due(step, times.num_steps) for step in range(times.num_steps + 1))
     seconds = {
@@ -162,12 +173,12 @@ def _prepared(plan: Plan, progress: Progress) -> tuple[Prepared, float]:
     return ready, perf_counter() - began
 
 
-def _num_saved(training_seconds: float, every_seconds: float) -> int:
-    """How many checkpoints a training of so many seconds writes, the last one included."""
-    if training_seconds < min(every_seconds, _WORTH_SAVING_SECONDS):
-        return 0
-    between = int(training_seconds / every_seconds) if every_seconds else 0
-    return between + int(training_seconds - between * every_seconds >= _WORTH_SAVING_SECONDS)
+def _num_saved(times: StepTimes, every_seconds: float) -> int:
+    """How many checkpoints the training writes, the last one included; between two of them is a step at least."""
+    between = times.num_steps
+    if every_seconds * times.num_steps > times.training_seconds:
+        between = int(times.training_seconds / every_seconds)
+    return between + int(times.training_seconds - between * every_seconds >= _WORTH_SAVING_SECONDS)
 
 
 def _exporting_seconds(plan: Plan) -> float:

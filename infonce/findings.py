@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from infonce.errors import MAX_LISTED_ISSUES, Issue
 
+VERSION: Final = 1
+"""Of what an audit looks at and how it says it: stored ones of another version are made anew."""
+
 
 class FindingLevel(StrEnum):
     """How much a finding matters."""

@@ -62,7 +62,7 @@ class TokenCounter:
 
 
 def length_picture(
-    measure: TokenCounter,
+    counter: TokenCounter,
     texts: Sequence[SampledText],
     *,
     side: Side,
@@ -70,13 +70,13 @@ def length_picture(
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Quantiles and a histogram of the tokens of one side's texts, and what is cut; each cut text is a finding."""
-    lengths = measure.lengths(texts, side=side, stop=stop)
-    over = np.flatnonzero(lengths > measure.max_length)
+    lengths = counter.lengths(texts, side=side, stop=stop)
+    over = np.flatnonzero(lengths > counter.max_length)
     for place in over.tolist():
         text, length = texts[place], int(lengths[place])
-        detail = f"{length} tokens, of which the model reads {measure.max_length}; split it or raise the maximum length"
+        detail = f"{length} tokens, of which the model reads {counter.max_length}; split it or raise the maximum length"
         findings.add(FindingCode.TRUNCATED_TEXT, detail, line=text.line, field=text.field)
-    tokens, lost = int(lengths.sum()), int((lengths[over] - measure.max_length).sum())
+    tokens, lost = int(lengths.sum()), int((lengths[over] - counter.max_length).sum())
     quantiles = np.quantile(lengths, QUANTILES, method="nearest").tolist() if len(lengths) else []
     return {
         "texts": len(lengths),

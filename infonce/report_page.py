@@ -5,8 +5,7 @@ A pure function of the report. What a report does not have (an older one, a run 
 
 import base64
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from infonce.charts import WIDE, Chart, bars, line_chart, whiskers
-from infonce.phrases import day, duration, headline, metric_name, number, signed
+from infonce.phrases import day, duration, headline, metric_name, signed
+from infonce.report_parts import flat, parts, shown, words
 
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
@@ -23,19 +23,11 @@ PAGE: Final = "report.html"
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 _BAR_HEIGHT: Final = 110
-_MAX_JSON: Final = 300  # characters of a value that is no number and no text
-_MAX_ROWS: Final = 50  # of a table that another part of the report brings
 _CURVES: Final = (
     ("Learning rate", "learning_rate", "at each step"),
     ("Temperature", "temperature", "at each step"),
     ("Gradient norm", "grad_norm", "before clipping"),
     ("Speed", "pairs_per_second", "pairs/s, mean of 20 s"),
-)
-_PARTS: Final = (
-    ("deployment", "Deployment"),
-    ("retention", "What it kept: retention"),
-    ("interpolation", "Between base and tuned: interpolation"),
-    ("audit", "Audit of the data"),
 )
 _DATA: Final = {
     "training_file": "training pairs",
@@ -61,11 +53,11 @@ def report_page(report: Mapping[str, Any]) -> str:
         tiles=list(_tiles(report)),
         evaluations=[_evaluation(report, one) for one in (report.get("summary") or {}).get("evaluations", [])],
         charts=list(_charts(report)),
-        parts=[_part(title, report[name]) for name, title in _PARTS if report.get(name)],
+        parts=parts(report),
         settings=[_setting(row) for row in report.get("settings", [])],
         data=list(_data(report)),
         times=[(name, duration(value)) for name, value in report.get("seconds", {}).items()],
-        machine=[(_words(name), _shown(value)) for name, value in _flat(report.get("machine", {}))],
+        machine=[(words(name), shown(value)) for name, value in flat(report.get("machine", {}))],
         versions=list(report.get("versions", {}).items()),
         style=Markup(style),  # ours, with no value of a report in it
         style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -150,56 +142,13 @@ def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
         yield line_chart(title, points, unit=unit, height=120, smooth=field in ("grad_norm",))
 
 
-def _part(title: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A part that another module measured: its facts as rows, its lists of records as tables, those by α as curves."""
-    rows: list[tuple[str, str]] = []
-    tables: list[dict[str, Any]] = []
-    charts: list[Chart] = []
-    for name, inner in _flat(value):
-        if isinstance(inner, list) and inner and all(isinstance(record, Mapping) for record in inner):
-            tables.append(_table(_words(name), inner))
-            charts += _by_alpha(inner)
-        elif inner not in ([], {}):
-            rows.append((_words(name), _shown(inner)))
-    return {"title": title, "rows": rows, "tables": tables, "charts": charts}
-
-
-def _by_alpha(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """How what was measured between base (0) and tuned model (1) depends on the share of the tuned one."""
-    if len(records) < 2 or any("alpha" not in record for record in records):
-        return []
-    found = sorted(records, key=lambda record: float(record["alpha"]))
-    measured = [name for name in found[0] if name != "alpha" and all(_is_number(record.get(name)) for record in found)]
-    return [
-        line_chart(
-            _words(name).capitalize(),
-            [(record["alpha"], record[name]) for record in found],
-            unit="by α: 0 is base, 1 is tuned",
-            height=120,
-            dots=True,
-        )
-        for name in measured
-    ]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _table(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    more = f", the first {_MAX_ROWS} of {len(records):,}" if len(records) > _MAX_ROWS else ""
-    rows = [[_shown(record.get(key)) for key in columns] for record in records[:_MAX_ROWS]]
-    return {"name": name + more, "columns": [_words(key) for key in columns], "rows": rows}
-
-
 def _setting(row: Mapping[str, Any]) -> dict[str, Any]:
     asked = row.get("asked")
     decided = "asked" in row and asked != row["became"]
     return {
         "name": row["name"],
-        "asked": "–" if "asked" not in row else "auto" if decided and asked is None else _shown(asked),
-        "became": _shown(row["became"]),
+        "asked": "–" if "asked" not in row else "auto" if decided and asked is None else shown(asked),
+        "became": shown(row["became"]),
         "is_decided": decided,
     }
 
@@ -215,33 +164,3 @@ def _data(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         yield {"what": "weights", "name": "model.safetensors", "sha256": report["weights_sha256"]}
     if "fingerprint" in report:
         yield {"what": "model", "name": "weights, tokenizer, pooling, prompts", "sha256": report["fingerprint"]}
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves and lists of a nested object, by their path."""
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{name} ")
-        else:
-            yield f"{before}{name}", value
-
-
-def _words(name: str) -> str:
-    """A key as people write it."""
-    return name.replace("_", " ")
-
-
-def _shown(value: object) -> str:
-    """Any JSON value in one line."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return number(value)
-    if isinstance(value, str):
-        return value or "(empty)"
-    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "line" in one for one in value):
-        return "lines " + ", ".join(str(one["line"]) for one in value)
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_JSON else text[:_MAX_JSON] + "…"

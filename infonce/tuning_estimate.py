@@ -41,7 +41,7 @@ def estimate_tuning(order: Order, watch: Watch, *, began: float) -> Estimate:
             save_every_seconds=order.save_every_seconds,
             loading_seconds=perf_counter() - began,
         )
-        return estimate(plan, progress=watch, phase=watch.phase)
+        return estimate(plan, progress=watch, begins=watch.phase)
 
 
 def check_alone(count: int) -> None:

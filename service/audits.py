@@ -9,10 +9,10 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infonce.audit import VERSION
-from infonce.audit_apart import AuditProcess, StoredPairs
+from infonce.audit_process import AuditProcess, StoredPairs
 from infonce.dialects import FieldMapping
 from infonce.errors import DatasetError, InfonceError, InvalidModel
+from infonce.findings import VERSION
 from infonce.hub import FoundModel
 from service.errors import Unavailable
 from service.store.artifacts import Artifacts

@@ -2,17 +2,13 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
-from infonce.config import AUTO, MAX_LEARNING_RATE, EncoderConfig, HardNegatives, Prompts, TrainConfig
-from infonce.early_stopping import EarlyStopping
+from infonce.config import AUTO, EncoderConfig, HardNegatives, TrainConfig
 from infonce.errors import ConfigError
 from infonce.hub import FoundModel
-from infonce.limits import check_range
-from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
 from service.deploying import check_deploy, is_judged
+from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
 from service.schemas.jobs import Contrastive, JobCreate
@@ -27,8 +23,10 @@ from service.store.records import (
     Phase,
     new_id,
 )
+from service.training_settings import encoder_config, loss_config, of_mining, train_config
 
 _HYPERPARAMETERS = "method.contrastive.hyperparameters."
+_NEGATIVES = "method.contrastive.hard_negatives."
 _PLACES = {
     "hard_negatives": "method.contrastive.hard_negatives.use",
     "max_negatives": "method.contrastive.hard_negatives.max_per_query",
@@ -40,38 +38,19 @@ _PLACES = {
     "training_file": "training_file",
     "validation_file": "validation_file",
     "seed": "seed",
+    "mine_every_epochs": "method.contrastive.hard_negatives.mine.every_epochs",
     "deploy.policy": "method.contrastive.deploy.policy",
     "deploy.collection": "method.contrastive.deploy.collection",
 }
 """Where the body has what a config calls so; the rest are hyperparameters."""
 
-_SAME_NAMES = (
-    "n_epochs",
-    "batch_size",
-    "learning_rate",
-    "warmup_ratio",
-    "precision",
-    "max_chunk_tokens",
-    "dropout",
-    "deterministic",
-)
-
-_OF_THE_LOSS = (
-    "temperature",
-    "learn_temperature",
-    "symmetric",
-    "negatives",
-    "matryoshka_dims",
-    "matryoshka_weights",
-    "num_views",
-    "queue_size",
-    "momentum",
-)
-"""The tile size is not asked for: it is a matter of the machine's memory and stays automatic."""
-
 _OF_THE_EVALUATION = {"held_out", "ks", "retention", "interpolation"}
 
-_OTHER_NAMES = {"hard_negatives": "hard_negatives.use", "max_negatives": "hard_negatives.max_per_query"}
+_OTHER_NAMES = {
+    "hard_negatives": "hard_negatives.use",
+    "max_negatives": "hard_negatives.max_per_query",
+    "mine_every_epochs": "mine.every_epochs",
+}
 """What messages of the library name otherwise than the body does."""
 
 
@@ -93,37 +72,26 @@ def submit_training(
     """
     try:
         model = find_model(lookup, project, name=asked.model)
-        encoder, loss = _encoder_config(asked.method.contrastive), _loss_config(asked.method.contrastive)
+        encoder, loss = encoder_config(asked.method.contrastive), loss_config(asked.method.contrastive)
         if model is not None:
             _check_fits_model(lookup, model, encoder=encoder, loss=loss)
         width = None if model is None else lookup.dimensions(model)
         with database.write() as tx:
             training = _training_file(tx, project, asked=asked)
             num_pairs = _num_training_pairs(training, asked=asked)
-            config = _train_config(asked, loss, num_pairs=num_pairs, width=width)
+            config = train_config(asked, loss, num_pairs=num_pairs, width=width)
             _check_fits_file(config, training)
+            _check_mining(tx, training, asked=asked)
             _check_judged(asked, config)
             check_deploy(tx, project, asked=asked, width=width)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
             insert(tx, record)
     except ConfigError as error:
-        place = _PLACES.get(error.param, _HYPERPARAMETERS + error.param)
+        block = _NEGATIVES if error.param.startswith("mine") else _HYPERPARAMETERS
+        place = _PLACES.get(error.param, block + error.param)
         names = rf"\b({'|'.join(_OTHER_NAMES)})\b"
         raise ConfigError(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
     return record
-
-
-def _encoder_config(method: Contrastive) -> EncoderConfig:
-    prompts = method.prompts
-    return EncoderConfig(
-        pooling=method.pooling,
-        max_seq_length=method.hyperparameters.max_seq_length,
-        prompts=None if prompts is None else Prompts(query=prompts.query, document=prompts.document),
-    )
-
-
-def _loss_config(method: Contrastive) -> LossConfig:
-    return LossConfig.from_dict({name: getattr(method.hyperparameters, name) for name in _OF_THE_LOSS})
 
 
 def _check_fits_model(lookup: ModelLookup, model: FoundModel, *, encoder: EncoderConfig, loss: LossConfig) -> None:
@@ -180,7 +148,7 @@ def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
         message = f"the {training.counts['pairs']} pairs of {training.id} are all the same"
         raise ConfigError(f"{message}; at least 2 different ones are needed", param="training_file")
     count, loss = training.counts.get("negatives"), config.loss
-    if loss.negatives is not Negatives.SHARED and count == 0:
+    if loss.negatives is not Negatives.SHARED and count == 0 and config.mine is None:
         message = f"negatives is {loss.negatives.value!r} and {training.id} has no hard negatives"
         raise ConfigError(f"{message}; bring a file that has, or set negatives to 'shared'", param="negatives")
     used = config.hard_negatives is HardNegatives.ALL and config.max_negatives > 0
@@ -189,39 +157,15 @@ def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
         raise ConfigError(f"{message}; set hard_negatives to 'none' or leave num_views out", param="num_views")
 
 
-def _train_config(asked: JobCreate, loss: LossConfig, *, num_pairs: int, width: int | None) -> TrainConfig:
-    method, top = asked.method.contrastive, asked.hyperparameters
-    settings: dict[str, Any] = {name: getattr(method.hyperparameters, name) for name in _SAME_NAMES}
-    for name in ("n_epochs", "batch_size"):
-        settings[name] = _given_once(name, top=getattr(top, name), inner=settings[name])
-    multiplier = top.learning_rate_multiplier
-    if multiplier != AUTO:
-        check_range("learning_rate_multiplier", multiplier, low=1e-3, high=1e3)
-        _given_once("learning_rate", top=multiplier, inner=settings["learning_rate"])
-    if asked.seed is not None:
-        settings["seed"] = asked.seed
-    settings |= _parts(method)
-    negatives = method.hard_negatives
-    config = TrainConfig(**settings, loss=loss, hard_negatives=negatives.use, max_negatives=negatives.max_per_query)
-    config = config.resolve(num_pairs, width=width)
-    if multiplier != AUTO:
-        assert config.learning_rate != AUTO, "resolve leaves no automatic rate"
-        rate = config.learning_rate * multiplier
-        if rate > MAX_LEARNING_RATE:
-            message = f"learning_rate_multiplier is {multiplier}, which makes the learning rate {rate:.3g}"
-            remedy = f"at most {MAX_LEARNING_RATE}; lower it"
-            raise ConfigError(f"{message}; it can be {remedy}", param="learning_rate_multiplier")
-        config = replace(config, learning_rate=rate)
-    return config
-
-
-def _parts(method: Contrastive) -> dict[str, Any]:
-    """Adapters and early stopping, where they are asked for."""
-    lora, stopping = method.hyperparameters.lora, method.hyperparameters.early_stopping
-    return {
-        "lora": None if lora is None else LoraConfig(**lora.model_dump()),
-        "early_stopping": None if stopping is None else EarlyStopping(**stopping.model_dump()),
-    }
+def _check_mining(tx: Tx, training: FileRecord, *, asked: JobCreate) -> None:
+    """Raise where hard negatives are to be looked for and none can be found."""
+    mine = asked.method.contrastive.hard_negatives.mine
+    if mine is None:
+        return
+    try:
+        check_searched(tx, training, config=mine.config(), corpus_file=mine.corpus_file)
+    except ConfigError as error:
+        raise of_mining(error) from None
 
 
 def _check_judged(asked: JobCreate, config: TrainConfig) -> None:
@@ -229,14 +173,6 @@ def _check_judged(asked: JobCreate, config: TrainConfig) -> None:
     if config.early_stopping is not None and not is_judged(asked):
         message = "early_stopping is set, held_out is 0 and no file is given to judge by; give one or leave it out"
         raise ConfigError(message, param="early_stopping")
-
-
-def _given_once(name: str, *, top: Any, inner: Any) -> Any:
-    """The value that is not automatic."""
-    if top != AUTO and inner != AUTO:
-        message = f"{name} is given both in hyperparameters and in method.contrastive.hyperparameters; keep one"
-        raise ConfigError(message, param=name)
-    return inner if top == AUTO else top
 
 
 def _record(project: str, asked: JobCreate, *, config: TrainConfig, encoder: EncoderConfig, now: float) -> JobRecord:
@@ -247,6 +183,7 @@ def _record(project: str, asked: JobCreate, *, config: TrainConfig, encoder: Enc
         "training_file": asked.training_file,
         "validation_file": asked.validation_file,
         "evaluation_file": method.evaluation.file,
+        "mining_file": None if method.hard_negatives.mine is None else method.hard_negatives.mine.corpus_file,
         "suffix": asked.suffix,
         "config": config.to_dict(),
         "encoder": encoder.to_dict(),

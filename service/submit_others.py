@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from infonce.errors import ConfigError
-from infonce.file_limits import DEFAULT_LIMITS
-from infonce.mining_config import MiningConfig
+from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
 from service.schemas.evaluations import EvaluationCreate
@@ -13,11 +12,10 @@ from service.schemas.jobs import JobCreate
 from service.schemas.mining import MiningCreate
 from service.store.database import Database, Tx
 from service.store.evaluations import EvaluationRecord
-from service.store.records import FilePurpose, FileRecord, JobKind, JobRecord, JobStatus, Phase, new_id
+from service.store.records import FilePurpose, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.submit import submit_training
 
 _OF_THE_VERDICT = 10  # ndcg@10 decides who is better
-_MAX_CHARACTERS = DEFAULT_LIMITS.max_text_characters
 
 Insert = Callable[[Tx, JobRecord], None]
 
@@ -45,14 +43,7 @@ def submit_mining(
     with database.write() as tx:
         purpose = FilePurpose.FINE_TUNE
         pairs = find_file(tx, project, id=asked.training_file, purpose=purpose, param="training_file")
-        if asked.corpus_file is not None:
-            purpose = FilePurpose.CORPUS
-            corpus = find_file(tx, project, id=asked.corpus_file, purpose=purpose, param="corpus_file")
-            _check_corpus(corpus)
-            _check_window(config, corpus.counts["documents"], what=f"{corpus.id} has {{}} documents")
-        elif (negatives := pairs.counts.get("negatives")) is not None:
-            searched = f"the positives and negatives of {pairs.id} are {{}} texts"
-            _check_window(config, pairs.counts["pairs"] + negatives, what=searched)
+        check_searched(tx, pairs, config=config, corpus_file=asked.corpus_file)
         insert(tx, job)
     return job
 
@@ -112,22 +103,6 @@ def submit_estimate(
 
     training = submit_training(database, lookup, project=project, asked=asked, now=now, insert=as_estimate)
     return replace(training, id=id, kind=JobKind.ESTIMATE)
-
-
-def _check_corpus(corpus: FileRecord) -> None:
-    """Raise `ConfigError` if a document of it is too long to stand in a pair."""
-    longest = corpus.counts["longest_characters"]
-    if longest > _MAX_CHARACTERS:
-        message = f"{corpus.id} has a document of {longest} characters and one in a pair may have {_MAX_CHARACTERS}"
-        raise ConfigError(f"{message}; split the long documents and upload the file again", param="corpus_file")
-
-
-def _check_window(config: MiningConfig, num_texts: int, *, what: str) -> None:
-    """Raise `ConfigError` if no text can stand in the window of ranks."""
-    first, last = config.range
-    if num_texts <= first:
-        message = f"range is [{first}, {last}] and {what.format(num_texts)}, so that none stands behind rank {first}"
-        raise ConfigError(f"{message}; lower the beginning of range or bring more documents", param="range")
 
 
 def _job(project: str, kind: JobKind, *, spec: Mapping[str, object], metadata: dict[str, str], now: float) -> JobRecord:

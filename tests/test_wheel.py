@@ -73,3 +73,9 @@ def test_the_migrations_are_inside_and_run(installed: Path, tmp_path: Path) -> N
     with closing(sqlite3.connect(tmp_path / "infonce.db")) as database:
         (version,) = database.execute("select version_num from alembic_version").fetchone()
     assert list(installed.parent.glob(f"lib/*/site-packages/service/store/migrations/versions/{version}*.py"))
+
+
+def test_a_report_becomes_a_page_and_its_template_is_inside(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"model": "acme/tiny", "curve": []}')
+    run([installed / "infonce", "report", tmp_path / "report.json", "--html", tmp_path / "page.html"], tmp_path)
+    assert "acme/tiny" in (tmp_path / "page.html").read_text()

@@ -30,6 +30,7 @@ BODIES: Final[Mapping[JobKind, str]] = {
     JobKind.TRAIN: "worker.jobs.train",
     JobKind.MINE: "worker.jobs.mine",
     JobKind.EVALUATE: "worker.jobs.evaluate",
+    JobKind.ESTIMATE: "worker.jobs.estimate",
     JobKind.INDEX: "worker.jobs.index",
 }
 """The module whose `run` does the work of a kind; what it imports is loaded when such a job comes, and torch with it.

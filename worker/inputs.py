@@ -21,7 +21,7 @@ RANKS: Final = "ranks"
 """Where the processes of a training meet; a child that was killed leaves the pairs there."""
 CHECKPOINTS: Final = "checkpoints"
 
-_FILES = ("training_file", "validation_file", "evaluation_file", "retention_file")
+_FILES = ("training_file", "validation_file", "evaluation_file", "retention_file", "mining_file")
 _ASKED = ("method", "hyperparameters", "learning_rate_multiplier")  # for the report, which says what it became
 _MAX_INHERITED = 2  # attempts that saved something; should the newer one's be damaged there is the other's
 _POLL_SECONDS = 0.2
@@ -101,6 +101,7 @@ INPUTS_OF: Final[Mapping[JobKind, Callable[[Asking], Inputs]]] = {
     JobKind.TRAIN: train_inputs,
     JobKind.MINE: mine_inputs,
     JobKind.EVALUATE: evaluate_inputs,
+    JobKind.ESTIMATE: train_inputs,
     JobKind.INDEX: index_inputs,
 }
 """Who gathers what a job of that kind reads."""

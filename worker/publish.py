@@ -14,7 +14,7 @@ from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRec
 from worker import gate
 from worker.finished import Finished, Publication
 from worker.orders import Order
-from worker.publish_results import publish_evaluation, publish_mined
+from worker.publish_results import publish_evaluation, publish_mined, publish_numbers
 from worker.workshop import Workshop
 
 
@@ -79,6 +79,7 @@ PUBLISHERS: Final[Mapping[JobKind, Callable[[Finished], Publication]]] = {
     JobKind.TRAIN: publish_model,
     JobKind.MINE: publish_mined,
     JobKind.EVALUATE: publish_evaluation,
+    JobKind.ESTIMATE: publish_numbers,
     JobKind.INDEX: publish_version,
 }
 """Who makes the result of a kind of job visible."""

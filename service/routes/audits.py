@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from infonce.audit_apart import AuditProcess
+from infonce.audit_process import AuditProcess
 from infonce.formats import check_pairs
 from infonce.hub import MINILM
 from service.audits import stored_pairs

@@ -11,6 +11,7 @@ from pydantic import Field
 from infonce.config import HardNegatives, Pooling, Precision
 from infonce.loss_config import Negatives
 from service.schemas.collections import CollectionName
+from service.schemas.mining import MiningWhileTraining
 from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
 from service.store.records import DeployPolicy
 
@@ -61,11 +62,11 @@ class Hyperparameters(Request):
 
 
 class HardNegativesUse(Request):
-    """Which of the negatives that pairs bring are used."""
+    """Which of the negatives that pairs bring are used, and whether more are looked for."""
 
     use: HardNegatives = HardNegatives.ALL
     max_per_query: Whole = 7
-    mine: Off = None
+    mine: MiningWhileTraining | None = None
 
 
 class JobPrompts(Request):

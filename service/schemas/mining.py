@@ -11,11 +11,9 @@ from service.schemas.strict import Metadata, Name, Request, Whole
 _DEFAULT = MiningConfig()
 
 
-class MiningCreate(Request):
-    """The body of `POST /v1/mining`."""
+class MiningSettings(Request):
+    """Which documents may become hard negatives."""
 
-    training_file: Name
-    model: Name
     corpus_file: Name | None = None
     """Documents to search; null searches the positives and negatives of the pairs."""
     per_query: Whole = _DEFAULT.per_query
@@ -27,7 +25,6 @@ class MiningCreate(Request):
     retriever: Retriever = _DEFAULT.retriever
     sampling: Sampling = _DEFAULT.sampling
     seed: Whole = _DEFAULT.seed
-    metadata: Metadata | None = None
 
     def config(self) -> MiningConfig:
         """The settings, checked.
@@ -36,3 +33,18 @@ class MiningCreate(Request):
             ConfigError: one is outside its limits.
         """
         return MiningConfig.from_dict({field.name: getattr(self, field.name) for field in fields(MiningConfig)})
+
+
+class MiningCreate(MiningSettings):
+    """The body of `POST /v1/mining`."""
+
+    training_file: Name
+    model: Name
+    metadata: Metadata | None = None
+
+
+class MiningWhileTraining(MiningSettings):
+    """Hard negatives that a training looks for itself."""
+
+    every_epochs: Whole | None = None
+    """Again before each so many-th epoch, with the model as it is then; null looks once, before the first step."""

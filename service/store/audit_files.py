@@ -12,7 +12,7 @@ AUDITS = "audits"
 def read_audit(artifacts: Artifacts, file_id: str, *, key: str) -> dict[str, Any] | None:
     """The audit that was stored under that key; None where there is none that can be read."""
     try:
-        found: dict[str, Any] = json.loads(_path(artifacts, file_id, key).read_bytes())
+        found: dict[str, Any] = json.loads(_path(artifacts, file_id, key=key).read_bytes())
     except (OSError, ValueError):
         return None
     return found
@@ -25,7 +25,7 @@ def write_audit(artifacts: Artifacts, file_id: str, *, key: str, audit: dict[str
         StorageFull: there is no room.
     """
     with disk_errors():
-        target, part = _path(artifacts, file_id, key), artifacts.new_part()
+        target, part = _path(artifacts, file_id, key=key), artifacts.new_part()
         target.parent.mkdir(exist_ok=True)
         part.write_text(json.dumps(audit), encoding="utf-8")
         part.rename(target)
@@ -37,5 +37,5 @@ def discard_audits(artifacts: Artifacts, file_id: str) -> None:
         artifacts.discard(path)
 
 
-def _path(artifacts: Artifacts, file_id: str, key: str) -> Path:
+def _path(artifacts: Artifacts, file_id: str, *, key: str) -> Path:
     return artifacts.root / AUDITS / f"{file_id}.{key}.json"

@@ -130,10 +130,10 @@ def _unused(
     kind, *_, name = path.relative_to(artifacts.root).parts
     if kind == "tmp":
         yield path, "unfinished or half removed"
-    elif (kind == "audits" and name.split(".")[0] not in rows.files) or (
-        kind == "files" and name not in rows.files and not rows.mined_now
-    ):
+    elif kind == "files" and name not in rows.files and not rows.mined_now:
         yield path, "no file of this id"
+    elif kind == "audits" and name.split(".")[0] not in rows.files:
+        yield path, "the audit of no file"
     elif kind == "models" and name not in rows.models and not _being_published(name, rows):
         yield path, "no model names it"
     elif kind == "evaluations" and name not in rows.evaluations and not _being_published(name, rows):

@@ -19,7 +19,8 @@ _LIGHT_NAMES = (
     "tokens hub errors meeting lifeline file_limits compression dialects csv_rows pair_rows duplicates jsonl archive "
     "retention docstrings halves "
     "beir_rows parquet_rows json_list apart findings text_sample pair_keys near_duplicates length_picture layout "
-    "cleaning audit_apart examples summary phrases charts report_page model_card tensorboard"
+    "cleaning audit_apart audit_process examples summary phrases charts report_page report_parts model_card "
+    "tensorboard"
 )
 LIGHT = tuple(f"infonce.{name}" for name in _LIGHT_NAMES.split())
 """What gateway, worker and notebook may import without paying for torch."""

@@ -5,10 +5,12 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infonce.audit import audit_file
 from infonce.charts import bars, line_chart, whiskers
 from infonce.phrases import duration, headline, number, signed
 from infonce.report_page import report_page
@@ -68,16 +70,27 @@ def test_the_page_forbids_itself_to_load_anything_and_names_its_one_style() -> N
 
 
 def test_parts_of_other_modules_are_drawn_where_they_are_there() -> None:
-    points = [{"alpha": alpha / 4, "held_out": 0.4 + alpha / 50, "retention": 0.6 - alpha / 90} for alpha in range(5)]
-    findings = [{"code": "conflict", "count": 3, "issues": [{"line": 7}, {"line": 9}]}]
+    points = [{"alpha": alpha / 4, "held_out": 0.4 + alpha / 50, "probe": 0.6 - alpha / 90} for alpha in range(5)]
     parts: dict[str, Any] = {
-        "audit": {"pairs": 900, "held_out": None, "findings": findings},
-        "interpolation": {"alpha": 0.75, "points": points},
+        "interpolation": {"alpha": 0.75, "reason": "best under the bound", "curve": points},
         "deployment": {"policy": "if_better", "job": "job-1"},
+        "retention": {"metric": "ndcg@10", "held": True},
     }
     page = report_page(toy_report() | parts)
-    assert "lines 7, 9" in page and "if_better" in page and 'aria-label="Held out: 0.4 at first, 0.48 at last' in page
-    assert "Audit of the data" not in report_page(toy_report())
+    assert "best under the bound" in page and "if_better" in page
+    assert 'aria-label="Held out: 0.4 at first, 0.48 at last' in page
+    assert "Interpolation" not in report_page(toy_report())
+
+
+def test_the_audit_of_a_real_file_is_told_with_its_lines(tmp_path: Path) -> None:
+    rows = [{"anchor": f"q{place}", "positive": f"p{place}"} for place in range(20)]
+    rows += [{**rows[3], "negatives": ["p3"]}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    audit = audit_file(tmp_path / "pairs.jsonl").to_dict()
+    page = report_page(toy_report() | {"audit": audit})
+    for finding in audit["findings"]:
+        assert finding["meaning"] in page
+    assert "<td>21</td>" in page and "Audit of the data" in page
 
 
 def test_a_report_that_has_nothing_but_its_model_is_a_page_too() -> None:

@@ -56,6 +56,11 @@ def test_the_last_line_is_one_object_and_the_model_is_what_it_says(tmp_path: Pat
     assert Encoder.load(tmp_path / "out").max_seq_length == 64
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(report["curve"]) == 10 and not (tmp_path / "out" / "checkpoints").exists()
+    assert report["model"] == "model" and report["weights_sha256"] == printed["weights_sha256"]
+    assert report["data"]["training_file"]["sha256"] == hashlib.sha256(pairs.read_bytes()).hexdigest()
+    assert report["summary"]["evaluations"][0]["comparison"] == printed["metrics"]["comparison"]
+    page, card = ((tmp_path / "out" / name).read_text() for name in ("report.html", "README.md"))
+    assert "pairs.jsonl" in page and str(tmp_path) not in page + card + json.dumps(report)
 
 
 def test_a_table_is_trained_on_by_its_mapping(tmp_path: Path, model: Path) -> None:

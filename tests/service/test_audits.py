@@ -48,7 +48,7 @@ def test_the_issues_are_those_of_the_library_with_their_lines(gateway: Gateway, 
     id = uploaded(gateway, ROWS)
     body = gateway.http.get(f"/v1/files/{id}/issues?model={BASE}").json()
     counter = TokenCounter.of(tokenizer, BASE)
-    found = audit_file(gateway.parts.artifacts.file_path(id), measure=counter).to_dict()
+    found = audit_file(gateway.parts.artifacts.file_path(id), counter=counter).to_dict()
     assert body == {"object": "file.issues", "file": id, "findings": found["findings"]}
     lines_of = {finding["code"]: [issue["line"] for issue in finding["issues"]] for finding in body["findings"]}
     assert lines_of["conflicting_pair"] == [1] and lines_of["query_equals_positive"] == [3]

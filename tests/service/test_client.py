@@ -10,11 +10,15 @@ import httpx2
 import numpy as np
 import pytest
 
+from infonce.compare import Outcome
 from infonce.config import Side
+from infonce.qrels import EvalSet, write_beir
 from service.client import Client
 from service.errors import ApiError
 from service.schemas.collections import CollectionCreate
+from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
+from service.schemas.mining import MiningCreate
 from service.store import jobs
 from service.store.records import JobKind, JobRecord, JobStatus, Phase, new_id
 from tests.service.conftest import BASE, DIMENSIONS, PAIR, Live, WordEncoder, lines
@@ -177,3 +181,22 @@ def test_an_answer_of_something_else_is_told_as_such() -> None:
         pytest.raises(ApiError, match="is this an infonce gateway"),
     ):
         client.models()
+
+
+def test_a_file_with_other_names_is_mined_and_judged_through_the_client(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "odd.jsonl").write_bytes(lines([{"frage": f"which {n}", "antwort": f"this {n}"} for n in range(20)]))
+    (tmp_path / "corpus.jsonl").write_bytes(lines([{"text": f"text {n}"} for n in range(40)]))
+    pairs = client.upload(tmp_path / "odd.jsonl", "fine-tune", mapping={"anchor": "frage", "positive": "antwort"})
+    corpus = client.upload(tmp_path / "corpus.jsonl", "corpus")
+    mining = client.mine(MiningCreate(training_file=pairs.id, model=BASE, corpus_file=corpus.id, per_query=3))
+    assert (mining.kind, mining.status, mining.result_files) == ("mine", "queued", [])
+    estimate = client.estimate(JobCreate(model=BASE, training_file=pairs.id))
+    assert (estimate.kind, estimate.status) == ("estimate", "queued")
+    judged = EvalSet(corpus={"d": "dog", "c": "cat"}, queries={"q": "bark"}, qrels={"q": {"d": 1}})
+    write_beir(judged, tmp_path / "judged.zip")
+    file = client.upload(tmp_path / "judged.zip", "eval").id
+    made = client.evaluate(EvaluationCreate(file=file, models=[BASE]))
+    assert client.evaluation(made.id) == made and list(client.evaluations()) == [made]
+    with pytest.raises(ApiError) as caught:
+        list(client.evaluated(made.id, outcome=Outcome.LOSS))
+    assert caught.value.code == "not_ready"

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from infonce.errors import Stopped
 from infonce.qrels import EvalSet, write_beir
 from service.settings import GatewaySettings
 from service.store import jobs
 from tests.factories import sentences, tiny_model, toy_pairs
 from tests.service.conftest import BASE, Gateway, lines, problem
 from tests.service.workshop import Bench, work_off
+from tests.worker.jobs.conftest import Recorder
 
 OTHER = "tiny/other"
 TEXTS = sentences(30)
@@ -88,6 +90,22 @@ def test_a_fenced_attempt_leaves_no_file_and_the_next_one_makes_it_of_kept_vecto
     assert files == [path for path in before if path.startswith("files/")]
     recorder = work_off(real.parts)
     assert "embedding" not in recorder.phases and len(real.http.get(f"/v1/jobs/{id}").json()["result_files"]) == 1
+
+
+@pytest.mark.parametrize("phase", ["mining", "embedding"])
+def test_a_wish_to_stop_is_heard_and_the_next_attempt_makes_the_file(real: Gateway, phase: str) -> None:
+    order = {"training_file": some_pairs(real), "model": BASE, **WIDE}
+    id = real.http.post("/v1/mining", json=order).json()["id"]
+    first = Bench.claim(real.parts)
+    assert real.http.post(f"/v1/jobs/{id}/pause").json()["pause_requested"]
+    with pytest.raises(Stopped):
+        first.work(Recorder(stop_in=phase))
+    with real.parts.database.write() as tx:
+        jobs.release(tx, id, attempt=1, now=0.0, lost=False, reason="asked to")
+    assert real.http.get(f"/v1/jobs/{id}").json()["status"] == "paused"
+    assert real.http.post(f"/v1/jobs/{id}/resume").json()["status"] == "queued"
+    work_off(real.parts)
+    assert len(real.http.get(f"/v1/jobs/{id}").json()["result_files"]) == 1
 
 
 def test_models_are_judged_side_by_side_and_every_query_is_shown(real: Gateway, tmp_path: Path) -> None:
@@ -211,3 +229,16 @@ def test_an_estimate_is_ordered_as_the_training_itself(gateway: Gateway) -> None
     assert gateway.http.get("/v1/fine_tuning/jobs").json()["data"] == []
     wrong = gateway.http.post("/v1/fine_tuning/jobs/estimate", json=body | {"seed": -1})
     assert problem(wrong, 422, "invalid_value")["error"]["param"] == "seed"
+
+
+def test_an_estimate_says_what_a_training_would_take_and_leaves_nothing(real: Gateway) -> None:
+    body = {"model": BASE, "training_file": some_pairs(real), "hyperparameters": {"n_epochs": 2, "batch_size": 4}}
+    id = real.http.post("/v1/fine_tuning/jobs/estimate", json=body).json()["job"]
+    before = [path for path in real.artifacts() if not path.startswith("vectors/")]
+    assert work_off(real.parts).phases == ["loading", "baseline", "training", "exporting"]
+    result = real.http.get(f"/v1/jobs/{id}").json()["result"]
+    assert result["num_pairs"] == 18 and result["num_steps"] == 2 * 5 and result["batch_size"] == 4
+    assert result["total_seconds"] == pytest.approx(sum(result["seconds"].values()))
+    assert result["peak_memory_bytes"] > 1e7 and result["measured"]
+    runs = [path for path in real.artifacts() if path not in before and not path.startswith("vectors/")]
+    assert [path.rsplit("/", 1)[-1] for path in runs] == ["order.json"]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from infonce.report_page import report_page
 from service.store import catalog, jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
+from tests.infonce.reported import toy_report
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, problem
 
 TUNED = "ft:base:faq:abcd1234"
@@ -17,7 +19,7 @@ TUNED = "ft:base:faq:abcd1234"
 def publish(gateway: Gateway) -> Callable[..., str]:
     """Publishes a tuned model as a worker does; gives its job's id."""
 
-    def run(name: str = TUNED, report: dict[str, Any] | None = None) -> str:
+    def run(name: str = TUNED, report: dict[str, Any] | None = None, page: str | None = None) -> str:
         now, folder = gateway.parts.clock(), name.replace(":", "-")
         job = JobRecord(
             id=new_id("ftjob"),
@@ -45,6 +47,8 @@ def publish(gateway: Gateway) -> Callable[..., str]:
         path.mkdir()
         (path / "config.json").write_text(json.dumps({"hidden_size": DIMENSIONS}))
         (path / "report.json").write_text(json.dumps(report or {}))
+        if page is not None:
+            (path / "report.html").write_text(page)
         gateway.parts.artifacts.seal(path)
         with gateway.parts.database.write() as tx:
             jobs.insert(tx, job)
@@ -105,6 +109,30 @@ def test_tuned_models_come_window_by_window_behind_the_base_models(
 def test_the_report_is_the_one_in_the_models_folder(gateway: Gateway, publish: Callable[..., str]) -> None:
     job = publish(report={"losses": [2.0, 1.0]})
     assert gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report").json() == {"losses": [2.0, 1.0]}
+
+
+def test_the_page_of_a_report_can_load_and_run_nothing(gateway: Gateway, publish: Callable[..., str]) -> None:
+    job = publish(report=toy_report(), page="<p>as it was written</p>")
+    answer = gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report.html", headers={"accept": "*/*"})
+    assert answer.text == "<p>as it was written</p>" and answer.headers["content-type"] == "text/html; charset=utf-8"
+    rules = answer.headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "sandbox", "frame-ancestors 'none'"} <= set(rules)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report").json() == toy_report()
+
+
+def test_a_model_from_before_there_were_pages_has_one_too(gateway: Gateway, publish: Callable[..., str]) -> None:
+    job = publish(report=toy_report())
+    assert gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report.html").text == report_page(toy_report())
+    older = publish("ft:base:faq:older123", report={"model": "base", "losses": [2.0, 1.0]})
+    assert gateway.http.get(f"/v1/fine_tuning/jobs/{older}/report.html").status_code == 200
+
+
+def test_a_damaged_page_is_not_shown(gateway: Gateway, publish: Callable[..., str]) -> None:
+    job = publish(report=toy_report(), page="<p>as it was written</p>")
+    path = gateway.parts.artifacts.model_path(TUNED.replace(":", "-")) / "report.html"
+    path.write_text("<p>as it was forged!</p>")
+    problem(gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report.html"), 503, "artifact_corrupt")
 
 
 @pytest.mark.parametrize("content", ["{", '{"losses": [2.0, 1.1]}', None])

@@ -59,8 +59,8 @@ class Bench:
         return committed
 
 
-def work_off(parts: Wiring) -> Recorder:
-    """The best job of the middle queue has succeeded; what its body said."""
-    recorder, bench = Recorder(), Bench.claim(parts)
+def work_off(parts: Wiring, queue: str = "medium") -> Recorder:
+    """The best job of the queue has succeeded; what its body said."""
+    recorder, bench = Recorder(), Bench.claim(parts, queue)
     assert bench.commit(bench.published(bench.work(recorder)))
     return recorder

@@ -58,7 +58,7 @@ def audit_order(
     path, mapping = Path(file["path"]), _mapping(file)
     name = order["model"]["name"]
     prompts = base.layout.prompts
-    measure = replace(
+    counter = replace(
         TokenCounter.of(Path(order["model"]["path"]), name, max_length=max_length),
         query_prompt=prompts.query,
         document_prompt=prompts.document,
@@ -73,7 +73,7 @@ def audit_order(
         mapping=mapping,
         held_out=None if held_out is None else Path(held_out["path"]),
         held_out_mapping=None if held_out is None else _mapping(held_out),
-        measure=measure,
+        counter=counter,
         watch=_Watch(progress),
     )
     _, dropped = trainable(pair for _, pair in read())
@@ -89,7 +89,7 @@ def _tell(found: Audit, progress: Progress) -> None:
         if finding.code in _TOLD:
             lines = [issue.line for issue in finding.issues if issue.line is not None]
             where = f", first in line {lines[0]}" if lines else ""
-            message = f"{finding.count:,} times {MEANINGS[finding.code]}{where}; the report names the places."
+            message = f"{finding.count:,} × {MEANINGS[finding.code]}{where}; the report names the places."
             data = {"count": finding.count, "lines": lines}
             progress.event("warn", finding.code.value, message=message, data=data)
     if found.dropped is not None and any(found.dropped.values()):

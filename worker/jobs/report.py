@@ -10,7 +10,7 @@ from infonce.config import AUTO
 from infonce.encoder import Encoder
 from infonce.records import TrainResult
 
-_FILES: Final = ("training_file", "validation_file", "evaluation_file")
+_FILES: Final = ("training_file", "validation_file", "evaluation_file", "mining_file")
 _OF_A_FILE: Final = ("id", "filename", "sha256")
 
 

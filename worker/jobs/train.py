@@ -12,6 +12,7 @@ from typing import Any
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, TrainConfig
+from infonce.documents import read_documents
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
 from infonce.judging import AsItIsNow
@@ -45,7 +46,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
     pairs, judged = read_data(order)
     base = Encoder.load(Path(order["model"]["path"]))
-    config = _fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
+    config = fitting(TrainConfig.from_dict(order["config"]), len(pairs), progress=progress)
     kept = Checkpoints(folder=Path(order["checkpoints"]), inherited=[Path(folder) for folder in order["inherited"]])
     config, products = settled_precision(config, base.device, checkpoints=kept)
     seconds = {}
@@ -65,8 +66,13 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
     during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=Beside(evaluate=during))
-    together = partial(_together, encoder, pairs, config=config, order=order, stop=progress.stop_requested)
+    corpus = None if order["mining_file"] is None else read_documents(Path(order["mining_file"]["path"]))
+    as_it_begins = cached(encoder, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    beside = Beside(evaluate=during, corpus=corpus, vectors=as_it_begins)
+    attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=beside)
+    loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
+    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, corpus=corpus)
+    together = partial(_together, given, pairs, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
@@ -124,7 +130,7 @@ def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
     return replace(config, max_seq_length=min(DEFAULT_MAX_SEQ_LENGTH, base.max_seq_length))
 
 
-def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:
+def fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> TrainConfig:
     """The config for the pairs that the split left: a batch is never larger than all of them."""
     if config.batch_size == "auto" or config.batch_size <= num_pairs:
         return config
@@ -134,18 +140,15 @@ def _fitting(config: TrainConfig, num_pairs: int, *, progress: Progress) -> Trai
 
 
 def _together(
-    encoder: Encoder,
+    given: RankOrder,
     pairs: Sequence[Pair],
     *,
-    config: TrainConfig,
     order: Mapping[str, Any],
     kept: Checkpoints,
     stop: Callable[[], bool],
 ) -> AbstractContextManager[None]:
     """Inside, the training is shared by the processes that this machine is to use; only this one saves and tells."""
-    loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
-    folders = [kept.folder, *kept.inherited]
-    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, checkpoints=folders)
+    given = replace(given, checkpoints=[kept.folder, *kept.inherited])
     count, folder = num_processes(order["processes"]), Path(order["ranks"])
     return ranks(given, pairs, count=count, folder=folder, stop=stop)
 

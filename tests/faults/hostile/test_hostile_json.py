@@ -11,6 +11,8 @@ from tests.faults.hostile.wire import Answer, ask, post, refused, unharmed
 JOBS = "/v1/fine_tuning/jobs"
 ROUTES = {
     JOBS: {"model": BASE, "training_file": "file-x"},
+    "/v1/mining": {"model": BASE, "training_file": "file-x"},
+    "/v1/evaluations": {"models": [BASE], "file": "file-x"},
     "/v1/embeddings": {"model": BASE, "input": "a dog"},
     "/v1/collections": {"name": "new", "dimension": 8},
     "/v1/collections/pets/documents": {"documents": [{"id": "a", "vector": [1, 0, 0, 0, 0, 0, 0, 0]}]},
@@ -67,6 +69,12 @@ EMBED = "/v1/embeddings"
         ("H4", "/v1/collections/pets/documents", "documents", '[{"id": "\\u0000"}]', "invalid_text", "NUL"),
         ("H7", JOBS, "seed", "1180591620717411303424", "invalid_value", "9007199254740992"),
         ("H7", QUERY, "k", "1180591620717411303424", "invalid_value", "1000"),
+        ("H2", "/v1/mining", "max_score", "NaN", "invalid_value", "max_score"),
+        ("H7", "/v1/mining", "range", "[1, 1180591620717411303424]", "invalid_value", "9007199254740992"),
+        ("H7", "/v1/evaluations", "ks", "[-1]", "invalid_value", "1"),
+        ("H8", "/v1/mining", "per_query", '"5"', "invalid_value", "per_query"),
+        ("H8", "/v1/mining", "range", "[10, true]", "invalid_value", "range"),
+        ("H8", "/v1/evaluations", "models", '"a"', "invalid_value", "models"),
         ("H7", QUERY, "k", "-1", "invalid_value", "1"),
         ("H7", QUERY, "k", "0", "invalid_value", "1"),
         ("H7", EMBED, "dimensions", "0", "invalid_value", "1"),

@@ -104,6 +104,7 @@ def written_order(folder: Path) -> dict[str, Any]:
         "training_file": {"id": "file-1", "path": str(folder / "pairs.jsonl"), "sha256": "0" * 64, "mapping": None},
         "validation_file": None,
         "evaluation_file": None,
+        "mining_file": None,
         "config": CONFIG.to_dict(),
         "encoder": ENCODER.to_dict(),
         "evaluation": {"held_out": 0, "ks": [1]},

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from infonce.config import EncoderConfig, Side, TrainConfig
 from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
+from infonce.model_card import model_card
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, write_beir
 from infonce.records import StepRecord
 from infonce.report import MAX_CURVE_POINTS, thinned
+from infonce.report_page import report_page
 from tests.factories import toy_pairs
 from tests.worker.jobs.conftest import Recorder
 from worker.jobs.judged import read_data
@@ -45,6 +48,7 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "training_file": write_pairs(tmp_path / "pairs.jsonl", toy_pairs(40)),
         "validation_file": None,
         "evaluation_file": None,
+        "mining_file": None,
         "config": config.to_dict(),
         "encoder": EncoderConfig(max_seq_length=32).to_dict(),
         "evaluation": {"held_out": 0.2, "ks": [1, 5]},
@@ -67,6 +71,38 @@ def test_model_and_report_are_in_staging(order: dict[str, Any], recorder: Record
     assert recorder.phases == ["loading", "baseline", "training", "exporting", "evaluating"]
     assert {"precision", "attention", "max_seq_length", "batch_size"} <= recorder.chosen.keys()
     assert recorder.steps[-1]["percent"] == 100
+
+
+def test_a_person_finds_page_and_card_beside_the_report(order: dict[str, Any], recorder: Recorder) -> None:
+    hyperparameters = {"batch_size": "auto", "temperature": 0.05, "max_seq_length": None}
+    negatives = {"use": "all", "max_per_query": 7}
+    method = {"hyperparameters": hyperparameters, "hard_negatives": negatives, "pooling": "auto", "prompts": None}
+    order["asked"] = {"method": {"contrastive": method}, "hyperparameters": {"batch_size": 8, "n_epochs": "auto"}}
+    order["training_file"] |= {"filename": "<b>pairs</b>.jsonl"}
+    run(order, recorder)
+    staging = Path(order["staging"])
+    report = json.loads((staging / "report.json").read_text())
+    page, card = (staging / "report.html").read_text(), (staging / "README.md").read_text()
+    assert page == report_page(report) and card == model_card(report)
+    assert "&lt;b&gt;pairs&lt;/b&gt;.jsonl" in page and str(staging.parent) not in page + card
+    settings = {row["name"]: row for row in report["settings"]}
+    assert (settings["batch_size"]["asked"], settings["pooling"]["became"]) == (8, "mean")
+    assert "asked" not in settings["weight_decay"] and settings["hard_negatives.use"]["asked"] == "all"
+    SentenceTransformer(str(staging), device="cpu")
+
+
+def test_the_report_shows_queries_as_both_models_answered_them(order: dict[str, Any], recorder: Recorder) -> None:
+    run(order, recorder)
+    report = json.loads((Path(order["staging"]) / "report.json").read_text())
+    _, judged = read_data(order)
+    beside, comparison = report["side_by_side"]["held out"], report["summary"]["evaluations"][0]["comparison"]
+    assert beside["intervals"]["ndcg@10"]["low"] == pytest.approx(comparison["low"])
+    assert sum(beside["histogram"]) == comparison["wins"] + comparison["losses"]
+    for example in beside["examples"]:
+        answers = [judged["held out"].corpus[name] for name in judged["held out"].qrels[example["query"]]]
+        assert example["text"] == judged["held out"].queries[example["query"]] and example["relevant"] == answers
+        assert example["tuned_is_right"] == (example["tuned_first"] in answers)
+    assert len(beside["examples"]) == sum(min(6, comparison[name]) for name in ("wins", "losses", "ties"))
 
 
 def test_numbers_of_the_report_are_those_of_the_saved_model(order: dict[str, Any], recorder: Recorder) -> None:
@@ -182,6 +218,7 @@ def test_a_job_with_adapters_that_is_judged_while_it_goes_on_says_so_and_keeps_n
     result = run(order, recorder)
     report = json.loads((Path(order["staging"]) / "report.json").read_text())
     assert report["best_step"] in range(5) and report["num_steps"] <= 4
+    assert report["judged"]["metric"] == "mrr@7" and len(report["judged"]["points"]) == recorder.events.count("judged")
     assert recorder.events.count("judged") >= 2
     assert "mrr@7" in result["summary"]["evaluations"][0]["tuned"]
     assert len(list(Path(order["vectors_root"]).iterdir())) <= 2  # of base and tuned model
