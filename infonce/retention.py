@@ -7,12 +7,12 @@ difference between two encoders, and a small job should not wait for it.
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from typing import Any, Final
 
-from infonce.docstrings import Docstring, distinct_docstrings, installed_sources
+from infonce.docstrings import Source, distinct_docstrings
 from infonce.errors import DatasetError, Issue
 from infonce.qrels import EvalSet
 
@@ -23,7 +23,7 @@ MIN_QUERIES: Final = 1_000
 MIN_DOCUMENTS: Final = 3_000
 
 _SEED: Final = 42  # one for all jobs, so that the vectors of a base model are computed once
-_MAX_CHARACTERS: Final = 100  # about 25 tokens
+_MAX_CHARACTERS: Final = 72  # about 18 tokens, so that two models are measured in half a minute on two cores
 _MAX_PARAGRAPHS: Final = 12  # of one package, so that no long manual fills the corpus
 _MIN_WORDS: Final = 8
 _MIN_SUMMARY_WORDS: Final = 3
@@ -62,23 +62,33 @@ def within_bound(base: float, tuned: float) -> bool:
     return base - tuned <= BOUND
 
 
-def installed_probe(*, stop: Callable[[], bool] = lambda: False) -> EvalSet:
-    """At least 1,000 queries over 3,000 documents of both kinds; packages give at most half of the documents.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeSizes:
+    """How many queries a probe has at least, and how many documents."""
+
+    queries: int = MIN_QUERIES
+    documents: int = MIN_DOCUMENTS
+
+
+def build_probe(
+    sources: Sequence[Source], sizes: ProbeSizes = ProbeSizes(), *, stop: Callable[[], bool] = lambda: False
+) -> EvalSet:
+    """A probe of both kinds; packages give at most half of the documents.
 
     Raises:
-        DatasetError: this installation has too few texts.
+        DatasetError: there are too few texts.
         Stopped: `stop()` was true before a module was parsed.
     """
-    corpus, queries, qrels = _packages(MIN_DOCUMENTS // 2)
-    wanted = MIN_DOCUMENTS - len(corpus)
-    found = distinct_docstrings(installed_sources(), count=wanted, seed=_SEED, stop=stop)[:wanted]
-    asking = max(0, MIN_QUERIES - len(queries))
-    if len(found) < wanted or len(found) < asking:
+    corpus, queries, qrels = _packages(sizes.documents // 2)
+    wanted = sizes.documents - len(corpus)
+    found = distinct_docstrings(sources, count=wanted, seed=_SEED, stop=stop)[:wanted]
+    asking = max(0, sizes.queries - len(queries))
+    if len(found) < max(wanted, asking):
         detail = f"this Python has {len(found)} docstrings and {len(corpus)} paragraphs about packages, together fewer"
-        remedy = f"than {MIN_DOCUMENTS}; name an eval file of yours as evaluation.retention"
+        remedy = f"than {sizes.documents}; name an eval file of yours as evaluation.retention"
         raise DatasetError([Issue(line=None, field=None, code="too_few_texts", detail=f"{detail} {remedy}")])
-    corpus |= {item.name: _body(item) for item in found}
-    queries |= {f"? {item.name}": item.sentence for item in found[:asking]}
+    corpus |= {item.name: _cut(item.body) for item in found}
+    queries |= {f"? {item.name}": _cut(item.sentence) for item in found[:asking]}
     qrels |= {f"? {item.name}": {item.name: 1} for item in found[:asking]}
     return EvalSet(corpus=corpus, queries=queries, qrels=qrels)
 
@@ -105,7 +115,7 @@ def _described() -> Iterator[tuple[str, tuple[str, list[str]]]]:
     """Name, summary and first paragraphs in prose of each installed package that has them."""
     for found in distributions():
         about = found.metadata
-        name, summary, text = (about[field] if field in about else "" for field in ("Name", "Summary", "Description"))
+        name, summary, text = ((about.get_all(field) or [""])[0] for field in ("Name", "Summary", "Description"))
         prose = [_cut(part) for part in re.split(r"\n\s*\n", text) if _is_prose(part)]
         paragraphs = list(dict.fromkeys(prose))[:_MAX_PARAGRAPHS]
         if name and paragraphs and len(_WORD.findall(summary)) >= _MIN_SUMMARY_WORDS:
@@ -114,10 +124,6 @@ def _described() -> Iterator[tuple[str, tuple[str, list[str]]]]:
 
 def _is_prose(paragraph: str) -> bool:
     return not _MARKUP.search(paragraph) and len(_WORD.findall(paragraph)) >= _MIN_WORDS
-
-
-def _body(item: Docstring) -> str:
-    return _cut(item.body)
 
 
 def _cut(text: str) -> str:

@@ -54,7 +54,7 @@ class Soup:
 
 
 @torch.no_grad()
-def blend(vessel: nn.Module, base: nn.Module, tuned: nn.Module, *, alpha: float) -> None:
+def blend(vessel: nn.Module, *, base: nn.Module, tuned: nn.Module, alpha: float) -> None:
     """The vessel's weights are `(1 - alpha)` times the base's plus `alpha` times the tuned ones; ends are bit-equal.
 
     What is no floating-point number (position ids, say) is the tuned model's.

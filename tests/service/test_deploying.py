@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.store import catalog, documents
+from service.store import catalog, documents, keys
 from service.store.documents import NewDocument
-from service.store.records import CollectionRecord, VersionRecord
+from service.store.records import CollectionRecord, Scope, VersionRecord
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, lines, problem
 from tests.service.workshop import Bench
 from worker.orders import write_order
@@ -202,3 +202,26 @@ def test_if_better_needs_something_to_be_better_on(gateway: Gateway) -> None:
     answer = gateway.order(training_file=gateway.pairs(), method=method)
     body = problem(answer, 422, "invalid_value")
     assert body["error"]["param"] == "method.contrastive.deploy.policy" and "always" in body["detail"]
+
+
+def test_deploying_takes_a_key_that_may_change_collections(gateway: Gateway) -> None:
+    training_file, corpus_file = gateway.pairs(), corpus(gateway)
+    with gateway.parts.database.write() as tx:
+        _, key = keys.create(tx, "default", name="trainer", scopes=[Scope.TRAIN], now=gateway.parts.clock())
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"model": BASE, "training_file": training_file}
+    assert gateway.http.post("/v1/fine_tuning/jobs", json=body, headers=headers).status_code == 200
+    body |= {"method": {"contrastive": {"deploy": {"collection": "faq", "corpus_file": corpus_file}}}}
+    answer = gateway.http.post("/v1/fine_tuning/jobs", json=body, headers=headers)
+    assert "scope index" in problem(answer, 403, "insufficient_scope")["detail"]
+
+
+def test_a_probe_of_ones_own_is_an_eval_file_and_stays_until_the_job_has_ended(gateway: Gateway) -> None:
+    wrong, training_file = corpus(gateway), gateway.pairs()
+    answer = gateway.order(training_file=training_file, method={"contrastive": {"evaluation": {"retention": wrong}}})
+    assert "purpose eval is needed" in problem(answer, 422, "invalid_value")["detail"]
+    answer = gateway.order(training_file=training_file, method={"contrastive": {"evaluation": {"retention": "maybe"}}})
+    assert answer.status_code == 422 and "retention" in answer.json()["detail"]
+    job = gateway.order(training_file=training_file).json()
+    settings = job["method"]["contrastive"]["evaluation"]
+    assert (settings["retention"], settings["interpolation"]) == ("auto", "auto")

@@ -88,7 +88,7 @@ def best_blend(
         return evaluate(source, sample, ks=[_RANK], stop=progress.stop_requested).per_query
 
     def measure(alpha: float) -> Point:
-        blend(candidates.vessel.backbone, candidates.base.backbone, candidates.tuned.backbone, alpha=alpha)
+        blend(candidates.vessel.backbone, base=candidates.base.backbone, tuned=candidates.tuned.backbone, alpha=alpha)
         now = as_it_is(candidates.vessel, precision=precision, progress=progress)
         return Point(alpha=alpha, held_out=judge(now), probe=candidates.probe.measure(now, progress=progress))
 
@@ -107,7 +107,9 @@ def best_blend(
         clock=spent.clock,
     )
     if soup.alpha < 1:
-        blend(candidates.vessel.backbone, candidates.base.backbone, candidates.tuned.backbone, alpha=soup.alpha)
+        blend(
+            candidates.vessel.backbone, base=candidates.base.backbone, tuned=candidates.tuned.backbone, alpha=soup.alpha
+        )
     found = Blend(soup=soup, chosen_by=frozenset(sample.qrels), num_documents=len(sample.corpus))
     return _told(found, progress)
 

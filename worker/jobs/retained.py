@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from infonce.config import Precision
+from infonce.docstrings import installed_sources
 from infonce.encoder import Encoder
 from infonce.errors import DatasetError
 from infonce.evaluation import evaluate
 from infonce.judging import AsItIsNow
 from infonce.qrels import EvalSet, read_beir, write_beir
-from infonce.retention import METRIC, Retention, installed_probe
+from infonce.retention import METRIC, Retention, build_probe
 from infonce.vectors import TextEncoder
 from worker.jobs.embedding import cached
 from worker.progress import Progress
@@ -91,7 +92,7 @@ def _read(order: Mapping[str, Any], root: Path, *, progress: Progress) -> EvalSe
     digest = hashlib.sha256("\n".join([_RECIPE, sys.version, *installed]).encode()).hexdigest()
     path = root / f"probe-{digest[:16]}.zip"
     if not path.is_file():
-        judged = installed_probe(stop=progress.stop_requested)
+        judged = build_probe(installed_sources(), stop=progress.stop_requested)
         root.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
         write_beir(judged, part)

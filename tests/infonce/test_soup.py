@@ -1,0 +1,125 @@
+"""Weights between two models equal a slow loop; their search keeps its share of the time, and the choice the probe."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from infonce.encoder import Encoder
+from infonce.soup import MAX_POINTS, Point, Soup, affordable, blend, choose, grid, search
+from tests.factories import tiny_model
+
+Encoders = tuple[Encoder, Encoder, Encoder]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Encoders:
+    """A base, a tuned model, and a vessel."""
+    loaded = [Encoder.load(tiny_model(tmp_path / str(seed), seed=seed)) for seed in range(3)]
+    return loaded[0], loaded[1], loaded[2]
+
+
+def test_a_blend_equals_a_slow_loop_over_the_weights(three: Encoders) -> None:
+    base, tuned, vessel = (encoder.backbone for encoder in three)
+    blend(vessel, base=base, tuned=tuned, alpha=0.25)
+    for name, found in vessel.state_dict().items():
+        pairs = zip(
+            base.state_dict()[name].flatten().tolist(), tuned.state_dict()[name].flatten().tolist(), strict=True
+        )
+        expected = torch.tensor([0.75 * one + 0.25 * other for one, other in pairs]).reshape(found.shape)
+        assert torch.allclose(found.double(), expected.double(), atol=1e-7)
+
+
+def test_the_ends_of_the_line_are_bit_equal_to_their_models(three: Encoders) -> None:
+    base, tuned, vessel = three
+    for alpha, end in ((1.0, tuned), (0.0, base), (1.0, tuned)):
+        blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=alpha)
+        assert vessel.fingerprint() == end.fingerprint()
+
+
+def point(alpha: float, value: float, *, probe: float = 0.5, spread: float = 0.0) -> Point:
+    """A point whose 40 queries get `value`, each second one `spread` more and the others as much less."""
+    rows = {f"q{place}": {"ndcg@10": value + spread * (-1) ** place} for place in range(40)}
+    return Point(alpha=alpha, held_out=rows, probe=probe)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([point(0, 0.2), point(0.5, 0.4), point(1, 0.6)], 1.0),
+        ([point(0, 0.2), point(0.5, 0.7), point(1, 0.6)], 0.5),
+        ([point(0, 0.9), point(0.5, 0.4), point(1, 0.6)], 1.0),
+        ([point(0, 0.2), point(0.5, 0.601, spread=0.1), point(1, 0.6)], 1.0),
+        ([point(0, 0.2), point(0.5, 0.4), point(1, 0.6, probe=0.48)], 0.5),
+        ([point(0, 0.2), point(0.5, 0.4, probe=0.48), point(1, 0.6, probe=0.4)], 1.0),
+        ([point(0, 0.2), point(0.25, 0.3), point(0.5, 0.3), point(1, 0.6, probe=0.4)], 0.5),
+        ([point(0, 0.2), point(0.5, 0.9, probe=0.48), point(1, 0.6, probe=0.491)], 1.0),
+    ],
+    ids=["tuned", "better", "never 0", "luck", "forgets", "none kept", "larger of equals", "bound"],
+)
+def test_the_choice_is_the_best_that_keeps_the_probe_and_the_tuned_where_in_doubt(
+    points: list[Point], expected: float
+) -> None:
+    alpha, reason = choose(points)
+    assert alpha == expected and reason
+
+
+class Watch:
+    """A clock that only moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def searched(*, elapsed: float, predicted: float, real: float, final: float = 0.0) -> tuple[Soup, float]:
+    watch = Watch()
+
+    def measure(alpha: float) -> Point:
+        watch.now += real
+        return point(alpha, 0.3)
+
+    ends = (point(0, 0.2), point(1, 0.6))
+    seconds = {"elapsed_seconds": elapsed, "point_seconds": predicted, "final_seconds": final}
+    return search(measure, ends, **seconds, clock=watch), watch.now
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "predicted", "real"), list(itertools.product([10, 100, 1_000], [0.1, 3, 30], [0.1, 3, 30]))
+)
+def test_the_search_takes_at_most_a_fifth_of_the_job(elapsed: float, predicted: float, real: float) -> None:
+    soup, took = searched(elapsed=elapsed, predicted=predicted, real=real, final=1.0)
+    over = real if real > predicted else 0.0  # the one in which it is found out that the prediction was wrong
+    assert took <= over + 0.2 * (elapsed + took) + 1e-9
+    assert 2 <= len(soup.curve) <= MAX_POINTS
+
+
+def test_the_search_is_off_and_says_so_where_five_points_cost_too_much() -> None:
+    soup, took = searched(elapsed=100, predicted=10, real=10)
+    assert (soup.alpha, took, len(soup.curve)) == (1.0, 0.0, 2)
+    assert soup.reason.startswith("off: 5 points would take 30 s, more than a fifth")
+
+
+def test_a_search_that_is_slower_than_predicted_ends_early_and_says_so() -> None:
+    soup, _ = searched(elapsed=100, predicted=2, real=6)
+    assert "of 11 points, for they took longer" in soup.reason
+    assert [one.alpha for one in soup.curve][-2:] == [0.9, 1.0]
+
+
+@pytest.mark.parametrize(("point_seconds", "expected"), [(1, 11), (2.5, 11), (3, 10), (8, 5), (9, None)])
+def test_fewer_points_come_before_none(point_seconds: float, expected: int | None) -> None:
+    assert affordable(elapsed_seconds=100, point_seconds=point_seconds, final_seconds=0) == expected
+
+
+def test_the_grid_has_both_ends() -> None:
+    assert grid(5) == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_blend_is_heard_by_the_encoder(three: Encoders) -> None:
+    base, tuned, vessel = three
+    before = vessel.encode(["red cat"])
+    blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=0.5)
+    assert not (vessel.encode(["red cat"]) == before).all()
