@@ -79,6 +79,7 @@ def submit_training(
         width = None if model is None else lookup.dimensions(model)
         with database.write() as tx:
             training = _training_file(tx, project, asked=asked)
+            _check_different(training)
             num_pairs = _num_training_pairs(training, asked=asked)
             config = train_config(asked, loss, num_pairs=num_pairs, width=width)
             _check_fits_file(config, training)
@@ -140,15 +141,19 @@ def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
     return num_pairs - max(1, round(share * num_pairs))
 
 
+def _check_different(training: FileRecord) -> None:
+    """Raise `ServiceError` (`too_few_pairs`) if there are not two different pairs."""
+    different = training.counts["pairs"] - training.counts.get("duplicates", 0)
+    if different < 2:
+        message = f"{training.id} has {different} different pair in {training.counts['pairs']}"
+        raise ServiceError("too_few_pairs", f"{message}; at least 2 are needed: bring more", param="training_file")
+
+
 def _check_fits_file(config: TrainConfig, training: FileRecord) -> None:
-    """Raise if all pairs are one (`too_few_pairs`), or the loss needs hard negatives that are not there, or uses none.
+    """Raise `ConfigError` if the loss needs hard negatives that are not there, or uses none.
 
     A file that was stored without a count is judged when the job reads it.
     """
-    if training.counts["pairs"] - training.counts.get("duplicates", 0) < 2:
-        message = f"the {training.counts['pairs']} pairs of {training.id} are all the same"
-        message += "; at least 2 different ones are needed: bring more"
-        raise ServiceError("too_few_pairs", message, param="training_file")
     count, loss = training.counts.get("negatives"), config.loss
     if loss.negatives is not Negatives.SHARED and count == 0 and config.mine is None:
         message = f"negatives is {loss.negatives.value!r} and {training.id} has no hard negatives"
