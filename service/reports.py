@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infonce.report_page import PAGE, report_page
 from service.store.artifacts import REPORT, Artifacts
 from service.store.errors import ArtifactCorrupt
 
@@ -30,6 +29,8 @@ def read_page(artifacts: Artifacts, folder: Path) -> bytes:
     Raises:
         ArtifactCorrupt: page or report is not the file that was written.
     """
+    from infonce.report_page import PAGE, report_page  # deferred: the template engine takes a third of a second
+
     if PAGE in artifacts.sealed_files(folder):
         return artifacts.read_sealed(folder, PAGE)
     return report_page(read_report(artifacts, folder)).encode()

@@ -11,13 +11,14 @@ from typing import Any
 
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
-from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, TrainConfig
+from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
 from infonce.documents import read_documents
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch
 from infonce.judging import AsItIsNow
 from infonce.meeting import RankOrder
 from infonce.pairs import Pair
+from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
 from infonce.records import Beside, TrainResult
 from infonce.summary import side_by_side, summarize
@@ -63,15 +64,10 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.TRAINING)
     encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
-    now = AsItIsNow(encoder=encoder, precision=config.precision, stop=progress.stop_requested)
-    chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
-    during = None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order))
-    corpus = None if order["mining_file"] is None else read_documents(Path(order["mining_file"]["path"]))
-    as_it_begins = cached(encoder, Path(order["vectors_root"]), precision=config.precision, progress=progress)
-    beside = Beside(evaluate=during, corpus=corpus, vectors=as_it_begins)
+    beside = _beside(encoder, judged, order=order, precision=config.precision, progress=progress)
     attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=beside)
     loaded_as = replace(EncoderConfig.from_dict(order["encoder"]), max_seq_length=encoder.max_seq_length)
-    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, corpus=corpus)
+    given = RankOrder(model=Path(order["model"]["path"]), encoder=loaded_as, config=config, corpus=beside.corpus)
     together = partial(_together, given, pairs, order=order, stop=progress.stop_requested)
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
@@ -120,6 +116,25 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         "trained_tokens": trained.trained_tokens,
         "summary": summary,
     }
+
+
+def _beside(
+    encoder: Encoder,
+    judged: Mapping[str, EvalSet],
+    *,
+    order: Mapping[str, Any],
+    precision: Precision,
+    progress: Progress,
+) -> Beside:
+    """By what the training may end early, and where it looks for hard negatives."""
+    now = AsItIsNow(encoder=encoder, precision=precision, stop=progress.stop_requested)
+    chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
+    file = order["mining_file"]
+    return Beside(
+        evaluate=None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order)),
+        corpus=None if file is None else read_documents(Path(file["path"])),
+        vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress),
+    )
 
 
 def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:
