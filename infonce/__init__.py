@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from infonce.pairs import Pair
     from infonce.precision import Choice
     from infonce.qrels import EvalSet
-    from infonce.records import Evaluate, Progress, StepRecord, TrainResult
+    from infonce.records import Beside, Evaluate, Progress, StepRecord, TrainResult
     from infonce.temperature import LearnedTemperature
     from infonce.text_sample import SampledText
     from infonce.tokens import TokenizedTexts
@@ -46,6 +46,7 @@ _HOMES = {
     "AuditWatch": "audit",
     "Checkpoints": "checkpoint",
     "Choice": "precision",
+    "Beside": "records",
     "Comparison": "compare",
     "Dialect": "dialects",
     "Dropped": "candidates",
@@ -113,6 +114,7 @@ __all__ = [
     "Attention",
     "Audit",
     "AuditWatch",
+    "Beside",
     "Checkpoints",
     "Choice",
     "Comparison",

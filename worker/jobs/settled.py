@@ -35,6 +35,13 @@ class Settled:
     retention: Mapping[str, Any]
     interpolation: Mapping[str, Any]
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the job's summary says beside the verdict; nothing where nothing was judged."""
+        if not self.judged.sets:
+            return {}
+        return {"retention": dict(self.retention), "alpha": self.interpolation["alpha"]}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:

@@ -72,9 +72,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     trained = _trained(attempt, together, kept=kept, progress=progress)
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
-    if config.loss.learn_temperature:
-        message = f"The temperature is {trained.temperature:.4g} after {len(trained.curve)} steps."
-        progress.event("info", "temperature", message=message, data={"temperature": trained.temperature})
+    _tell_temperature(trained, progress)
     progress.phase(Phase.EXPORTING)
     encoder.save(Path(order["staging"]))
 
@@ -94,9 +92,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     seconds["evaluating"] = perf_counter() - started
 
     tuned, final = settled.encoder, settled.judged
-    summary = summarize(final.before, final.after, seed=config.seed)
-    if judged:
-        summary |= {"retention": settled.retention, "alpha": settled.interpolation["alpha"]}
+    summary = summarize(final.before, final.after, seed=config.seed) | settled.summary
     measured = Measured(
         trained=trained,
         encoder=tuned,
@@ -135,6 +131,13 @@ def _beside(
         corpus=None if file is None else read_documents(Path(file["path"])),
         vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress),
     )
+
+
+def _tell_temperature(trained: TrainResult, progress: Progress) -> None:
+    """The parent knows what a temperature that is learnt became."""
+    if trained.config.loss.learn_temperature:
+        message = f"The temperature is {trained.temperature:.4g} after {len(trained.curve)} steps."
+        progress.event("info", "temperature", message=message, data={"temperature": trained.temperature})
 
 
 def encoder_config(given: Mapping[str, Any], base: Encoder) -> EncoderConfig:

@@ -41,7 +41,7 @@ def order_of(folder: Path, model: Path, **settings: Any) -> dict[str, Any]:
         "kind": "train", "job_id": "ftjob-1", "attempt": 1, "threads": 1, "processes": 1, "inherited": [],
         "staging": str(folder / "staging"), "vectors_root": str(folder / "vectors"), "ranks": str(folder / "ranks"),
         "checkpoints": str(folder / "checkpoints"), "model": {"name": "acme/tiny", "path": str(model)},
-        "training_file": named, "validation_file": None, "evaluation_file": None,
+        "training_file": named, "validation_file": None, "evaluation_file": None, "mining_file": None,
         "retention_file": {"id": "file-r", "path": str(folder / "probe.zip"), "sha256": "1" * 64},
         "config": config.resolve(128, width=384).to_dict(), "encoder": EncoderConfig(max_seq_length=32).to_dict(),
         "evaluation": {"held_out": 0.2, "ks": [1], "retention": "file-r", "interpolation": "auto"},
