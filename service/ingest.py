@@ -6,7 +6,9 @@ from pathlib import Path
 from infonce.jsonl import IssueLog, TextLines
 from service.bodies import MAX_LISTED_PLACES, parse
 from service.errors import InvalidInput, Place
+from service.quotas import require_kept
 from service.schemas.collections import DocumentBody, DocumentsAccepted
+from service.settings import Quotas
 from service.store import catalog, documents, jobs
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
@@ -18,7 +20,7 @@ _BATCH = 1_000  # documents a transaction: other writers wait for about 20 ms
 
 
 def store_documents(
-    database: Database, *, project: str, name: str, bodies: Sequence[DocumentBody], now: float
+    database: Database, *, project: str, name: str, bodies: Sequence[DocumentBody], quotas: Quotas, now: float
 ) -> DocumentsAccepted:
     """All of the documents are stored, or none.
 
@@ -26,6 +28,7 @@ def store_documents(
         NotFound: no such collection.
         InvalidInput: a document does not fit the collection; up to 20 places are named.
         Conflict: an id is given twice.
+        ServiceError: the project would have stored more than it may (`storage_quota`).
     """
     with database.write() as tx:
         collection = catalog.get_collection(tx, project, name=name)
@@ -34,18 +37,22 @@ def store_documents(
         if misfits:
             raise InvalidInput(misfits[:MAX_LISTED_PLACES], param="documents")
         documents.upsert(tx, collection, documents=[_new(body) for body in bodies])
+        require_kept(tx, project, quotas=quotas, now=now)
         return _accepted(tx, collection, num=len(bodies), now=now)
 
 
-def store_lines(database: Database, path: Path, *, project: str, name: str, now: float) -> DocumentsAccepted:
+def store_lines(
+    database: Database, path: Path, *, project: str, name: str, quotas: Quotas, now: float
+) -> DocumentsAccepted:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
     Stored in batches, so that a long stream does not shut out other writers; each leaves an index job waiting, so that
-    what a crash or a full disk cut off is searchable as far as it came, and may be sent again.
+    what a crash, a full disk or the project's limit cut off is searchable as far as it came, and may be sent again.
 
     Raises:
         NotFound: no such collection.
         DatasetError: lines that are no documents of this collection, or no line at all; nothing is stored.
+        ServiceError: the project would have stored more than it may (`storage_quota`).
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
@@ -55,6 +62,7 @@ def store_lines(database: Database, path: Path, *, project: str, name: str, now:
         num += len(batch)
         with database.write() as tx:
             documents.upsert(tx, collection, documents=list({body.id: _new(body) for body in batch}.values()))
+            require_kept(tx, project, quotas=quotas, now=now)
             accepted = _accepted(tx, collection, num=num, now=now)
     return accepted
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,10 @@ BATCH: Final = 1_000
 def fill(shop: Workshop, job: JobRecord, *, path: Path, stop: Callable[[], bool]) -> None:
     """Every document of the file stands in the collection of the deployment, or a newer one of its id does.
 
-    Newer is what was written after the deployment was ordered, by a caller or by an attempt of it that was killed: so
-    nothing is overwritten that a user changed meanwhile, and another attempt goes on where this one ends. A document
-    that stands there as it is keeps its place.
+    Newer is what was written after the deployment was ordered, by a caller, by an attempt of it that was killed or by a
+    deployment that was ordered later: so nothing is overwritten that a user changed meanwhile, another attempt goes on
+    where this one ends, and of two files the one that was named last counts, in whatever order they are stored. A
+    document that stands there as it is keeps its place.
 
     Raises:
         NotFound: the collection has been deleted.
@@ -31,24 +33,25 @@ def fill(shop: Workshop, job: JobRecord, *, path: Path, stop: Callable[[], bool]
     for batch in _batches(iterate_documents(path)):
         if stop():
             raise Stopped("stopped while documents were stored")
-        new = {document.id: document for document in map(_new, batch)}
+        new = {document.id: replace(document, filled_by=job.id) for document in map(_new, batch)}
         with shop.database.write() as tx:
             now = jobs.get(tx, job.project, id=job.id)
             if now.attempt != job.attempt or now.status is not JobStatus.RUNNING:
                 raise Stopped("another attempt stores the documents")
             collection = catalog.get_collection(tx, job.project, name=job.spec["collection"])
             there = documents.by_ids(tx, collection.id, ids=list(new))
-            watermark = job.spec["watermark"]
-            missing = [one for one in new.values() if not _stays(there.get(one.id), one, watermark=watermark)]
+            missing = [one for one in new.values() if not _stays(there.get(one.id), one, job=job)]
             documents.upsert(tx, collection, documents=missing)
 
 
-def _stays(there: DocumentRecord | None, new: NewDocument, *, watermark: int) -> bool:
+def _stays(there: DocumentRecord | None, new: NewDocument, *, job: JobRecord) -> bool:
     """Whether what stands there is newer than the file, or the same."""
     if there is None:
         return False
-    same = (there.text, dict(there.metadata), there.vector) == (new.text, dict(new.metadata), None)
-    return there.sequence > watermark or same
+    if (there.text, dict(there.metadata), there.vector) == (new.text, dict(new.metadata), None):
+        return True
+    of_earlier = there.filled_by is not None and there.filled_by < job.id  # ids sort by the time of their making
+    return there.sequence > job.spec["watermark"] and not of_earlier
 
 
 def _new(document: Document) -> NewDocument:
