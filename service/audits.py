@@ -23,6 +23,9 @@ WAIT_SECONDS: Final = 5.0
 """How long a request waits for an audit: that of some ten thousand pairs is made by then."""
 
 _LONGEST_PAUSE_SECONDS: Final = 60
+_MAX_AT_ONCE: Final = 16
+_MAX_OF_A_PROJECT: Final = 4
+"""One is made at a time and may take a quarter of an hour: nobody's flood makes others wait for days."""
 
 
 class Audits:
@@ -40,7 +43,7 @@ class Audits:
         """What `Audit.to_dict` says of the file.
 
         Raises:
-            Unavailable: it is still being made (`audit_running`), or cannot be.
+            Unavailable: it is still being made (`audit_running`), or cannot be, or too many wait (`overloaded`).
             InvalidModel: the model has no tokenizer that can be read.
             ArtifactCorrupt: the file is not what was received.
         """
@@ -51,6 +54,7 @@ class Audits:
         with self._lock:
             running = self._running.get((record.id, key))
             if running is None:
+                self._require_place(record)
                 running = self._running[record.id, key] = _Running(wanted)
                 running.future = self._executor.submit(self._make, running)
         try:
@@ -66,6 +70,15 @@ class Audits:
         """Nothing is made any more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._process.end()
+
+    def _require_place(self, record: FileRecord) -> None:
+        """Raise if as many audits are made and wait as may, of all or of the file's project."""
+        own = sum(running.wanted.record.project == record.project for running in self._running.values())
+        counted = ((own, _MAX_OF_A_PROJECT, " of the project"), (len(self._running), _MAX_AT_ONCE, ""))
+        for number, limit, whose in counted:
+            if number >= limit:
+                said = f"{number} audits{whose} are made or wait and {limit} may; wait for them, then ask again"
+                raise Unavailable("overloaded", said, retry_after_seconds=_LONGEST_PAUSE_SECONDS)
 
     def _make(self, running: "_Running") -> dict[str, Any]:
         wanted, key = running.wanted, running.wanted.key
