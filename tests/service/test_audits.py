@@ -135,20 +135,20 @@ def test_few_audits_of_a_file_are_kept_and_none_of_one_that_is_gone(gateway: Gat
     assert gateway.artifacts() == []
 
 
-def test_a_file_that_is_deleted_while_it_is_audited_or_cleaned_is_not_found_and_leaves_nothing(
-    gateway: Gateway, until: Callable[..., None]
+@pytest.mark.parametrize(("method", "name"), [("GET", "stats"), ("POST", "clean")])
+def test_what_is_deleted_while_it_is_read_is_not_found_and_leaves_nothing(
+    gateway: Gateway, until: Callable[..., None], method: str, name: str
 ) -> None:
-    for method, name in (("GET", "stats"), ("POST", "clean")):
-        id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(3_000)])
-        answers: list[Any] = []
-        ask = Thread(target=lambda at=f"/v1/files/{id}/{name}", by=method: answers.append(gateway.http.request(by, at)))
-        ask.start()
-        assert gateway.http.delete(f"/v1/files/{id}").is_success
-        ask.join()
-        assert answers[0].status_code in (200, 404), answers[0].text
-        if name == "clean" and answers[0].is_success:
-            assert gateway.http.delete(f"/v1/files/{answers[0].json()['id']}").is_success
-        until(lambda: gateway.artifacts() == [])
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(3_000)])
+    answers: list[Any] = []
+    ask = Thread(target=lambda: answers.append(gateway.http.request(method, f"/v1/files/{id}/{name}")))
+    ask.start()
+    assert gateway.http.delete(f"/v1/files/{id}").is_success
+    ask.join()
+    assert answers[0].status_code in (200, 404), answers[0].text
+    if name == "clean" and answers[0].is_success:
+        assert gateway.http.delete(f"/v1/files/{answers[0].json()['id']}").is_success
+    until(lambda: gateway.artifacts() == [])
 
 
 def test_requests_at_once_share_one_audit(gateway: Gateway) -> None:
