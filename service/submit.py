@@ -164,7 +164,8 @@ def _check_mining(tx: Tx, training: FileRecord, *, asked: JobCreate) -> None:
     if mine is None:
         return
     try:
-        check_searched(tx, training, config=mine.config(), corpus_file=mine.corpus_file)
+        corpus_file, place = mine.corpus_file, f"{_NEGATIVES}mine."
+        check_searched(tx, training, config=mine.config(), corpus_file=corpus_file, place=place)
     except ConfigError as error:
         raise of_mining(error) from None
 

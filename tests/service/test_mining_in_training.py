@@ -52,7 +52,7 @@ def test_negatives_are_looked_for_before_each_epoch_in_the_corpus(real: Gateway)
         ({"range": [50, 100]}, {}, "mine.range", "30 texts"),
         ({"every_epochs": 0}, {}, "mine.every_epochs", "mine.every_epochs is 0"),
         ({}, {"use": "none"}, "mine", "hard_negatives.use is 'none'"),
-        ({"corpus_file": "file-" + "0" * 26}, {}, "corpus_file", "corpus_file"),
+        ({"corpus_file": "file-" + "0" * 26}, {}, "hard_negatives.mine.corpus_file", "hard_negatives.mine.corpus_file"),
     ],
 )
 def test_mining_that_cannot_go_well_is_refused_at_its_place(
