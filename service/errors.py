@@ -81,6 +81,7 @@ PROBLEMS: Mapping[str, Kind] = {
 
 FOREIGN: Mapping[type[Exception], str] = {
     library.ConfigError: "invalid_value",
+    library.TooFewPairs: "too_few_pairs",
     library.DatasetError: "dataset_invalid",
     library.UnknownModel: "unknown_base_model",
     library.InvalidModel: "model_invalid",

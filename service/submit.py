@@ -86,7 +86,7 @@ def submit_training(
         block = _NEGATIVES if error.param.startswith("mine") else _HYPERPARAMETERS
         place = _PLACES.get(error.param, block + error.param)
         names = rf"\b({'|'.join(_OTHER_NAMES)})\b"
-        raise ConfigError(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
+        raise type(error)(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
     return record
 
 
