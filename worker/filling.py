@@ -39,6 +39,7 @@ def fill(shop: Workshop, job: JobRecord, *, path: Path, stop: Callable[[], bool]
             if now.attempt != job.attempt or now.status is not JobStatus.RUNNING:
                 raise Stopped("another attempt stores the documents")
             collection = catalog.get_collection(tx, job.project, name=job.spec["collection"])
+            catalog.lock_collection(tx, collection.id)  # what a caller writes at this moment is seen, or comes later
             there = documents.by_ids(tx, collection.id, ids=list(new))
             missing = [one for one in new.values() if not _stays(there.get(one.id), one, job=job)]
             documents.upsert(tx, collection, documents=missing)

@@ -275,7 +275,7 @@ def test_a_report_is_not_ready_before_the_job_has_succeeded(gateway: Gateway) ->
 
 def test_two_pairs_with_one_of_them_held_out_are_refused_at_the_door(gateway: Gateway) -> None:
     answer = gateway.order(training_file=gateway.pairs(2))
-    problem(answer, 422, "invalid_value")
+    problem(answer, 422, "too_few_pairs")
     assert "there are 1 training pairs" in answer.json()["detail"]
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from service.settings import GatewaySettings
+from service.store import jobs, tables
 from tests.factories import sentences, tiny_model, toy_pairs
 from tests.service.conftest import BASE, Gateway, lines
 from tests.service.workshop import work_off
@@ -61,3 +63,24 @@ def test_mining_that_cannot_go_well_is_refused_at_its_place(
     answer = real.http.post("/v1/fine_tuning/jobs", json=order(real, {**MINE, **mine}, **negatives))
     error = answer.json()["error"]
     assert answer.status_code in (404, 422) and said in error["message"] and error["param"].endswith(param), error
+
+
+def test_a_training_that_was_ordered_before_these_settings_existed_is_done(real: Gateway) -> None:
+    body = order(real, MINE)
+    body["method"]["contrastive"]["hard_negatives"]["mine"] = None
+    id = real.http.post("/v1/fine_tuning/jobs", json=body).json()["id"]
+    with real.parts.database.write() as tx:
+        spec = dict(jobs.get(tx, "default", id=id).spec)
+        for name in ("mining_file", "retention_file", "hyperparameters", "deploy"):
+            del spec[name]
+        for name in ("mine", "mine_every_epochs"):
+            del spec["config"][name]
+        contrastive = spec["method"]["contrastive"]
+        contrastive |= {"deploy": None, "hard_negatives": {"use": "all", "max_per_query": 7, "mine": None}}
+        for held in (spec["evaluation"], contrastive["evaluation"]):
+            del held["retention"], held["interpolation"]
+        tx.execute(sa.update(tables.jobs).where(tables.jobs.c.id == id).values(spec=spec))
+    assert real.http.get(f"/v1/fine_tuning/jobs/{id}").json()["deployment"] is None
+    work_off(real.parts, "train")
+    for part in ("", "/report", "/report.html"):
+        assert real.http.get(f"/v1/fine_tuning/jobs/{id}{part}").status_code == 200, part
