@@ -1,6 +1,6 @@
 """Documents on their way into a collection: checked as a whole first, then stored, then an index job waits."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infonce.jsonl import IssueLog, TextLines
@@ -16,7 +16,6 @@ from service.store.records import CollectionRecord
 
 _LINE_BYTES = 4 << 20  # 262,144 characters may be escaped as 12 bytes each
 _MAX_LINES = 1 << 40  # a stream has no total limit
-_BATCH = 1_000  # documents a transaction: other writers wait for about 20 ms
 
 
 def store_documents(
@@ -58,10 +57,10 @@ def store_lines(
         collection = catalog.get_collection(tx, project, name=name)
     _check_lines(path, collection)
     num = 0
-    for batch in _batches(_documents(path, IssueLog())):
+    for batch in documents.in_transactions(_new(body) for _, body in _documents(path, IssueLog())):
         num += len(batch)
         with database.write() as tx:
-            documents.upsert(tx, collection, documents=list({body.id: _new(body) for body in batch}.values()))
+            documents.upsert(tx, collection, documents=list({one.id: one for one in batch}.values()))
             require_kept(tx, project, quotas=quotas, now=now)
             accepted = _accepted(tx, collection, num=num, now=now)
     return accepted
@@ -94,17 +93,6 @@ def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:
                 for place in error.places:
                     field = None if place.pointer is None else place.pointer.strip("/")
                     log.add(place.code, place.detail, line=line, field=field)
-
-
-def _batches(found: Iterable[tuple[int, DocumentBody]]) -> Iterator[list[DocumentBody]]:
-    batch: list[DocumentBody] = []
-    for _, body in found:
-        batch.append(body)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _misfit(collection: CollectionRecord, body: DocumentBody) -> Place | None:

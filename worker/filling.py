@@ -1,10 +1,8 @@
 """The documents of a corpus file stand in a collection, in batches, however often the filling is begun again."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from infonce.documents import Document, iterate_documents
 from infonce.errors import Stopped
@@ -12,9 +10,6 @@ from service.store import catalog, documents, jobs
 from service.store.documents import NewDocument
 from service.store.records import DocumentRecord, JobRecord, JobStatus
 from worker.workshop import Workshop
-
-BATCH: Final = 1_000
-"""Documents a transaction: other writers wait for about 20 ms."""
 
 
 def fill(shop: Workshop, job: JobRecord, *, path: Path, stop: Callable[[], bool]) -> None:
@@ -30,10 +25,10 @@ def fill(shop: Workshop, job: JobRecord, *, path: Path, stop: Callable[[], bool]
         DatasetError: the file is broken.
         Stopped: `stop()` was true between two batches, or another attempt has the job.
     """
-    for batch in _batches(iterate_documents(path)):
+    for batch in documents.in_transactions(_new(document, job) for document in iterate_documents(path)):
         if stop():
             raise Stopped("stopped while documents were stored")
-        new = {document.id: replace(document, filled_by=job.id) for document in map(_new, batch)}
+        new = {document.id: document for document in batch}
         with shop.database.write() as tx:
             now = jobs.get(tx, job.project, id=job.id)
             if now.attempt != job.attempt or now.status is not JobStatus.RUNNING:
@@ -55,18 +50,7 @@ def _stays(there: DocumentRecord | None, new: NewDocument, *, job: JobRecord) ->
     return there.sequence > job.spec["watermark"] and not of_earlier
 
 
-def _new(document: Document) -> NewDocument:
+def _new(document: Document, job: JobRecord) -> NewDocument:
     """One without an id is known by its text, so that a file which is stored twice gives no second copy."""
     id = document.id or hashlib.blake2b(document.text.encode(), digest_size=16).hexdigest()
-    return NewDocument(id=id, text=document.text, metadata=document.metadata)
-
-
-def _batches(found: Iterable[Document]) -> Iterator[Sequence[Document]]:
-    batch: list[Document] = []
-    for document in found:
-        batch.append(document)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return NewDocument(id=id, text=document.text, metadata=document.metadata, filled_by=job.id)

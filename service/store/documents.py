@@ -4,7 +4,7 @@ Every write gets the next sequence number of its collection; the watermark is th
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from service.store.tables import collections, record_of, versions
 from service.store.tables import documents as table
 
 _BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit
+MAX_AT_ONCE = 1_000
+"""Documents a transaction: other writers wait for about 20 ms."""
+_MAX_CHARACTERS_AT_ONCE = 4_000_000  # a text may have 262,144: 1,000 of them would be written for seconds
 _FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence", "filled_by")]
 _KEPT = ("text", "metadata", "vector")  # what a document takes room by
 
@@ -32,6 +35,19 @@ class NewDocument:
     """Little-endian float32, unit length."""
     filled_by: str | None = None
     """The deployment that writes it from its corpus file."""
+
+
+def in_transactions(found: Iterable[NewDocument]) -> Iterator[list[NewDocument]]:
+    """The documents, so many at once as other writers wait for tens of milliseconds; a large one stands with few."""
+    batch, size = list[NewDocument](), 0
+    for document in found:
+        batch.append(document)
+        size += len(document.text or "") + len(document.vector or b"")
+        if len(batch) == MAX_AT_ONCE or size >= _MAX_CHARACTERS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocument]) -> int:

@@ -75,6 +75,15 @@ def obvious_size(document: NewDocument) -> int:
     return len((document.text or "").encode()) + len(metadata.encode()) + len(document.vector or b"")
 
 
+def test_a_transaction_takes_few_large_documents_and_many_small_ones() -> None:
+    sizes = [1] * 2_500 + [262_144] * 40 + [3] * 10
+    new = [text(f"d{place}", "x" * size) for place, size in enumerate(sizes)]
+    batches = list(documents.in_transactions(new))
+    assert [document for batch in batches for document in batch] == new and all(batches)
+    assert max(sum(len(one.text or "") for one in batch) for batch in batches) < 4_000_000 + 262_144
+    assert [len(batch) for batch in batches] == [1_000, 1_000, 516, 16, 18]
+
+
 def test_two_thousand_documents_come_back_in_order_and_in_part(
     database: Database, collection: CollectionRecord
 ) -> None:
