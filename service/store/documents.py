@@ -17,7 +17,7 @@ from service.store.tables import collections, record_of, versions
 from service.store.tables import documents as table
 
 _BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit
-MAX_AT_ONCE = 1_000
+_MAX_AT_ONCE = 1_000
 """Documents a transaction: other writers wait for about 20 ms."""
 _MAX_CHARACTERS_AT_ONCE = 4_000_000  # a text may have 262,144: 1,000 of them would be written for seconds
 _FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence", "filled_by")]
@@ -43,7 +43,7 @@ def in_transactions(found: Iterable[NewDocument]) -> Iterator[list[NewDocument]]
     for document in found:
         batch.append(document)
         size += len(document.text or "") + len(document.vector or b"")
-        if len(batch) == MAX_AT_ONCE or size >= _MAX_CHARACTERS_AT_ONCE:
+        if len(batch) == _MAX_AT_ONCE or size >= _MAX_CHARACTERS_AT_ONCE:
             yield batch
             batch, size = [], 0
     if batch:

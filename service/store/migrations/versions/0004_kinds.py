@@ -47,6 +47,7 @@ def downgrade() -> None:
     A file's bytes and an evaluation's folder are then named by no row and go with the next `infonce gc`.
     """
     op.drop_table("evaluations")
+    op.execute("DELETE FROM repeats WHERE object_id IN (SELECT id FROM files WHERE purpose = 'corpus')")
     op.execute("DELETE FROM files WHERE purpose = 'corpus'")
     new_kinds = "SELECT id FROM jobs WHERE kind IN ('mine', 'evaluate', 'estimate')"
     op.execute(f"DELETE FROM job_events WHERE job_id IN ({new_kinds})")
