@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -121,6 +123,37 @@ def test_a_flood_of_audits_leaves_other_projects_their_places(gateway: Gateway) 
     assert [code("other", number) for number in (10, 11)] == ["audit_running"] * 2
     assert code("default", 0) == "audit_running", "who asks again for what is made takes no new place"
     audits.close()
+
+
+def test_what_took_its_process_down_is_not_tried_again_at_once(gateway: Gateway, until: Callable[..., None]) -> None:
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(3_000)])
+    with gateway.parts.database.read() as tx:
+        record = files.get_file(tx, "default", id=id)
+    audits = Audits(gateway.parts.artifacts, wait_seconds=0.0)
+
+    def code() -> str:
+        with pytest.raises(Unavailable) as caught:
+            audits.of(record, held_out=None, model=None)
+        return caught.value.code
+
+    assert code() == "audit_running"
+    until(lambda: auditing(id) != [])
+    for pid in auditing(id):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: code() == "unavailable")
+    assert (code(), auditing(id)) == ("unavailable", [])
+    audits.close()
+
+
+def auditing(id: str) -> list[int]:
+    """The processes that audit the file."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            said = path.read_bytes()
+            if b"infonce.audit_apart" in said and id.encode() in said:
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_few_audits_of_a_file_are_kept_and_none_of_one_that_is_gone(gateway: Gateway) -> None:
