@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from infonce.audit_process import AuditProcess
-from infonce.errors import InfonceError
+from infonce.errors import DatasetError, InfonceError
 from infonce.formats import check_pairs
 from infonce.hub import MINILM
 from service.audits import stored_pairs
@@ -61,7 +61,7 @@ def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileO
         part = parts.artifacts.new_part()
         try:
             with _unless_deleted(parts, project, ids=[id]):
-                AuditProcess().clean(stored_pairs(parts.artifacts, parent), part)
+                _clean(parts, parent, part)
             return keep(parts, part, _cleaned(parts, parent, part), repetition=repetition, digest=digest)
         finally:
             parts.artifacts.discard(part)
@@ -106,6 +106,21 @@ def _pairs(tx: Tx, project: str, *, id: str, param: str) -> FileRecord:
         message = f"file {id} has purpose {record.purpose}; pairs are audited, purpose {FilePurpose.FINE_TUNE}"
         raise ServiceError("invalid_value", message, param=param)
     return record
+
+
+def _clean(parts: Wiring, parent: FileRecord, part: Path) -> None:
+    """The part file holds the pairs of the parent that are sound.
+
+    Raises:
+        DatasetError: none is.
+        Unavailable: the process that makes it ended without a word.
+    """
+    try:
+        AuditProcess().clean(stored_pairs(parts.artifacts, parent), part)
+    except DatasetError:
+        raise
+    except InfonceError as error:
+        raise Unavailable("unavailable", str(error), retry_after_seconds=60) from None
 
 
 def _cleaned(parts: Wiring, parent: FileRecord, part: Path) -> FileRecord:

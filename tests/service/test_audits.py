@@ -145,6 +145,21 @@ def test_what_took_its_process_down_is_not_tried_again_at_once(gateway: Gateway,
     audits.close()
 
 
+def test_a_cleaning_whose_process_dies_is_no_fault_of_ours_and_leaves_nothing(
+    gateway: Gateway, until: Callable[..., None]
+) -> None:
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(20_000)])
+    answers: list[Any] = []
+    ask = Thread(target=lambda: answers.append(gateway.http.post(f"/v1/files/{id}/clean")))
+    ask.start()
+    until(lambda: auditing(id) != [])
+    for pid in auditing(id):
+        os.kill(pid, signal.SIGKILL)
+    ask.join()
+    assert "make memory free" in problem(answers[0], 503, "unavailable")["detail"]
+    assert gateway.artifacts() == [f"files/{id}"]
+
+
 def auditing(id: str) -> list[int]:
     """The processes that audit the file."""
     found = []
