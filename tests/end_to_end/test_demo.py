@@ -96,7 +96,7 @@ def demo(home: Path) -> Iterator[Given]:
 
 def asked(training_file: str, *, held_out: float, n_epochs: int, metadata: Mapping[str, str]) -> JobCreate:
     hyperparameters = {"max_seq_length": 32, "n_epochs": n_epochs, "batch_size": 32}
-    contrastive = {"hyperparameters": hyperparameters, "evaluation": {"held_out": held_out}}
+    contrastive = {"hyperparameters": hyperparameters, "evaluation": {"held_out": held_out, "retention": "off"}}
     method = {"contrastive": contrastive}
     body = {"model": MINILM, "training_file": training_file, "method": method, "metadata": dict(metadata)}
     return JobCreate.model_validate(body)
