@@ -40,7 +40,12 @@ def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     spec = stored(gateway, gateway.order(training_file=file, method=method).json()["id"]).spec
     assert (spec["model"], spec["training_file"], spec["evaluation_file"]) == (BASE, file, None)
     assert spec["encoder"] == {"pooling": "auto", "max_seq_length": 32, "prompts": prompts, "device": "auto"}
-    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
+    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {
+        "held_out": 0.0,
+        "ks": [1, 5, 10],
+        "retention": "auto",
+        "interpolation": "auto",
+    }
 
 
 def test_a_training_in_int8_is_refused_at_the_door(gateway: Gateway) -> None:
@@ -107,7 +112,6 @@ def test_a_setting_out_of_range_is_refused_with_its_range(
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"hard_negatives": {"mine": {}}}, "mine"),
         ({"evaluation": {"corpus": "sample"}}, "corpus"),
     ],
 )
