@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.bench.limit import Encoded
 from infonce.compare import compare
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.evaluation import evaluate
+from infonce.flops import Encoded
 from infonce.peak_memory import peak_memory_bytes
 from infonce.qrels import EvalSet
 from infonce.vectors import BLOCK_TEXTS, CachedEncoder
