@@ -161,20 +161,22 @@ class Keeper:
 def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
     """Raise `CheckpointMismatch`, naming what differs, unless these facts are true of the run that wrote it."""
     for name, value in facts.items():
-        earlier = saved.facts.get(name)
-        if earlier != value:
-            message = (
-                f"the checkpoint of step {saved.step} belongs to another run: {difference(name, earlier, now=value)}"
-            )
+        if differs := difference(name, saved.facts.get(name), now=value):
+            message = f"the checkpoint of step {saved.step} belongs to another run: {differs}"
             raise CheckpointMismatch(f"{message}; set it back, or give this run a folder of its own")
 
 
 def difference(name: str, earlier: object, *, now: object) -> str:
-    """What differs, down to the setting where there are some; nothing where nothing does."""
+    """What differs, down to the setting where there are some; nothing where nothing does.
+
+    A setting that is not there is one that is None: an older program did not know it yet.
+    """
+    if earlier == now:
+        return ""
     if not isinstance(earlier, Mapping) or not isinstance(now, Mapping):
         return f"its {name} differs" if len(f"{earlier}{now}") > 100 else f"its {name} was {earlier} and is {now}"
-    changed = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
-    return ", ".join(difference(key, earlier.get(key), now=now.get(key)) for key in changed)
+    differing = (difference(key, earlier.get(key), now=now.get(key)) for key in {**earlier, **now})
+    return ", ".join(filter(None, differing))
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:
