@@ -18,6 +18,7 @@ from infonce.early_stopping import evaluation_is_due
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.judged_work import Judge, JudgedTime
+from infonce.layout import WEIGHTS
 from infonce.pairs import Pair
 from infonce.peak_memory import peak_memory_bytes
 from infonce.prepare import Prepared, identity, prepare
@@ -28,7 +29,6 @@ from infonce.schedule import Schedule
 from infonce.step_times import Clock, StepTimes
 from infonce.vectors import CachedEncoder
 
-_WEIGHTS = "model.safetensors"
 _WORTH_SAVING_SECONDS = 10.0  # as at the end of a training
 _CHANCE_OF_MEMORY = 0.05  # of what was measured
 _CHANCE_OF_COUNTED_MEMORY = 0.2  # of what was counted
@@ -190,5 +190,5 @@ def _exporting_seconds(plan: Plan) -> float:
     with TemporaryDirectory(dir=plan.scratch, prefix="infonce-estimate-") as folder:
         began = perf_counter()
         plan.encoder.save(Path(folder))
-        sha256_of(Path(folder) / _WEIGHTS)
+        sha256_of(Path(folder) / WEIGHTS)
         return perf_counter() - began

@@ -48,8 +48,8 @@ def estimate(
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
         from infonce.terminal import watching
-        from infonce.tuning import Order
         from infonce.tuning_estimate import estimate_tuning
+        from infonce.tuning_order import Order
 
         order = Order(
             pairs=pairs,

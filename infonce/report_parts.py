@@ -24,6 +24,8 @@ def parts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("Between base and tuned: interpolation", report.get("interpolation")),
     ]
     found = [_part(title, value) for title, value in shown_whole if value]
+    if any(report.get("left_out", {}).values()):
+        found.append(_part("Left out of the training file", report["left_out"]))
     if report.get("audit"):
         found.append(_audit(report["audit"]))
     return found

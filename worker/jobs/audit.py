@@ -1,6 +1,6 @@
 """The audit of a training job's data: by line, with the model that the training starts from, told as events."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -9,13 +9,11 @@ from infonce.audit import Audit, audit_file
 from infonce.cleaning import trainable
 from infonce.dialects import FieldMapping
 from infonce.encoder import Encoder
-from infonce.errors import DatasetError, Issue
 from infonce.findings import MEANINGS, FindingCode, Findings
 from infonce.formats import opened_pairs
 from infonce.length_picture import TokenCounter
 from infonce.negative_scores import score_negatives
 from infonce.pairs import Pair
-from infonce.split import MIN_TRAINING_PAIRS
 from infonce.vectors import TextEncoder
 from worker.progress import Progress
 
@@ -30,21 +28,6 @@ _TOLD: Final = (
     FindingCode.LABEL_IGNORED,
     FindingCode.NEGATIVE_ABOVE_POSITIVE,
 )
-
-
-def without_copies(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs to train on: those that `trainable` leaves.
-
-    Raises:
-        DatasetError: there are too few of them.
-    """
-    kept, dropped = trainable(pairs)
-    if len(kept) < MIN_TRAINING_PAIRS:
-        copies, own = dropped["duplicate_pair"], dropped["query_equals_positive"]
-        found = f"{len(kept)} pairs are left without {copies} copies and {own} whose positive is their query"
-        detail = f"{found}; {MIN_TRAINING_PAIRS} are needed: bring more pairs"
-        raise DatasetError([Issue(line=None, field=None, code="too_few_pairs", detail=detail)])
-    return kept
 
 
 def audit_order(

@@ -56,9 +56,10 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
     length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
-    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
     probe = probe_of(order, base, precision=config.precision, wanted=bool(judged), progress=progress)
+    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
     audit = audit_order(order, source, base=base, max_length=length, progress=progress)
+    del source  # with the vectors of all that was judged
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
@@ -125,11 +126,11 @@ def _beside(
     """By what the training may end early, and where it looks for hard negatives."""
     now = AsItIsNow(encoder=encoder, precision=precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
-    file = order["mining_file"]
+    file, mines = order["mining_file"], TrainConfig.from_dict(order["config"]).mine is not None
     return Beside(
         evaluate=None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order)),
         corpus=None if file is None else read_documents(Path(file["path"])),
-        vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress),
+        vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress) if mines else None,
     )
 
 
