@@ -98,10 +98,6 @@ class Audit:
     scores: Mapping[str, Any] | None = None
     dropped: Mapping[str, int] | None = None
 
-    def count(self, code: FindingCode) -> int:
-        """How many places of that kind there are."""
-        return next((finding.count for finding in self.findings if finding.code is code), 0)
-
     def with_findings(self, more: Iterable[Finding], **parts: Any) -> "Audit":
         """This audit with further findings, and with the parts that they belong to."""
         return replace(self, findings=(*self.findings, *more), **parts)

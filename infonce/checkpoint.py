@@ -5,6 +5,7 @@ with its SHA-256. Random numbers need no place: every step seeds its own.
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -27,7 +28,7 @@ from infonce.run_state import RunState
 NUM_KEPT: Final = 2
 """The newest one and, should that be damaged, the one before."""
 
-_WORTH_SECONDS: Final = 10.0
+WORTH_SECONDS: Final = 10.0
 """Of work at the end of a run: so much is saved."""
 
 _TENSORS = "state.safetensors"
@@ -95,6 +96,14 @@ def newest(checkpoints: Checkpoints, *, damaged: Callable[[int], None] = lambda 
     return None
 
 
+def num_saved(num_steps: int, training_seconds: float, *, every_seconds: float) -> int:
+    """How many checkpoints a run of steps of one length writes, that at its end included where it is worth it."""
+    step_seconds = training_seconds / num_steps
+    between = max(1, math.ceil(every_seconds / step_seconds))
+    num_due, rest = divmod(num_steps, between)
+    return num_due + int(rest * step_seconds >= WORTH_SECONDS)
+
+
 class Keeper:
     """Saves the state of a run by time, and when it is stopped; nothing where there is no place for it.
 
@@ -135,7 +144,7 @@ class Keeper:
         """The last steps are on disk if they were long: what follows, an evaluation maybe, can be broken off too."""
         if self._checkpoints is None or len(self._curve) == self._saved_steps:
             return
-        if time.monotonic() - self._tried_at >= _WORTH_SECONDS:
+        if time.monotonic() - self._tried_at >= WORTH_SECONDS:
             self._save(self._checkpoints)
 
     @contextmanager

@@ -12,13 +12,14 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from infonce.checkpoint import num_saved
 from infonce.config import TrainConfig
 from infonce.digest import sha256_of
 from infonce.early_stopping import evaluation_is_due
 from infonce.encoder import Encoder
-from infonce.errors import ConfigError
 from infonce.judged_work import Judge, JudgedTime
 from infonce.layout import WEIGHTS
+from infonce.mining_config import check_foreseen
 from infonce.pairs import Pair
 from infonce.peak_memory import peak_memory_bytes
 from infonce.prepare import Prepared, identity, prepare
@@ -29,7 +30,6 @@ from infonce.schedule import Schedule
 from infonce.step_times import Clock, StepTimes
 from infonce.vectors import CachedEncoder
 
-_WORTH_SAVING_SECONDS = 10.0  # as at the end of a training
 _CHANCE_OF_MEMORY = 0.05  # of what was measured
 _CHANCE_OF_COUNTED_MEMORY = 0.2  # of what was counted
 
@@ -123,9 +123,7 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
         OutOfMemory: the device has no memory for a step.
         Stopped: `progress.stop_requested()`; at most a chunk later.
     """
-    if plan.config.mine is not None:
-        message = "mine is set, and what that takes is known only once negatives have been looked for; leave it out of"
-        raise ConfigError(f"{message} the estimate, and count with one more evaluation for each time", param="mine")
+    check_foreseen(plan.config.mine)
     clock = Clock(began=perf_counter() - plan.loading_seconds)
     begins(Part.TOKENISING)
     ready, preparing_seconds = _prepared(plan, progress)
@@ -137,8 +135,8 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
         schedule = Schedule.count(rehearsal.counting, stop=progress.stop_requested)
         times = StepTimes.of(rehearsal, schedule, clock=clock, others_seconds=known)
         begins(Part.SAVING)
-        num_saved = _num_saved(times, plan.save_every_seconds)
-        saving_seconds = num_saved * rehearsal.save_seconds(plan.scratch) if num_saved else 0.0
+        num_kept = num_saved(times.num_steps, times.training_seconds, every_seconds=plan.save_every_seconds)
+        saving_seconds = num_kept * rehearsal.save_seconds(plan.scratch) if num_kept else 0.0
     num_judged = sum(evaluation_is_due(step, times.num_steps) for step in range(times.num_steps + 1))
     seconds = {
         "loading": plan.loading_seconds,
@@ -175,14 +173,6 @@ def _prepared(plan: Plan, progress: Progress) -> tuple[Prepared, float]:
     identity(plan.encoder, plan.pairs, config=plan.config)
     ready = prepare(plan.encoder, plan.pairs, config=plan.config, progress=progress, saved=None)
     return ready, perf_counter() - began
-
-
-def _num_saved(times: StepTimes, every_seconds: float) -> int:
-    """How many checkpoints the training writes, the last one included; between two of them is a step at least."""
-    between = times.num_steps
-    if every_seconds * times.num_steps > times.training_seconds:
-        between = int(times.training_seconds / every_seconds)
-    return between + int(times.training_seconds - between * every_seconds >= _WORTH_SAVING_SECONDS)
 
 
 def _exporting_seconds(plan: Plan) -> float:

@@ -91,3 +91,10 @@ class MiningConfig:
         """
         known_keys(cls, values)
         return cls(**values)
+
+
+def check_foreseen(mine: MiningConfig | None) -> None:
+    """Raise `ConfigError` where negatives are to be looked for in a run that is to be estimated."""
+    if mine is not None:
+        message = "mine is set, and what that takes is known only once negatives have been looked for; leave it out of"
+        raise ConfigError(f"{message} the estimate, and count with one more evaluation for each time", param="mine")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from infonce.checkpoint import Checkpoints, newest
+from infonce.checkpoint import WORTH_SECONDS, Checkpoints, newest, num_saved
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.digest import signed
 from infonce.encoder import Encoder
@@ -172,6 +172,18 @@ def test_a_setting_that_an_older_program_did_not_know_is_one_that_was_left_out(t
         finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, mine=MiningConfig()))
     finished(tmp_path / "c", checkpoints, watcher)
     assert watcher.resumed_after == 3
+
+
+@pytest.mark.parametrize("step_seconds", [1, 7, 50, 130, 400])
+@pytest.mark.parametrize("every_seconds", [0, 30, 120])
+def test_checkpoints_are_counted_as_they_are_written(step_seconds: int, every_seconds: int) -> None:
+    for num_steps in (1, 2, 15, 40, 301):
+        written, last = 0, 0
+        for now in range(step_seconds, (num_steps + 1) * step_seconds, step_seconds):
+            if now - last >= every_seconds:
+                written, last = written + 1, now
+        written += num_steps * step_seconds - last >= WORTH_SECONDS
+        assert num_saved(num_steps, num_steps * step_seconds, every_seconds=every_seconds) == written
 
 
 def test_what_was_measured_is_taken_from_the_checkpoint_and_the_memory_from_this_attempt(tmp_path: Path) -> None:

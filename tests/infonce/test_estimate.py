@@ -89,6 +89,11 @@ def test_weights_are_kept_and_nothing_is_left(tmp_path: Path) -> None:
     assert found.measured["whole_steps"] >= 1 and found.measured["encoded_texts"] > 0
 
 
+def test_a_batch_of_one_chunk_is_a_whole_step(tmp_path: Path) -> None:
+    found = estimated(tiny_encoder(tmp_path / "model"), tmp_path, pairs=toy_pairs(40), max_chunk_tokens=10_000)
+    assert found.measured["whole_steps"] == found.measured["steps"] == found.measured["chunks"]
+
+
 def test_vectors_that_are_known_take_no_time(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path / "model")
     plan = plan_of(encoder, tmp_path, pairs=toy_pairs(60), share=0.2)
