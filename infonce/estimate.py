@@ -17,6 +17,7 @@ from infonce.config import TrainConfig
 from infonce.digest import sha256_of
 from infonce.early_stopping import evaluation_is_due
 from infonce.encoder import Encoder
+from infonce.extra_work import ExtraWork
 from infonce.judged_work import Judge, JudgedTime
 from infonce.layout import WEIGHTS
 from infonce.mining_config import check_foreseen
@@ -64,6 +65,8 @@ class Plan:
     """That have gone until here: the program, the model, the pairs."""
     reloading_seconds: float = 0.0
     """To load the tuned model from its folder, where that is done."""
+    extra: ExtraWork | None = None
+    """What a job does besides; `infonce train` does nothing else."""
     scratch: Path | None = None
     """Where files are written that show how long that takes; the system's place for such."""
 
@@ -129,8 +132,12 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
     ready, preparing_seconds = _prepared(plan, progress)
     begins(Part.ENCODING)
     judging = JudgedTime.of(plan.judge, plan.judged, chosen_by=plan.chosen_by, source=plan.source, ks=plan.ks)
+    extra = plan.extra
+    audit_seconds = 0.0 if extra is None else extra.audit_seconds(plan.pairs, judge=plan.judge, judging=judging)
     begins(Part.STEPS)
-    known = plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds
+    known = (
+        plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds + audit_seconds
+    )
     with Rehearsal.of(plan.encoder, ready, stop=progress.stop_requested) as rehearsal:
         schedule = Schedule.count(rehearsal.counting, stop=progress.stop_requested)
         times = StepTimes.of(rehearsal, schedule, clock=clock, others_seconds=known)
@@ -141,13 +148,17 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
     seconds = {
         "loading": plan.loading_seconds,
         "preparing": preparing_seconds,
-        "baseline": judging.baseline_seconds,
+        "baseline": judging.baseline_seconds + audit_seconds,
         "training": times.training_seconds,
         "judging": 0.0 if ready.config.early_stopping is None else num_judged * judging.once_seconds,
         "saving": saving_seconds,
         "exporting": _exporting_seconds(plan),
         "evaluating": judging.evaluating_seconds + plan.reloading_seconds,
     }
+    if extra is not None:
+        seconds["blending"] = extra.blending_seconds(
+            sum(seconds.values()), judge=plan.judge, judging=judging, ks=plan.ks
+        )
     total, counted = sum(seconds.values()), times.counted_bytes
     memory = max(times.peak_memory_bytes + counted, judging.peak_memory_bytes, peak_memory_bytes())
     uncertain = int(_CHANCE_OF_MEMORY * memory + _CHANCE_OF_COUNTED_MEMORY * counted)

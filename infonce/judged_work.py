@@ -125,6 +125,13 @@ class JudgedTime:
             peak_memory_bytes=peak_memory_bytes() + vector_bytes(len(all_of_them), dimensions=dimensions),
         )
 
+    def measuring_seconds(self, judge: Judge, sets: Sequence[EvalSet], *, ks: Sequence[int]) -> float:
+        """Of other weights on these sets."""
+        asked = [one for judged in sets for one in texts_of(judged)]
+        dimensions = judge.encoder.dimensions
+        searched = (search_seconds(one, dimensions=dimensions, ks=ks, stop=judge.stop) for one in sets)
+        return self.encoding.seconds_for(judge.work(asked)) + sum(searched)
+
     def measured(self) -> dict[str, Any]:
         """What the numbers stand on; plain JSON values."""
         return {

@@ -1,14 +1,13 @@
 """The audit of a training job's data: by line, with the model that the training starts from, told as events."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from infonce.audit import Audit, audit_file
 from infonce.cleaning import trainable
+from infonce.config import EncoderConfig
 from infonce.dialects import FieldMapping
-from infonce.encoder import Encoder
 from infonce.findings import MEANINGS, FindingCode, Findings
 from infonce.formats import opened_pairs
 from infonce.length_picture import TokenCounter
@@ -31,21 +30,16 @@ _TOLD: Final = (
 
 
 def audit_order(
-    order: Mapping[str, Any], source: TextEncoder, *, base: Encoder, max_length: int, progress: Progress
+    order: Mapping[str, Any], source: TextEncoder, *, reads: EncoderConfig, progress: Progress
 ) -> dict[str, Any]:
     """The `audit` of the report; what a user had better know is an event as well.
 
-    `max_length` is that of the training; negatives are scored by `source`, the base model.
+    Lengths are those that the training `reads`, its prompts included; negatives are scored by `source`, the base model.
     """
     file, held_out = order["training_file"], order["validation_file"]
     path, mapping = Path(file["path"]), _mapping(file)
-    name = order["model"]["name"]
-    prompts = base.layout.prompts
-    counter = replace(
-        TokenCounter.of(Path(order["model"]["path"]), name, max_length=max_length),
-        query_prompt=prompts.query,
-        document_prompt=prompts.document,
-    )
+    name, folder = order["model"]["name"], Path(order["model"]["path"])
+    counter = TokenCounter.of(folder, name, max_length=reads.max_seq_length, prompts=reads.prompts)
 
     def read() -> Iterator[tuple[int, Pair]]:
         with opened_pairs(path, mapping=mapping) as reader:

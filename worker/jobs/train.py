@@ -55,15 +55,15 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.BASELINE)
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
-    length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
+    reads = encoder_config(order["encoder"], base)
     probe = probe_of(order, base, precision=config.precision, wanted=bool(judged), progress=progress)
     source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
-    audit = audit_order(order, source, base=base, max_length=length, progress=progress)
+    audit = audit_order(order, source, reads=reads, progress=progress)
     del source  # with the vectors of all that was judged
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
-    encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
+    encoder = Encoder.load(Path(order["model"]["path"]), reads)
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
     beside = _beside(encoder, judged, order=order, precision=config.precision, progress=progress)
     attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=beside)
