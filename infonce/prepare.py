@@ -22,6 +22,7 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.graph_budget import affordable_gb
 from infonce.joint import check_together
+from infonce.mining_config import check_read
 from infonce.packing import set_attention
 from infonce.pairs import Pair
 from infonce.precision import Choice
@@ -85,6 +86,7 @@ def _read(
     encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, corpus: Sequence[str] | None
 ) -> tuple[PairTable, TokenizedTexts, NDArray[np.bool_], NDArray[np.bool_]]:
     """The pairs that the model can read, the tokens of all texts, and which pairs and which documents it can read."""
+    check_read(config.mine, has_corpus=corpus is not None)
     prompts = encoder.layout.prompts
     documents: list[str] = []
     if config.mine is not None:  # any of them may become a negative of any pair, those beyond max_negatives too

@@ -11,6 +11,7 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.formats import read_pairs
 from infonce.layout import read_layout
+from infonce.mining_config import check_read
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.records import Progress
@@ -57,9 +58,7 @@ class Order:
 
 def check_used(order: Order) -> None:
     """Raise `ConfigError` if early stopping would have nothing to judge by, or if nobody would read the corpus."""
-    if order.corpus is not None and order.config.mine is None:
-        message = f"corpus is {order.corpus} and mine is not set, so that nothing is looked for in it"
-        raise ConfigError(f"{message}; set mine, such as to {{}}, or leave corpus out", param="corpus")
+    check_read(order.config.mine, has_corpus=order.corpus is not None)
     if order.config.early_stopping is not None and not order.held_out:
         message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
         raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")

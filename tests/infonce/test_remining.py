@@ -142,5 +142,10 @@ def test_settings_that_do_not_fit_together_are_refused(change: dict[str, object]
         replace(CONFIG, **change)  # type: ignore[arg-type]
 
 
+def test_a_corpus_that_nobody_would_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a corpus is given and mine is not set"):
+        run(tmp_path / "m", replace(CONFIG, mine=None, mine_every_epochs=None))
+
+
 def test_the_settings_survive_json() -> None:
     assert TrainConfig.from_dict(CONFIG.to_dict()) == CONFIG
