@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from infonce.charts import Chart, line_chart
-from infonce.phrases import number
+from infonce.phrases import number, shortened
 
 _MAX_JSON: Final = 300  # characters of a value that is no number and no text
 _MAX_ROWS: Final = 50  # of a table
@@ -24,6 +24,8 @@ def parts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("Between base and tuned: interpolation", report.get("interpolation")),
     ]
     found = [_part(title, value) for title, value in shown_whole if value]
+    if any(report.get("left_out", {}).values()):
+        found.append(_part("Left out of the training file", report["left_out"]))
     if report.get("audit"):
         found.append(_audit(report["audit"]))
     return found
@@ -136,5 +138,4 @@ def shown(value: object) -> str:
         return number(value)
     if isinstance(value, str):
         return value or "(empty)"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_JSON else text[:_MAX_JSON] + "…"
+    return shortened(json.dumps(value, ensure_ascii=False), _MAX_JSON)

@@ -8,7 +8,7 @@ import pytest
 from infonce.hub import Hub, HubMode
 from service.store import jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord
-from tests.service.conftest import BASE, Gateway, problem
+from tests.service.conftest import BASE, Gateway, lines, problem
 
 JOBS = "/v1/fine_tuning/jobs"
 INNER = "method.contrastive.hyperparameters"
@@ -31,6 +31,13 @@ def test_an_order_waits_with_every_auto_that_the_pairs_decide(gateway: Gateway) 
     assert (settings["learning_rate"], settings["dropout"], settings["precision"]) == (1e-4, 0.0, "auto")
     assert (job["seed"], job["metadata"], job["progress"]["queue_position"]) == (42, {"team": "search"}, 1)
     assert gateway.http.get(f"{JOBS}/{job['id']}").json() == job
+
+
+def test_copies_do_not_count_where_the_pairs_decide(gateway: Gateway) -> None:
+    rows = [{"query": f"which pet barks {n % 30}", "positive": "the dog"} for n in range(90)]
+    method = contrastive(evaluation={"held_out": 0.0})
+    job = gateway.order(training_file=gateway.upload(lines(rows)).json()["id"], method=method).json()
+    assert job["hyperparameters"]["batch_size"] == 30
 
 
 def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:

@@ -81,11 +81,10 @@ def best_blend(
 
     Chosen by one half of the held-out queries alone, so that the other one can judge what was chosen.
     """
-    reason = _why_not(candidates, held_out, order=order)
+    reason = why_not(order, held_out, is_probed=candidates.probe.judged is not None, seed=seed)
     if reason is not None or held_out is None:
         return _told(Blend(soup=Soup(alpha=1.0, reason=f"off: {reason}")), progress)
-    first, _ = halves(held_out, seed=seed)
-    sample = sampled(restricted(held_out, first), seed=seed)
+    sample = to_choose_by(held_out, seed=seed)
     root, precision = Path(order["vectors_root"]), candidates.precision
 
     def judge(source: TextEncoder) -> dict[str, dict[str, float]]:
@@ -133,15 +132,24 @@ def judged_by_the_rest(evaluation: Evaluation, queries: Collection[str]) -> Eval
     )
 
 
-def _why_not(candidates: Candidates, held_out: EvalSet | None, *, order: Mapping[str, Any]) -> str | None:
+def to_choose_by(held_out: EvalSet, *, seed: int) -> EvalSet:
+    """A seeded sample of one half of the held-out queries."""
+    first, _ = halves(held_out, seed=seed)
+    return sampled(restricted(held_out, first), seed=seed)
+
+
+def why_not(order: Mapping[str, Any], held_out: EvalSet | None, *, is_probed: bool, seed: int) -> str | None:
+    """Why no weights but the tuned ones are tried, if none are."""
     if order["evaluation"].get("interpolation", _OFF) == _OFF:  # an order of an older version has none
         return "evaluation.interpolation is off"
-    if candidates.probe.judged is None:
+    if not is_probed:
         return "retention is not measured"
     if held_out is None:
         return "nothing is held out to choose by, and an eval file judges what it did not choose"
-    if len(held_out.qrels) < 2 * MIN_QUERIES:
-        return f"{len(held_out.qrels)} queries are held out; {2 * MIN_QUERIES} are needed to choose by half of them"
+    sizes = sorted(map(len, halves(held_out, seed=seed)))
+    if sizes[0] < MIN_QUERIES:  # a few queries, or such as share their documents, one class say
+        found = f"the held-out queries part into {sizes[1]} and {sizes[0]} that share no document"
+        return f"{found}; {MIN_QUERIES} are needed on each side, one to choose by and one to judge by"
     return None
 
 

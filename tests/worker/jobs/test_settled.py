@@ -104,6 +104,18 @@ def test_a_ruined_model_gives_way_to_a_blend_that_the_other_half_judges(
     assert recorder.phases == ["exporting", "evaluating"] and recorder.events == ["interpolation"]
 
 
+def test_queries_of_one_class_are_not_chosen_by_for_none_would_be_left_to_judge(
+    tmp_path: Path, model: Path, recorder: Recorder
+) -> None:
+    order = order_of(tmp_path / "job", model, learning_rate=1e-5)
+    lines = [json.dumps({"anchor": pair.anchor, "positive": "a complaint"}) for pair in toy_pairs(30, seed=9)]
+    (tmp_path / "one.jsonl").write_text("\n".join(lines))
+    order["validation_file"] = {"id": "file-v", "path": str(tmp_path / "one.jsonl"), "mapping": None}
+    found = settled(order, recorder, noise=0.3)
+    assert "the held-out queries part into 30 and 0 that share no document" in found.interpolation["reason"]
+    assert found.interpolation["alpha"] == 1.0 and len(found.judged.after[HELD_OUT].per_query) == 30
+
+
 def test_a_job_that_is_too_short_for_a_search_says_so(tmp_path: Path, model: Path, recorder: Recorder) -> None:
     found = settled(order_of(tmp_path / "job", model, learning_rate=1e-5), recorder, noise=0.3, trained_tokens=0)
     assert (found.interpolation["alpha"], found.retention["held"]) == (1.0, False)
