@@ -101,7 +101,6 @@ def test_a_multiplier_that_makes_too_large_a_rate_is_refused_by_its_own_name(gat
         ({"learning_rate": 0}, f"{INNER}.learning_rate", "1e-08"),
         ({"n_epochs": 0}, f"{INNER}.n_epochs", "between 1 and 1000"),
         ({"batch_size": 1}, f"{INNER}.batch_size", "between 2 and"),
-        ({"batch_size": 500}, f"{INNER}.batch_size", "36 pairs"),
         ({"max_seq_length": 65}, f"{INNER}.max_seq_length", "64 positions"),
         ({"warmup_ratio": 2}, f"{INNER}.warmup_ratio", "between 0.0 and 1.0"),
     ],
@@ -113,6 +112,14 @@ def test_a_setting_out_of_range_is_refused_with_its_range(
     body = problem(answer, 422, "invalid_value")
     assert body["error"]["param"] == param and said in body["detail"]
     assert body["errors"][0]["pointer"] == "/" + param.replace(".", "/")
+    assert gateway.http.get(JOBS).json()["data"] == []
+
+
+def test_h31_fewer_pairs_than_a_batch_is_to_have_are_too_few(gateway: Gateway) -> None:
+    asked = contrastive(hyperparameters={"batch_size": 500})
+    body = problem(gateway.order(training_file=gateway.pairs(40), method=asked), 422, "too_few_pairs")
+    assert body["error"]["param"] == f"{INNER}.batch_size" and "is 500 and there are 36 pairs" in body["detail"]
+    assert body["errors"][0]["pointer"] == "/" + f"{INNER}.batch_size".replace(".", "/")
     assert gateway.http.get(JOBS).json()["data"] == []
 
 
@@ -279,7 +286,7 @@ def test_a_report_is_not_ready_before_the_job_has_succeeded(gateway: Gateway) ->
 
 def test_two_pairs_with_one_of_them_held_out_are_refused_at_the_door(gateway: Gateway) -> None:
     answer = gateway.order(training_file=gateway.pairs(2))
-    problem(answer, 422, "invalid_value")
+    problem(answer, 422, "too_few_pairs")
     assert "there are 1 training pairs" in answer.json()["detail"]
 
 
