@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from infonce.charts import WIDE, Chart, bars, line_chart, whiskers
-from infonce.phrases import day, duration, headline, metric_name, signed
+from infonce.phrases import day, duration, forgets, headline, metric_name, signed
 from infonce.report_parts import flat, parts, shown, words
 
 REPORT: Final = "report.json"
@@ -49,6 +49,7 @@ def report_page(report: Mapping[str, Any]) -> str:
     page = environment.get_template(PAGE).render(
         title=f"Fine-tuning report: {report.get('model', 'a model')}",
         headline=headline(report),
+        forgets=forgets(report),
         verdict=(report.get("summary") or {}).get("verdict") or "unjudged",
         tiles=list(_tiles(report)),
         evaluations=[_evaluation(report, one) for one in (report.get("summary") or {}).get("evaluations", [])],
