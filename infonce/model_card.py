@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from infonce.phrases import headline, metric_name, number, signed
+from infonce.phrases import forgets, headline, metric_name, printable, retention_of, signed
 from infonce.report_page import TEMPLATES
 
 MODEL_CARD: Final = "README.md"
@@ -38,14 +38,18 @@ def model_card(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": _code, "signed": signed, "metric": metric_name, "number": number}
+    environment.filters |= {"code": _code, "signed": signed, "metric": metric_name}
     base = str(report["model"])
     settings = {row["name"]: row["became"] for row in report.get("settings", [])}
+    kept = (report.get("summary") or {}).get("retention") or {}
     return environment.get_template("model_card.md").render(
         report=report,
         base=base,
         base_yaml=json.dumps(base) if _ON_THE_HUB.fullmatch(base) else None,
         headline=headline(report),
+        forgets=forgets(report),
+        retention=retention_of(kept) if kept.get("held") is not None else None,
+        alpha=(report.get("interpolation") or {}).get("alpha", 1),
         evaluations=(report.get("summary") or {}).get("evaluations", []),
         settings=[(name, settings[name]) for name in _SHOWN_SETTINGS if name in settings],
         prompts=report["encoder"]["prompts"],
@@ -54,5 +58,5 @@ def model_card(report: Mapping[str, Any]) -> str:
 
 def _code(value: object) -> str:
     """A value as a code span, on one line, that nothing in it can end."""
-    line = "".join(sign if sign.isprintable() else " " for sign in " ".join(str(value).split()))
+    line = printable(" ".join(str(value).split()))
     return "`" + line.replace("`", "'").replace("|", "¦") + "`"

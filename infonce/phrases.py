@@ -42,6 +42,16 @@ def day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def shortened(text: str, num_characters: int) -> str:
+    """At most so many characters of it, and an ellipsis for the others."""
+    return text if len(text) <= num_characters else text[:num_characters] + "…"
+
+
+def printable(text: str) -> str:
+    """Blanks instead of what a terminal or a page would obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 def verdict_of(comparison: Mapping[str, Any]) -> str:
     """What a comparison found, in one sentence that begins with the verdict."""
     found = comparison
@@ -49,6 +59,21 @@ def verdict_of(comparison: Mapping[str, Any]) -> str:
     interval = f"95 % interval {signed(found['low'])} … {signed(found['high'])}"
     outcomes = f"{_count(found['wins'], 'win')}, {_count(found['losses'], 'loss')}, {_count(found['ties'], 'tie')}"
     return f"{found['verdict']}: {metric}, {signed(found['delta'])}, {interval}, {outcomes}"
+
+
+def retention_of(kept: Mapping[str, Any]) -> str:
+    """Whether a tuned model still knows what its base knew, in one sentence that begins with the answer."""
+    if kept.get("held") is None:
+        return f"not measured: {kept.get('reason') or 'nothing is known of it'}"
+    metric = f"{metric_name(kept['metric'])} {kept['base']:.3f} → {kept['tuned']:.3f}, {signed(kept['delta'])}"
+    on = f"on a probe of {kept['num_queries']:,} queries over {kept['num_documents']:,} texts"
+    return f"{'held' if kept['held'] else 'not held'}: {metric}, {on}; it may fall by {kept['bound']:g}"
+
+
+def forgets(report: Mapping[str, Any]) -> str | None:
+    """What has to stand beside a verdict: that the model lost more of what its base knew than it may."""
+    kept = (report.get("summary") or {}).get("retention") or {}
+    return f"it forgets: retention is {retention_of(kept)}" if kept.get("held") is False else None
 
 
 def headline(report: Mapping[str, Any]) -> str:

@@ -128,8 +128,13 @@ def _retention_file(method: Contrastive) -> str | None:
 
 
 def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
-    """About how many pairs are trained on; the split keeps connected ones together, so it may differ by a few."""
+    """About how many pairs are trained on; the split keeps connected ones together, so it may differ by a few.
+
+    Copies do not count where there are no negatives; elsewhere a copy may have others, and is trained on.
+    """
     num_pairs, share = training.counts["pairs"], asked.method.contrastive.evaluation.held_out
+    if training.counts.get("negatives") == 0:
+        num_pairs -= training.counts.get("duplicates", 0)
     if asked.validation_file is not None or share == 0:
         return num_pairs
     return num_pairs - max(1, round(share * num_pairs))

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from infonce.config import TrainConfig
 from infonce.errors import ConfigError
+from infonce.mining_config import check_foreseen
 from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
@@ -95,11 +97,12 @@ def submit_estimate(
     """What a training is checked for is checked, and a job waits that says what the training would take.
 
     Raises:
-        UnknownModel, ServiceError, ConfigError: as for the training itself.
+        UnknownModel, ServiceError, ConfigError: as for the training itself, or it looks for negatives.
     """
     id = new_id("job")
 
     def as_estimate(tx: Tx, training: JobRecord) -> None:
+        check_foreseen(TrainConfig.from_dict(training.spec["config"]).mine)
         insert(tx, replace(training, id=id, kind=JobKind.ESTIMATE))
 
     training = submit_training(database, lookup, project=project, asked=asked, now=now, insert=as_estimate)

@@ -8,7 +8,7 @@ import pytest
 from infonce.hub import Hub, HubMode
 from service.store import jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord
-from tests.service.conftest import BASE, Gateway, problem
+from tests.service.conftest import BASE, Gateway, lines, problem
 
 JOBS = "/v1/fine_tuning/jobs"
 INNER = "method.contrastive.hyperparameters"
@@ -33,6 +33,13 @@ def test_an_order_waits_with_every_auto_that_the_pairs_decide(gateway: Gateway) 
     assert gateway.http.get(f"{JOBS}/{job['id']}").json() == job
 
 
+def test_copies_do_not_count_where_the_pairs_decide(gateway: Gateway) -> None:
+    rows = [{"query": f"which pet barks {n % 30}", "positive": "the dog"} for n in range(90)]
+    method = contrastive(evaluation={"held_out": 0.0})
+    job = gateway.order(training_file=gateway.upload(lines(rows)).json()["id"], method=method).json()
+    assert job["hyperparameters"]["batch_size"] == 30
+
+
 def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     file = gateway.pairs()
     prompts = {"query": "query: ", "document": "passage: "}
@@ -40,7 +47,12 @@ def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     spec = stored(gateway, gateway.order(training_file=file, method=method).json()["id"]).spec
     assert (spec["model"], spec["training_file"], spec["evaluation_file"]) == (BASE, file, None)
     assert spec["encoder"] == {"pooling": "auto", "max_seq_length": 32, "prompts": prompts, "device": "auto"}
-    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
+    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {
+        "held_out": 0.0,
+        "ks": [1, 5, 10],
+        "retention": "auto",
+        "interpolation": "auto",
+    }
 
 
 def test_a_training_in_int8_is_refused_at_the_door(gateway: Gateway) -> None:
@@ -114,7 +126,6 @@ def test_h31_fewer_pairs_than_a_batch_is_to_have_are_too_few(gateway: Gateway) -
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"hard_negatives": {"mine": {}}}, "mine"),
         ({"evaluation": {"corpus": "sample"}}, "corpus"),
     ],
 )

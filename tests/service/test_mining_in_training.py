@@ -65,6 +65,13 @@ def test_mining_that_cannot_go_well_is_refused_at_its_place(
     assert answer.status_code in (404, 422) and said in error["message"] and error["param"].endswith(param), error
 
 
+def test_what_mining_takes_is_not_foreseen_and_an_estimate_of_it_is_refused_at_its_place(real: Gateway) -> None:
+    refused = real.http.post("/v1/fine_tuning/jobs/estimate", json=order(real, MINE))
+    error = refused.json()["error"]
+    assert refused.status_code == 422 and error["param"] == "method.contrastive.hard_negatives.mine"
+    assert "leave it out of the estimate" in error["message"]
+
+
 def test_a_training_that_was_ordered_before_these_settings_existed_is_done(real: Gateway) -> None:
     body = order(real, MINE)
     body["method"]["contrastive"]["hard_negatives"]["mine"] = None

@@ -14,6 +14,7 @@ from infonce.config import EncoderConfig, Side, TrainConfig
 from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
+from infonce.mining_config import MiningConfig
 from infonce.model_card import model_card
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, write_beir
@@ -57,6 +58,19 @@ def test_a_person_finds_page_and_card_beside_the_report(order: dict[str, Any], r
     assert (settings["batch_size"]["asked"], settings["pooling"]["became"]) == (8, "mean")
     assert "asked" not in settings["weight_decay"] and settings["hard_negatives.use"]["asked"] == "all"
     SentenceTransformer(str(staging), device="cpu")
+
+
+def test_the_report_says_how_hard_negatives_were_to_be_looked_for(order: dict[str, Any], recorder: Recorder) -> None:
+    how = MiningConfig(per_query=1, range=(0, 10), relative_margin=None).to_dict()
+    order["config"] |= {"mine": how, "mine_every_epochs": 1}
+    negatives = {"use": "all", "max_per_query": 7, "mine": {**how, "corpus_file": None, "every_epochs": 1}}
+    method = {"hyperparameters": {}, "hard_negatives": negatives, "pooling": "auto", "prompts": None}
+    order["asked"] = {"method": {"contrastive": method}}
+    run(order, recorder)
+    settings = json.loads((Path(order["staging"]) / "report.json").read_text())["settings"]
+    said = {row.pop("name"): row for row in settings}
+    assert said["hard_negatives.mine"] == {"asked": how, "became": how}
+    assert said["hard_negatives.mine.every_epochs"] == {"asked": 1, "became": 1}
 
 
 def test_the_report_shows_queries_as_both_models_answered_them(order: dict[str, Any], recorder: Recorder) -> None:
