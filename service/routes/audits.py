@@ -64,7 +64,8 @@ def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileO
                 _clean(parts, parent, part)
             return keep(parts, part, _cleaned(parts, parent, part), repetition=repetition, digest=digest)
         finally:
-            parts.artifacts.discard(part)
+            for left in (part, part.with_name(f"{part.name}.part")):  # the second of a process that was killed
+                parts.artifacts.discard(left)
 
     made = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
