@@ -12,7 +12,7 @@ from infonce.length_picture import TokenCounter
 from infonce.negative_scores import scored_pairs
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
-from infonce.soup import affordable
+from infonce.soup import Work, affordable
 
 _AUDITED: Final = 1_000  # pairs, to see how long that takes: half a second
 
@@ -46,5 +46,5 @@ class ExtraWork:
         if not self.measured_on:
             return 0.0
         point, final = (judging.measuring_seconds(judge, sets, ks=ks) for sets in (self.measured_on, self.judged))
-        num_points = affordable(elapsed_seconds=elapsed_seconds, point_seconds=point, final_seconds=final)
+        num_points = affordable(Work(job=elapsed_seconds, point=point, final=final))  # what is read, told by its time
         return 0.0 if num_points is None else (num_points - 2) * point

@@ -10,11 +10,13 @@ import typer
 
 from infonce.command_options import DEFAULT_CACHE, DEFAULT_PRECISION, AsJson, Cache, MaxLength, Precision, precision_of
 from infonce.config import EncoderConfig
+from infonce.dialects import FieldMapping
 from infonce.errors import ConfigError, Stopped
 from infonce.hub import Hub
 from infonce.limits import member
 from infonce.mining_config import MiningConfig, Retriever, Sampling
 from infonce.sentences import INTERRUPTED, sentences
+from infonce.training_options import Mapped
 
 if TYPE_CHECKING:
     from infonce.mine_file import MinedFile
@@ -25,7 +27,7 @@ _NO_MARGIN = "none"
 
 @mine_app.command()
 def mine(
-    pairs: Annotated[Path, typer.Argument(help="Pairs, one JSON object a line: anchor, positive, negatives.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs, in any format that a training reads.")],
     model: Annotated[str, typer.Option(help="Whose similarity counts: a name, or a folder.")],
     output: Annotated[Path, typer.Option(help="The new file: the same pairs with negatives and their scores.")],
     corpus: Annotated[
@@ -43,6 +45,7 @@ def mine(
     retriever: Annotated[str, typer.Option(help="dense, bm25 or both.")] = Retriever.DENSE.value,
     sampling: Annotated[str, typer.Option(help="top or random.")] = Sampling.TOP.value,
     seed: Annotated[int, typer.Option(help="Of random sampling.")] = 0,
+    mapping: Mapped = None,
     max_length: MaxLength = None,
     precision: Precision = DEFAULT_PRECISION,
     cache: Cache = Path(DEFAULT_CACHE),
@@ -72,6 +75,7 @@ def mine(
             model_name=Path(model).name if folder == Path(model) else model,
             output=output,
             vectors=cache.expanduser(),
+            mapping=None if mapping is None else FieldMapping.from_json(mapping),
             corpus=corpus,
             config=config,
             encoder=EncoderConfig(max_seq_length=max_length),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from infonce.phrases import headline, metric_name, printable, signed
+from infonce.phrases import forgets, headline, metric_name, printable, retention_of, signed
 from infonce.report_page import TEMPLATES
 
 MODEL_CARD: Final = "README.md"
@@ -41,11 +41,15 @@ def model_card(report: Mapping[str, Any]) -> str:
     environment.filters |= {"code": _code, "signed": signed, "metric": metric_name}
     base = str(report["model"])
     settings = {row["name"]: row["became"] for row in report.get("settings", [])}
+    kept = (report.get("summary") or {}).get("retention") or {}
     return environment.get_template("model_card.md").render(
         report=report,
         base=base,
         base_yaml=json.dumps(base) if _ON_THE_HUB.fullmatch(base) else None,
         headline=headline(report),
+        forgets=forgets(report),
+        retention=retention_of(kept) if kept.get("held") is not None else None,
+        alpha=(report.get("interpolation") or {}).get("alpha", 1),
         evaluations=(report.get("summary") or {}).get("evaluations", []),
         settings=[(name, settings[name]) for name in _SHOWN_SETTINGS if name in settings],
         prompts=report["encoder"]["prompts"],

@@ -61,6 +61,21 @@ def verdict_of(comparison: Mapping[str, Any]) -> str:
     return f"{found['verdict']}: {metric}, {signed(found['delta'])}, {interval}, {outcomes}"
 
 
+def retention_of(kept: Mapping[str, Any]) -> str:
+    """Whether a tuned model still knows what its base knew, in one sentence that begins with the answer."""
+    if kept.get("held") is None:
+        return f"not measured: {kept.get('reason') or 'nothing is known of it'}"
+    metric = f"{metric_name(kept['metric'])} {kept['base']:.3f} → {kept['tuned']:.3f}, {signed(kept['delta'])}"
+    on = f"on a probe of {kept['num_queries']:,} queries over {kept['num_documents']:,} texts"
+    return f"{'held' if kept['held'] else 'not held'}: {metric}, {on}; it may fall by {kept['bound']:g}"
+
+
+def forgets(report: Mapping[str, Any]) -> str | None:
+    """What has to stand beside a verdict: that the model lost more of what its base knew than it may."""
+    kept = (report.get("summary") or {}).get("retention") or {}
+    return f"it forgets: retention is {retention_of(kept)}" if kept.get("held") is False else None
+
+
 def headline(report: Mapping[str, Any]) -> str:
     """The verdict of the whole report; the first judged set decides."""
     evaluations = (report.get("summary") or {}).get("evaluations") or []

@@ -23,12 +23,14 @@ def report(
 ) -> None:
     """Say whether a tuned model is better than its base; write its report as a page, its curves for TensorBoard."""
     with sentences():
-        from infonce.phrases import headline
+        from infonce.phrases import forgets, headline
         from infonce.report_page import report_page
         from infonce.tensorboard import write_events
 
         found = _read(model)
         print(headline(found), flush=True)
+        if (lost := forgets(found)) is not None:
+            print(f"But {lost}.", flush=True)
         if html is not None:
             html.write_text(report_page(found), encoding="utf-8")
             print(f"{html} is written.", flush=True)

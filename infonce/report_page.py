@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from infonce.charts import WIDE, Chart, bars, line_chart, whiskers
 from infonce.layout import WEIGHTS
-from infonce.phrases import day, duration, headline, metric_name, signed
+from infonce.phrases import day, duration, forgets, headline, metric_name, signed
 from infonce.report_parts import flat, parts, shown, words
 
 REPORT: Final = "report.json"
@@ -50,6 +50,7 @@ def report_page(report: Mapping[str, Any]) -> str:
     page = environment.get_template(PAGE).render(
         title=f"Fine-tuning report: {report.get('model', 'a model')}",
         headline=headline(report),
+        forgets=forgets(report),
         verdict=(report.get("summary") or {}).get("verdict") or "unjudged",
         tiles=list(_tiles(report)),
         evaluations=[_evaluation(report, one) for one in (report.get("summary") or {}).get("evaluations", [])],

@@ -1,34 +1,78 @@
 """What other parts of a job measured (audit, retention, interpolation, deployment) as tables and curves of a page.
 
-The audit is read as `infonce/audit.py` says; the others are shown whole, whatever they hold; knows no torch.
+Audit, retention and interpolation are read as `infonce/audit.py`, `retention.py` and `soup.py` say them, what else
+there is, is shown whole; knows no torch.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from infonce.charts import Chart, line_chart
-from infonce.phrases import number, shortened
+from infonce.charts import line_chart
+from infonce.phrases import number, retention_of, shortened
 
 _MAX_JSON: Final = 300  # characters of a value that is no number and no text
 _MAX_ROWS: Final = 50  # of a table
 _MAX_LINES: Final = 8  # of a finding
+_MIN_CURVE: Final = 3
+_OFF: Final = "off: "  # how a search that was not made begins its reason
+_CURVE_HEIGHT: Final = 120
 
 
 def parts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sections that the report has something for."""
     kept = report.get("retention") or (report.get("summary") or {}).get("retention")
-    shown_whole = [
-        ("Deployment", report.get("deployment")),
-        ("What it kept: retention", kept),
-        ("Between base and tuned: interpolation", report.get("interpolation")),
+    made: list[tuple[str, Callable[[Mapping[str, Any]], dict[str, Any]], Mapping[str, Any] | None]] = [
+        ("Deployment", _whole, report.get("deployment")),
+        ("What it kept: retention", _retention, kept),
+        ("Between base and tuned: interpolation", _interpolation, report.get("interpolation")),
+        ("Left out of the training file", _whole, _any(report.get("left_out"))),
+        ("Audit of the data", _audit, report.get("audit")),
     ]
-    found = [_part(title, value) for title, value in shown_whole if value]
-    if any(report.get("left_out", {}).values()):
-        found.append(_part("Left out of the training file", report["left_out"]))
-    if report.get("audit"):
-        found.append(_audit(report["audit"]))
-    return found
+    empty = {"text": "", "rows": [], "tables": [], "charts": []}
+    return [{"title": title, **empty, **make(value)} for title, make, value in made if value]
+
+
+def _any(counts: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The counts, if one of them is more than 0."""
+    return counts if counts and any(counts.values()) else None
+
+
+def _retention(kept: Mapping[str, Any]) -> dict[str, Any]:
+    said = retention_of(kept)
+    return {"text": f"{said[0].upper()}{said[1:]}."}
+
+
+def _interpolation(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The share of the tuned weights that was chosen, why, and what was measured between the ends."""
+    alpha, by, reason = float(value["alpha"]), value.get("chosen_by"), str(value["reason"])
+    if reason.startswith(_OFF):
+        return {
+            "text": f"Nothing between them was tried: {reason.removeprefix(_OFF)}. The tuned weights are published."
+        }
+    text = f"Published is α = {number(alpha)}, where 0 is the base and 1 the tuned model: {reason}."
+    if by:
+        rest = "the other half of the held-out queries judges" if alpha < 1 else "all held-out queries judge"
+        text += (
+            f" {number(by['num_queries'])} held-out queries over {number(by['num_documents'])} documents chose; {rest}."
+        )
+    curve = value.get("curve", [])
+    if len(curve) < _MIN_CURVE:  # the two ends, which other parts of the page tell of
+        return {"text": text}
+    marks = ["chosen" if point["alpha"] == alpha else "" for point in curve]
+    rows = [
+        [number(point["alpha"]), f"{point['held_out']:.3f}", f"{point['probe']:.3f}", mark]
+        for point, mark in zip(curve, marks, strict=True)
+    ]
+    named = {"held_out": "nDCG@10 of the queries that choose", "probe": "nDCG@10 of the retention probe"}
+    table = _of("What was measured", ["α", *(words(name) for name in named), ""], rows=rows)
+    charts = [
+        line_chart(
+            title, [(point["alpha"], point[name]) for point in curve], unit="by α", height=_CURVE_HEIGHT, dots=True
+        )
+        for name, title in named.items()
+    ]
+    return {"text": text, "tables": [table], "charts": charts}
 
 
 def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +103,7 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     structure = {name: value for name, value in audit.get("structure", {}).items() if not isinstance(value, list)}
     rest = structure | {name: value for name, value in audit.items() if name not in whole and value is not None}
     shown_rows = [(words(name), shown(value)) for name, value in flat(rest) if value not in ([], {})]
-    return {"title": "Audit of the data", "rows": shown_rows, "tables": tables, "charts": []}
+    return {"rows": shown_rows, "tables": tables}
 
 
 def _lines(issues: Sequence[Mapping[str, Any]]) -> str:
@@ -71,40 +115,16 @@ def _of(name: str, columns: list[str], *, rows: list[list[str]]) -> dict[str, An
     return {"name": name, "columns": columns, "rows": rows}
 
 
-def _part(title: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A part that another module measured: its facts as rows, its lists of records as tables, those by α as curves."""
+def _whole(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as rows, lists of records as tables."""
     rows: list[tuple[str, str]] = []
     tables: list[dict[str, Any]] = []
-    charts: list[Chart] = []
     for name, inner in flat(value):
         if isinstance(inner, list) and inner and all(isinstance(record, Mapping) for record in inner):
             tables.append(_table(words(name), inner))
-            charts += _by_alpha(inner)
         elif inner not in ([], {}):
             rows.append((words(name), shown(inner)))
-    return {"title": title, "rows": rows, "tables": tables, "charts": charts}
-
-
-def _by_alpha(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """How what was measured between base (0) and tuned model (1) depends on the share of the tuned one."""
-    if len(records) < 2 or any("alpha" not in record for record in records):
-        return []
-    found = sorted(records, key=lambda record: float(record["alpha"]))
-    measured = [name for name in found[0] if name != "alpha" and all(_is_number(record.get(name)) for record in found)]
-    return [
-        line_chart(
-            words(name).capitalize(),
-            [(record["alpha"], record[name]) for record in found],
-            unit="by α: 0 is base, 1 is tuned",
-            height=120,
-            dots=True,
-        )
-        for name in measured
-    ]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return {"rows": rows, "tables": tables}
 
 
 def _table(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

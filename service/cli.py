@@ -49,7 +49,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
 ) -> None:
-    """Run broker, gateway and both workers in the foreground until Ctrl-C or SIGTERM."""
+    """Run broker, gateway and three workers in the foreground until Ctrl-C or SIGTERM."""
     from service.supervisor import Stack, StackSettings, interruptible
 
     stack = Stack(StackSettings(home=home.expanduser(), host=host, port=port, environment=os.environ))

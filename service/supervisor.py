@@ -1,4 +1,4 @@
-"""The embedded stack: broker, gateway and two workers as processes of one home, started, watched and ended together.
+"""The embedded stack: broker, gateway and three workers as processes of one home, started, watched and ended together.
 
 Files lie under the home: `infonce.db`, `artifacts/`, `valkey/`, `logs/`. A worker that ends is started again, a few
 times; the end of the broker or the gateway ends the stack. One home serves one stack at a time.

@@ -58,3 +58,15 @@ def _record(step: int, total: int) -> dict[str, Any]:
     told = {"step": step, "total_steps": total, "epoch": step / total, "loss": 3.0 / step, "learning_rate": 1e-4 / step}
     told |= {"grad_norm": 2.0 + step % 3, "temperature": 0.05, "num_tokens": 300, "elapsed_seconds": 0.5 * step}
     return {**told, "pairs_per_second": 64.0, "eta_seconds": 0.5 * (total - step)}
+
+
+def with_retention(*, held: bool, alpha: float = 1.0) -> dict[str, Any]:
+    """The same report of a job that measured what its model still knows, and looked between base and tuned weights."""
+    report, tuned = toy_report(), 0.72 if held else 0.65
+    kept = {"metric": "ndcg@10", "base": 0.725, "tuned": tuned, "delta": tuned - 0.725, "bound": 0.01, "held": held}
+    sizes = {"num_queries": 1000, "num_documents": 3000}
+    curve = [{"alpha": at / 4, "held_out": 0.4 + at / 50, "probe": 0.725 - at / 90} for at in range(5)]
+    chosen = {"alpha": alpha, "reason": "the best <of> them", "seconds": 21.5, "curve": curve}
+    chosen |= {"chosen_by": {"num_queries": 50, "num_documents": 2000}}
+    summary = report["summary"] | {"retention": kept | sizes, "alpha": alpha}
+    return report | {"summary": summary, "interpolation": chosen}

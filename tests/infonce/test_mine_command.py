@@ -75,7 +75,8 @@ def test_the_same_order_gives_the_same_bytes_out_of_kept_vectors(tmp_path: Path)
 
 def test_negatives_come_out_of_the_corpus_that_was_named(tmp_path: Path) -> None:
     corpus = [f"{text} over there" for text in sentences(40, seed=3)]
-    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"_id": "7", "text": text}) + "\n" for text in corpus))
+    rows = (json.dumps({"_id": f"d{place}", "text": text}) + "\n" for place, text in enumerate(corpus))
+    (tmp_path / "corpus.jsonl").write_text("".join(rows))
     done = infonce_mine(tmp_path, *WIDE, "--retriever", "both", "--corpus", tmp_path / "corpus.jsonl")
     assert "40 documents" in done.stdout and "Embedding took" in done.stdout
     assert {text for pair in read_pairs(tmp_path / "mined.jsonl") for text in pair.negatives[1:]} <= {*corpus}
@@ -110,3 +111,14 @@ def test_nothing_is_overwritten_and_a_line_too_long_to_be_read_is_not_written(tm
     words = ("--range", "0", "60", "--relative-margin", "none", "--per-query", "50")
     done = infonce_mine(tmp_path, *words, "--corpus", tmp_path / "corpus.jsonl", output="long.jsonl")
     assert "the limit is 1048576; lower per_query" in done.stderr and not (tmp_path / "long.jsonl").exists()
+
+
+def test_fields_of_odd_names_are_mapped(tmp_path: Path) -> None:
+    rows = ("q,a", *(f"{pair.anchor},{pair.positive}" for pair in toy_pairs(30)))
+    (tmp_path / "odd.csv").write_text("\n".join(rows))
+    given = ["--model", tmp_path / "model", "--output", tmp_path / "mined.jsonl", *WIDE, "--per-query", "2"]
+    said = ["--mapping", '{"anchor": "q", "positive": "a"}']
+    done = CliRunner().invoke(mine_app, [str(word) for word in (tmp_path / "odd.csv", *given, *said)])
+    assert done.exit_code == 0, done.stderr
+    found = list(read_pairs(tmp_path / "mined.jsonl"))
+    assert [(new.anchor, new.positive) for new in found] == [(old.anchor, old.positive) for old in toy_pairs(30)]

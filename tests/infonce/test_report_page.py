@@ -6,15 +6,15 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infonce.audit import audit_file
 from infonce.charts import bars, line_chart, whiskers
+from infonce.model_card import model_card
 from infonce.phrases import duration, headline, number, signed
 from infonce.report_page import report_page
-from tests.infonce.reported import toy_report
+from tests.infonce.reported import toy_report, with_retention
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -69,17 +69,32 @@ def test_the_page_forbids_itself_to_load_anything_and_names_its_one_style() -> N
     assert not re.search(r"https?:|url\(|@import|style=|\son\w+=", page)
 
 
-def test_parts_of_other_modules_are_drawn_where_they_are_there() -> None:
-    points = [{"alpha": alpha / 4, "held_out": 0.4 + alpha / 50, "probe": 0.6 - alpha / 90} for alpha in range(5)]
-    parts: dict[str, Any] = {
-        "interpolation": {"alpha": 0.75, "reason": "best under the bound", "curve": points},
-        "deployment": {"policy": "if_better", "job": "job-1"},
-        "retention": {"metric": "ndcg@10", "held": True},
-    }
-    page = report_page(toy_report() | parts)
-    assert "best under the bound" in page and "if_better" in page
-    assert 'aria-label="Held out: 0.4 at first, 0.48 at last' in page
-    assert "Interpolation" not in report_page(toy_report())
+def test_what_the_model_still_knows_is_a_sentence_and_a_curve() -> None:
+    page = report_page(with_retention(held=True, alpha=0.75))
+    said = "Held: nDCG@10 0.725 → 0.720, −0.005, on a probe of 1,000 queries over 3,000 texts; it may fall by 0.01."
+    assert said in page and "it forgets" not in page
+    assert "Published is α = 0.75" in page and "the best &lt;of&gt; them" in page and "the other half judges" in page
+    assert 'aria-label="nDCG@10 of the queries that choose: 0.4 at first, 0.48 at last' in page
+    assert page.count("<td>chosen</td>") == 1
+    assert "interpolation" not in report_page(toy_report())
+
+
+def test_a_better_model_that_forgets_says_so_beside_its_verdict() -> None:
+    report = with_retention(held=False)
+    top = report_page(report).split("</header>")[0]
+    assert "But it forgets: retention is not held: nDCG@10 0.725 → 0.650, −0.075" in top
+    assert "it forgets" in model_card(report) and "0.75 × tuned + 0.25 × base" not in model_card(report)
+    assert "0.75 × tuned + 0.25 × base" in model_card(with_retention(held=True, alpha=0.75))
+
+
+def test_what_was_not_measured_is_told_with_its_reason() -> None:
+    report = toy_report()
+    report["summary"]["retention"] = {"held": None, "reason": "evaluation.retention is off"}
+    report["interpolation"] = {"alpha": 1.0, "reason": "off: retention is not measured", "curve": [], "chosen_by": None}
+    page = report_page(report | {"deployment": {"policy": "if_better", "job": "job-1"}})
+    assert "Not measured: evaluation.retention is off." in page
+    assert "None between were tried: retention is not measured." in page
+    assert "if_better" in page
 
 
 def test_the_audit_of_a_real_file_is_told_with_its_lines(tmp_path: Path) -> None:

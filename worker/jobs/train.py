@@ -41,7 +41,6 @@ _MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens"
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """The tuned model's folder, with its report, is in staging."""
     use_threads(order["threads"])
-    job_began = perf_counter()
     progress.phase(Phase.LOADING)
     if gpus := gpus_of(order["encoder"]["device"]):
         hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
@@ -88,7 +87,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         order=order,
         progress=progress,
     )
-    spent = Spent(clock=perf_counter, elapsed_seconds=started - job_began)
+    elapsed = seconds["baseline"] + trained.seconds
+    spent = Spent(clock=perf_counter, elapsed_seconds=elapsed, trained_tokens=trained.trained_tokens)
     settled = settle(ends, judged, before=before, spent=spent)
     seconds["evaluating"] = perf_counter() - started
 
