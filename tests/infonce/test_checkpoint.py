@@ -266,7 +266,7 @@ def test_the_last_steps_of_a_long_run_are_saved_for_what_follows_it(
     checkpoints = Checkpoints(folder=tmp_path / "kept")
     run(tmp_path / "short", BASE, checkpoints=checkpoints)
     assert newest(checkpoints) is None
-    monkeypatch.setattr("infonce.checkpoint._WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("infonce.checkpoint.WORTH_SECONDS", 0.0)
     whole, watcher, again = (
         run(tmp_path / "long", BASE, checkpoints=checkpoints),
         Watcher(),
