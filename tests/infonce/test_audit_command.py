@@ -51,7 +51,7 @@ def test_the_tables_say_what_was_found_and_how_much_of_it_is_shown(pairs: Path) 
 
 def test_a_cleaned_file_is_written_once(pairs: Path) -> None:
     cleaned = pairs.parent / "cleaned.jsonl"
-    assert "20 pairs, without 1 copies" in infonce_audit(pairs, "--cleaned", cleaned).stdout
+    assert "20 pairs. Left out are copies: 1," in infonce_audit(pairs, "--cleaned", cleaned).stdout
     assert audit_file(cleaned).count(FindingCode.DUPLICATE_PAIR) == 0
     again = infonce_audit(pairs, "--cleaned", cleaned)
     assert again.exit_code == 1 and "already" in again.stderr
