@@ -50,7 +50,7 @@ LABEL_NAMES: Final = frozenset(
         "is_duplicate",
     ]
 )
-_MAX_TEXTS: Final = 50_000  # of each side: near duplicates and lengths take about 15 s
+MAX_TEXTS: Final = 50_000  # of each side: near duplicates and lengths take about 15 s
 _MAX_CHARACTERS: Final = 8_000_000  # of each side, at most 32 MB
 _SEED: Final = 42
 _PAIRS_BETWEEN: Final = 10_000
@@ -97,10 +97,6 @@ class Audit:
     held_out: Mapping[str, int] | None
     scores: Mapping[str, Any] | None = None
     dropped: Mapping[str, int] | None = None
-
-    def count(self, code: FindingCode) -> int:
-        """How many places of that kind there are."""
-        return next((finding.count for finding in self.findings if finding.code is code), 0)
 
     def with_findings(self, more: Iterable[Finding], **parts: Any) -> "Audit":
         """This audit with further findings, and with the parts that they belong to."""
@@ -211,7 +207,7 @@ class _Reading:
     def __init__(self, watch: AuditWatch) -> None:
         self.num_pairs = self.num_negatives = 0
         self.queries, self.documents = (
-            TextSample(max_texts=_MAX_TEXTS, max_characters=_MAX_CHARACTERS, seed=_SEED) for _ in range(2)
+            TextSample(max_texts=MAX_TEXTS, max_characters=_MAX_CHARACTERS, seed=_SEED) for _ in range(2)
         )
         self._watch = watch
         self._done = 0

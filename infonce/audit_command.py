@@ -52,6 +52,9 @@ def audit(
         from infonce.length_picture import TokenCounter
 
         how = precision_of(precision)
+        if model is None and precision != DEFAULT_PRECISION:
+            message = f"precision is {precision} and no model is named that would compute in it; name one by --model"
+            raise ConfigError(message, param="precision")
         fields = None if mapping is None else FieldMapping.from_json(mapping)
         hub = Hub.from_env(os.environ)
         counted_by = tokenizer or model or (MINILM if MINILM in hub.known() else None)
@@ -77,6 +80,8 @@ def audit(
         print(json.dumps({**found.to_dict(), "cleaned": told}), flush=True)
     else:
         show_audit(found)
+        if folder is not None and not found.negatives:
+            print(f"No pair has negatives, so that {model} scored nothing.", flush=True)
         if written is not None:
             left_out = f"copies: {written.duplicate_pair:,}, pairs whose positive is their query: "
             left_out += f"{written.query_equals_positive:,}, negatives that are positives or the query: "

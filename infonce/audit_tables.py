@@ -9,6 +9,7 @@ from rich.table import Table
 
 from infonce.audit import Audit
 from infonce.findings import MEANINGS
+from infonce.phrases import printable
 
 MAX_PLACES: Final = 3
 """Of each kind of finding; `--json` names twenty."""
@@ -47,7 +48,7 @@ def show_audit(found: Audit) -> None:
         console.print(f"{finding.level.value} {finding.code.value}: {finding.count:,} × {MEANINGS[finding.code]}")
         for issue in finding.issues[:MAX_PLACES]:
             where = " ".join(part for part in (issue.line and f"line {issue.line}", issue.field) if part)
-            console.print(f"    {_printable(where)}{': ' if where else ''}{_printable(issue.detail)}")
+            console.print(f"    {printable(where)}{': ' if where else ''}{printable(issue.detail)}")
         if finding.count > MAX_PLACES:
             console.print(f"    {MAX_PLACES} shown of {finding.count:,}")
 
@@ -74,8 +75,3 @@ def _lengths(lengths: Mapping[str, Any]) -> Table:
 def _bars(bars: Sequence[Mapping[str, int]]) -> str:
     names = (f"{bar['from']}" if bar["from"] == bar["to"] else f"{bar['from']}-{bar['to']}" for bar in bars)
     return " · ".join(f"{name}: {bar['count']:,}" for name, bar in zip(names, bars, strict=True))
-
-
-def _printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)

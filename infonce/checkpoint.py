@@ -5,6 +5,7 @@ with its SHA-256. Random numbers need no place: every step seeds its own.
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -27,7 +28,7 @@ from infonce.run_state import RunState
 NUM_KEPT: Final = 2
 """The newest one and, should that be damaged, the one before."""
 
-_WORTH_SECONDS: Final = 10.0
+WORTH_SECONDS: Final = 10.0
 """Of work at the end of a run: so much is saved."""
 
 _TENSORS = "state.safetensors"
@@ -95,6 +96,14 @@ def newest(checkpoints: Checkpoints, *, damaged: Callable[[int], None] = lambda 
     return None
 
 
+def num_saved(num_steps: int, training_seconds: float, *, every_seconds: float) -> int:
+    """How many checkpoints a run of steps of one length writes, that at its end included where it is worth it."""
+    step_seconds = training_seconds / num_steps
+    between = max(1, math.ceil(every_seconds / step_seconds))
+    num_due, rest = divmod(num_steps, between)
+    return num_due + int(rest * step_seconds >= WORTH_SECONDS)
+
+
 class Keeper:
     """Saves the state of a run by time, and when it is stopped; nothing where there is no place for it.
 
@@ -135,7 +144,7 @@ class Keeper:
         """The last steps are on disk if they were long: what follows, an evaluation maybe, can be broken off too."""
         if self._checkpoints is None or len(self._curve) == self._saved_steps:
             return
-        if time.monotonic() - self._tried_at >= _WORTH_SECONDS:
+        if time.monotonic() - self._tried_at >= WORTH_SECONDS:
             self._save(self._checkpoints)
 
     @contextmanager
@@ -161,20 +170,22 @@ class Keeper:
 def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:
     """Raise `CheckpointMismatch`, naming what differs, unless these facts are true of the run that wrote it."""
     for name, value in facts.items():
-        earlier = saved.facts.get(name)
-        if earlier != value:
-            message = (
-                f"the checkpoint of step {saved.step} belongs to another run: {difference(name, earlier, now=value)}"
-            )
+        if differs := difference(name, saved.facts.get(name), now=value):
+            message = f"the checkpoint of step {saved.step} belongs to another run: {differs}"
             raise CheckpointMismatch(f"{message}; set it back, or give this run a folder of its own")
 
 
 def difference(name: str, earlier: object, *, now: object) -> str:
-    """What differs, down to the setting where there are some; nothing where nothing does."""
+    """What differs, down to the setting where there are some; nothing where nothing does.
+
+    A setting that is not there is one that is None: an older program did not know it yet.
+    """
+    if earlier == now:
+        return ""
     if not isinstance(earlier, Mapping) or not isinstance(now, Mapping):
         return f"its {name} differs" if len(f"{earlier}{now}") > 100 else f"its {name} was {earlier} and is {now}"
-    changed = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
-    return ", ".join(difference(key, earlier.get(key), now=now.get(key)) for key in changed)
+    differing = (difference(key, earlier.get(key), now=now.get(key)) for key in {**earlier, **now})
+    return ", ".join(filter(None, differing))
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], *, notes: Mapping[str, Any]) -> None:

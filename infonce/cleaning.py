@@ -20,6 +20,7 @@ from infonce.file_limits import DEFAULT_LIMITS, FileLimits
 from infonce.formats import opened_pairs
 from infonce.pair_keys import Relation, is_own_answer
 from infonce.pairs import Pair
+from infonce.split import MIN_TRAINING_PAIRS
 from infonce.text_sample import text_digest
 
 _WORD_BYTES: Final = 8
@@ -68,6 +69,21 @@ def trainable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
             dropped["duplicate_pair"] += 1
         else:
             kept.append(pair)
+    return kept, dropped
+
+
+def without_copies(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
+    """What `trainable` says of the pairs of a training.
+
+    Raises:
+        DatasetError: it leaves too few.
+    """
+    kept, dropped = trainable(pairs)
+    if len(kept) < MIN_TRAINING_PAIRS:
+        copies, own = dropped["duplicate_pair"], dropped["query_equals_positive"]
+        found = f"{len(kept)} pairs are left without {copies} copies and {own} whose positive is their query"
+        detail = f"{found}; {MIN_TRAINING_PAIRS} are needed: bring more pairs"
+        raise DatasetError([Issue(line=None, field=None, code="too_few_pairs", detail=detail)])
     return kept, dropped
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 
 from infonce.auto import auto_batch, auto_epochs, auto_rate
 from infonce.early_stopping import EarlyStopping
-from infonce.errors import ConfigError
+from infonce.errors import ConfigError, TooFewPairs
 from infonce.limits import check_range, check_whole, known_keys, member
 from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig, Negatives
@@ -233,14 +233,15 @@ class TrainConfig:
         """This config with every `auto` that the pairs and the width of the model's vectors decide made a number.
 
         Raises:
-            ConfigError: there are fewer than two pairs, or fewer than one batch, or no dropout to tell views apart.
+            TooFewPairs: there are fewer than two pairs, or fewer than one batch.
+            ConfigError: there is no dropout to tell views apart.
         """
         if num_pairs < 2:
             message = f"there are {num_pairs} training pairs; at least 2 are needed, some hundreds to learn from"
-            raise ConfigError(message, param="training_file")
+            raise TooFewPairs(message, param="training_file")
         if self.batch_size != AUTO and self.batch_size > num_pairs:
             message = f"batch_size is {self.batch_size} and there are {num_pairs} pairs; lower it or bring more pairs"
-            raise ConfigError(message, param="batch_size")
+            raise TooFewPairs(message, param="batch_size")
         return replace(
             self,
             n_epochs=auto_epochs(num_pairs) if self.n_epochs == AUTO else self.n_epochs,

@@ -224,7 +224,7 @@ def _signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> s
         made = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
         return _signature(made[0]) if made else ""
     parameters = re.sub(r"^(self|cls)(, |$)", "", ast.unparse(node.args))
-    return f"({_cut(parameters, _MAX_SIGNATURE_CHARACTERS)})"
+    return f"({cut_at_a_word(parameters, _MAX_SIGNATURE_CHARACTERS)})"
 
 
 def _parts(docstring: str) -> tuple[str, str] | None:
@@ -237,13 +237,13 @@ def _parts(docstring: str) -> tuple[str, str] | None:
         return None
     if _BOILERPLATE.search(sentence):
         return None
-    body = _cut(body, _MAX_BODY_CHARACTERS)
+    body = cut_at_a_word(body, _MAX_BODY_CHARACTERS)
     if len(_words(body)) < _MIN_BODY_WORDS or " ".join(_words(sentence)) in " ".join(_words(body)):
         return None
     return sentence, body
 
 
-def _cut(text: str, limit: int) -> str:
+def cut_at_a_word(text: str, limit: int) -> str:
     """At most `limit` characters, ending at a word."""
     return text if len(text) <= limit else text[:limit].rsplit(maxsplit=1)[0]
 

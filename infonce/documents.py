@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -21,6 +22,7 @@ MAX_METADATA_KEY_CHARACTERS: Final = 128
 MAX_METADATA_CHARACTERS: Final = 4_096
 MAX_METADATA_VALUES: Final = 256
 _MAX_WHOLE = 2**53
+_MAX_KEPT_CHARACTERS = 32
 _FIELDS = frozenset({"id", "_id", "text", "title", "metadata"})
 
 
@@ -112,7 +114,7 @@ class _Reader:
         self._lines = lines
         self._log = log
         self._max_characters = max_characters
-        self._ids: set[str] = set()
+        self._ids: set[str | bytes] = set()
 
     def __iter__(self) -> Iterator[Document]:
         found = False
@@ -143,10 +145,11 @@ class _Reader:
         if any(unicodedata.category(character) == "Cc" for character in id):
             detail = f"{name} has a tab, a line end or another control character; remove it"
             self._log.add("invalid_text", detail, line=row.line, field=name)
-        elif id in self._ids:
+        elif (key := _key(id)) in self._ids:
             detail = f"{name} {id[:60]!r} stands a second time; ids must differ"
             self._log.add("duplicate_id", detail, line=row.line, field=name)
-        self._ids.add(id)
+        else:
+            self._ids.add(key)
         return id
 
     def _metadata(self, row: Row) -> dict[str, Any]:
@@ -158,6 +161,13 @@ class _Reader:
             return {}
         assert isinstance(value, dict), "anything else is a problem"
         return value
+
+
+def _key(id: str) -> str | bytes:
+    """By what an id is known again: a million long ones would take a gigabyte."""
+    return (
+        id if len(id) <= _MAX_KEPT_CHARACTERS else blake2b(id.encode(errors="surrogatepass"), digest_size=16).digest()
+    )
 
 
 def _metadata_problem(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 InfonceError
 ├── ConfigError            a setting is outside its limits (a ValueError too)
+│   └── TooFewPairs        for two pairs, or for one batch of them
 ├── LossInputError         tensors that do not belong together were given to a loss (a ValueError too)
 ├── DatasetError           a file of pairs or judgements is broken; carries line-numbered issues
 ├── ModelError
@@ -35,6 +36,10 @@ class ConfigError(InfonceError, ValueError):
     def __init__(self, message: str, *, param: str) -> None:
         super().__init__(message)
         self.param = param
+
+
+class TooFewPairs(ConfigError):
+    """There are fewer pairs than two, or than a batch is to have."""
 
 
 class LossInputError(InfonceError, ValueError):

@@ -12,12 +12,15 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from infonce.checkpoint import num_saved
 from infonce.config import TrainConfig
 from infonce.digest import sha256_of
 from infonce.early_stopping import evaluation_is_due
 from infonce.encoder import Encoder
-from infonce.errors import ConfigError
+from infonce.extra_work import ExtraWork
 from infonce.judged_work import Judge, JudgedTime
+from infonce.layout import WEIGHTS
+from infonce.mining_config import check_foreseen
 from infonce.pairs import Pair
 from infonce.peak_memory import peak_memory_bytes
 from infonce.prepare import Prepared, identity, prepare
@@ -28,8 +31,6 @@ from infonce.schedule import Schedule
 from infonce.step_times import Clock, StepTimes
 from infonce.vectors import CachedEncoder
 
-_WEIGHTS = "model.safetensors"
-_WORTH_SAVING_SECONDS = 10.0  # as at the end of a training
 _CHANCE_OF_MEMORY = 0.05  # of what was measured
 _CHANCE_OF_COUNTED_MEMORY = 0.2  # of what was counted
 
@@ -64,6 +65,8 @@ class Plan:
     """That have gone until here: the program, the model, the pairs."""
     reloading_seconds: float = 0.0
     """To load the tuned model from its folder, where that is done."""
+    extra: ExtraWork | None = None
+    """What a job does besides; `infonce train` does nothing else."""
     scratch: Path | None = None
     """Where files are written that show how long that takes; the system's place for such."""
 
@@ -123,33 +126,39 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
         OutOfMemory: the device has no memory for a step.
         Stopped: `progress.stop_requested()`; at most a chunk later.
     """
-    if plan.config.mine is not None:
-        message = "mine is set, and what that takes is known only once negatives have been looked for; leave it out of"
-        raise ConfigError(f"{message} the estimate, and count with one more evaluation for each time", param="mine")
+    check_foreseen(plan.config.mine)
     clock = Clock(began=perf_counter() - plan.loading_seconds)
     begins(Part.TOKENISING)
     ready, preparing_seconds = _prepared(plan, progress)
     begins(Part.ENCODING)
     judging = JudgedTime.of(plan.judge, plan.judged, chosen_by=plan.chosen_by, source=plan.source, ks=plan.ks)
+    extra = plan.extra
+    audit_seconds = 0.0 if extra is None else extra.audit_seconds(plan.pairs, judge=plan.judge, judging=judging)
     begins(Part.STEPS)
-    known = plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds
+    known = (
+        plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds + audit_seconds
+    )
     with Rehearsal.of(plan.encoder, ready, stop=progress.stop_requested) as rehearsal:
         schedule = Schedule.count(rehearsal.counting, stop=progress.stop_requested)
         times = StepTimes.of(rehearsal, schedule, clock=clock, others_seconds=known)
         begins(Part.SAVING)
-        num_saved = _num_saved(times, plan.save_every_seconds)
-        saving_seconds = num_saved * rehearsal.save_seconds(plan.scratch) if num_saved else 0.0
+        num_kept = num_saved(times.num_steps, times.training_seconds, every_seconds=plan.save_every_seconds)
+        saving_seconds = num_kept * rehearsal.save_seconds(plan.scratch) if num_kept else 0.0
     num_judged = sum(evaluation_is_due(step, times.num_steps) for step in range(times.num_steps + 1))
     seconds = {
         "loading": plan.loading_seconds,
         "preparing": preparing_seconds,
-        "baseline": judging.baseline_seconds,
+        "baseline": judging.baseline_seconds + audit_seconds,
         "training": times.training_seconds,
         "judging": 0.0 if ready.config.early_stopping is None else num_judged * judging.once_seconds,
         "saving": saving_seconds,
         "exporting": _exporting_seconds(plan),
         "evaluating": judging.evaluating_seconds + plan.reloading_seconds,
     }
+    if extra is not None:
+        seconds["blending"] = extra.blending_seconds(
+            sum(seconds.values()), judge=plan.judge, judging=judging, ks=plan.ks
+        )
     total, counted = sum(seconds.values()), times.counted_bytes
     memory = max(times.peak_memory_bytes + counted, judging.peak_memory_bytes, peak_memory_bytes())
     uncertain = int(_CHANCE_OF_MEMORY * memory + _CHANCE_OF_COUNTED_MEMORY * counted)
@@ -177,18 +186,10 @@ def _prepared(plan: Plan, progress: Progress) -> tuple[Prepared, float]:
     return ready, perf_counter() - began
 
 
-def _num_saved(times: StepTimes, every_seconds: float) -> int:
-    """How many checkpoints the training writes, the last one included; between two of them is a step at least."""
-    between = times.num_steps
-    if every_seconds * times.num_steps > times.training_seconds:
-        between = int(times.training_seconds / every_seconds)
-    return between + int(times.training_seconds - between * every_seconds >= _WORTH_SAVING_SECONDS)
-
-
 def _exporting_seconds(plan: Plan) -> float:
     """What it takes to write the model; it was, and is gone."""
     with TemporaryDirectory(dir=plan.scratch, prefix="infonce-estimate-") as folder:
         began = perf_counter()
         plan.encoder.save(Path(folder))
-        sha256_of(Path(folder) / _WEIGHTS)
+        sha256_of(Path(folder) / WEIGHTS)
         return perf_counter() - began

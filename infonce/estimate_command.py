@@ -16,6 +16,7 @@ from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
 from infonce.hub import Hub
 from infonce.meeting import wanted_processes
+from infonce.phrases import duration
 from infonce.sentences import INTERRUPTED, sentences
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def estimate(
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
         from infonce.terminal import watching
-        from infonce.tuning import Order
         from infonce.tuning_estimate import estimate_tuning
+        from infonce.tuning_order import Order
 
         order = Order(
             pairs=pairs,
@@ -87,11 +88,11 @@ def _show(found: "Estimate") -> None:
     table.add_column("time", justify="right")
     for name, seconds in found.seconds.items():
         if seconds:
-            table.add_row(name, _time(seconds))
+            table.add_row(name, duration(seconds))
     table.add_section()
-    table.add_row("together", _time(found.total_seconds))
+    table.add_row("together", duration(found.total_seconds))
     console.print(table)
-    console.print(f"Between {_time(low)} and {_time(high)} if the machine stays as busy as it is now.")
+    console.print(f"Between {duration(low)} and {duration(high)} if the machine stays as busy as it is now.")
     console.print(f"{found.peak_memory_bytes / 1e9:.2f} GB at the peak, {smallest:.2f} to {largest:.2f}.")
     steps = f"{found.num_steps:,} steps of {found.config.batch_size} pairs"
     console.print(
@@ -99,10 +100,3 @@ def _show(found: "Estimate") -> None:
     )
     measured = found.measured
     console.print(f"Computed were {measured['steps']} steps, {measured['whole_steps']} of them whole.")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    hours, minutes = divmod(round(seconds / 60), 60) if seconds >= 3600 else (0, int(seconds // 60))
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {int(seconds % 60):02d} s"

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from infonce.compare import Change, Outcome, changes
 from infonce.evaluation import Evaluation
 from infonce.metrics import ranked
+from infonce.phrases import shortened
 from infonce.qrels import EvalSet
 
 _MAX_RELEVANT: Final = 3  # of a query that is shown
@@ -29,10 +30,10 @@ class Example:
         """The same with texts of at most so many characters and an ellipsis."""
         return replace(
             self,
-            text=_cut(self.text, num_characters),
-            relevant=tuple(_cut(text, num_characters) for text in self.relevant),
-            base_first=_cut(self.base_first, num_characters),
-            tuned_first=_cut(self.tuned_first, num_characters),
+            text=shortened(self.text, num_characters),
+            relevant=tuple(shortened(text, num_characters) for text in self.relevant),
+            base_first=shortened(self.base_first, num_characters),
+            tuned_first=shortened(self.tuned_first, num_characters),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,7 +71,3 @@ def _example(change: Change, base: Evaluation, *, tuned: Evaluation, judged: Eva
         base_is_right=grades.get(first, 0) > 0,
         tuned_is_right=grades.get(then, 0) > 0,
     )
-
-
-def _cut(text: str, num_characters: int) -> str:
-    return text if len(text) <= num_characters else text[:num_characters] + "…"

@@ -14,7 +14,10 @@ is embedded anew for each of them."""
 
 
 def halves(judged: EvalSet, *, seed: int) -> tuple[set[str], set[str]]:
-    """The judged queries in two parts of about one size that share no relevant document; equal seeds, equal halves."""
+    """The judged queries in two parts that share no relevant document; equal seeds, equal halves.
+
+    The parts are of about one size, unless more queries than that hang together by their documents.
+    """
     edges = [
         (f"query {query}", f"document {document}")
         for query, grades in judged.qrels.items()

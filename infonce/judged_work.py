@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.bench.limit import Encoded
 from infonce.compare import compare
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.evaluation import evaluate
+from infonce.flops import Encoded
 from infonce.peak_memory import peak_memory_bytes
 from infonce.qrels import EvalSet
 from infonce.vectors import BLOCK_TEXTS, CachedEncoder
@@ -124,6 +124,13 @@ class JudgedTime:
             once_seconds=encoding.seconds_for(judge.work(during)) + max(searched, default=0.0),
             peak_memory_bytes=peak_memory_bytes() + vector_bytes(len(all_of_them), dimensions=dimensions),
         )
+
+    def measuring_seconds(self, judge: Judge, sets: Sequence[EvalSet], *, ks: Sequence[int]) -> float:
+        """Of other weights on these sets."""
+        asked = [one for judged in sets for one in texts_of(judged)]
+        dimensions = judge.encoder.dimensions
+        searched = (search_seconds(one, dimensions=dimensions, ks=ks, stop=judge.stop) for one in sets)
+        return self.encoding.seconds_for(judge.work(asked)) + sum(searched)
 
     def measured(self) -> dict[str, Any]:
         """What the numbers stand on; plain JSON values."""

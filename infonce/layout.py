@@ -8,10 +8,13 @@ infinity all read. Knows no torch.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from infonce.config import Pooling, Prompts
 from infonce.errors import InvalidModel
+
+WEIGHTS: Final = "model.safetensors"
+"""Beside the configuration, the tokenizer and what else a folder holds."""
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from infonce.config import DEFAULT_MAX_SEQ_LENGTH, Side
+from infonce.config import DEFAULT_MAX_SEQ_LENGTH, Prompts, Side
 from infonce.findings import FindingCode, Findings
 from infonce.layout import read_layout
 from infonce.pair_keys import histogram
@@ -35,19 +35,20 @@ class TokenCounter:
     document_prompt: str = ""
 
     @classmethod
-    def of(cls, folder: Path, name: str, *, max_length: int | None = None) -> Self:
-        """The tokenizer of a model's folder; the maximum length is a training's default unless it is given.
+    def of(cls, folder: Path, name: str, *, max_length: int | None = None, prompts: Prompts | None = None) -> Self:
+        """The tokenizer of a model's folder, with its prompts and a training's default length unless others are given.
 
         Raises:
             InvalidModel: the folder has none, or is no model.
         """
         layout = read_layout(folder)
+        prompts = layout.prompts if prompts is None else prompts
         return cls(
             name=name,
             tokenizer=load_tokenizer(folder),
             max_length=max_length or min(DEFAULT_MAX_SEQ_LENGTH, layout.max_seq_length),
-            query_prompt=layout.prompts.query,
-            document_prompt=layout.prompts.document,
+            query_prompt=prompts.query,
+            document_prompt=prompts.document,
         )
 
     def lengths(self, texts: Sequence[SampledText], *, side: Side, stop: Callable[[], bool]) -> NDArray[np.int64]:

@@ -91,3 +91,17 @@ class MiningConfig:
         """
         known_keys(cls, values)
         return cls(**values)
+
+
+def check_foreseen(mine: MiningConfig | None) -> None:
+    """Raise `ConfigError` where negatives are to be looked for in a run that is to be estimated."""
+    if mine is not None:
+        message = "mine is set, and what that takes is known only once negatives have been looked for; leave it out of"
+        raise ConfigError(f"{message} the estimate, and count with one more evaluation for each time", param="mine")
+
+
+def check_read(mine: MiningConfig | None, *, has_corpus: bool) -> None:
+    """Raise `ConfigError` where nobody would read the corpus."""
+    if has_corpus and mine is None:
+        message = "a corpus is given and mine is not set, so that nothing is looked for in it"
+        raise ConfigError(f"{message}; set mine, such as to {{}}, or leave corpus out", param="corpus")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from infonce.phrases import forgets, headline, metric_name, number, retention_of, signed
+from infonce.phrases import forgets, headline, metric_name, printable, retention_of, signed
 from infonce.report_page import TEMPLATES
 
 MODEL_CARD: Final = "README.md"
@@ -38,7 +38,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": _code, "signed": signed, "metric": metric_name, "number": number}
+    environment.filters |= {"code": _code, "signed": signed, "metric": metric_name}
     base = str(report["model"])
     settings = {row["name"]: row["became"] for row in report.get("settings", [])}
     kept = (report.get("summary") or {}).get("retention") or {}
@@ -58,5 +58,5 @@ def model_card(report: Mapping[str, Any]) -> str:
 
 def _code(value: object) -> str:
     """A value as a code span, on one line, that nothing in it can end."""
-    line = "".join(sign if sign.isprintable() else " " for sign in " ".join(str(value).split()))
+    line = printable(" ".join(str(value).split()))
     return "`" + line.replace("`", "'").replace("|", "¦") + "`"

@@ -27,7 +27,8 @@ def find_near_duplicates(
 ) -> int:
     """How many texts are nearly that of an earlier one, each a finding; those after a stop are left out.
 
-    A text is compared with those that are nobody's copy, so that a hundred copies of one are ninety-nine findings.
+    A text is compared with those that are nobody's copy, so that a hundred copies of one are ninety-nine findings; with
+    the first eight of them that may be like it, so that texts of one pattern do not cost the square of their number.
     """
     index = RMinHashLSH(threshold=THRESHOLD, num_perm=_NUM_PERM, num_bands=_NUM_BANDS)
     num_found = 0

@@ -31,7 +31,7 @@ def score_negatives(
 
     `read` gives all pairs with their lines, as often as it is called.
     """
-    taken, num_pairs = _sample(read, max_texts)
+    taken, num_pairs = scored_pairs(read, max_texts)
     anchors = encoder.encode([pair.anchor for _, pair in taken], side=Side.QUERY)
     texts = list(dict.fromkeys(text for _, pair in taken for text in (pair.positive, *pair.negatives)))
     rows = {text: row for row, text in enumerate(texts)}
@@ -63,7 +63,9 @@ def score_negatives(
     }
 
 
-def _sample(read: Callable[[], Iterator[tuple[int, Pair]]], max_texts: int) -> tuple[list[tuple[int, Pair]], int]:
+def scored_pairs(
+    read: Callable[[], Iterator[tuple[int, Pair]]], max_texts: int = MAX_TEXTS
+) -> tuple[list[tuple[int, Pair]], int]:
     """Pairs that have negatives, in their order, as many as have so few texts; and how many there are of them."""
     weights = [2 + len(pair.negatives) for _, pair in read() if pair.negatives]
     order = np.array(random.Random(_SEED).sample(range(len(weights)), len(weights)), dtype=np.int64)

@@ -9,6 +9,8 @@ from infonce.jsonl import IssueLog, Row, json_type
 from infonce.pairs import Pair
 
 _MAX_REMEMBERED: Final = 1_000  # sets of field names; a hostile file has another one in each line
+_MAX_SET_CHARACTERS: Final = 8_192  # of a set that is remembered; a hostile name may be as long as its line
+_MAX_NAME_CHARACTERS: Final = 100  # of an ignored name, as it is told
 
 
 class PairRows(Protocol):
@@ -58,15 +60,17 @@ class PairsOfRows:
     def _ignore(self, row: Row, used: set[str]) -> None:
         for name in row.values.keys() - used:
             self.ignored_fields += 1
-            if name in self.ignored_names or len(self.ignored_names) < _MAX_REMEMBERED:
-                self.ignored_names[name] += 1
+            told = name if len(name) <= _MAX_NAME_CHARACTERS else name[: _MAX_NAME_CHARACTERS - 1] + "…"
+            if told in self.ignored_names or len(self.ignored_names) < _MAX_REMEMBERED:
+                self.ignored_names[told] += 1
 
     def _fields_of_negatives(self, row: Row, dialect: Dialect) -> tuple[str, ...]:
         names = tuple(row.values)
         if (known := self._negative_fields.get(names)) is not None:
             return known
         found = dialect.negative_fields(names)
-        if self._dialect is not None and len(self._negative_fields) < _MAX_REMEMBERED:
+        few = len(self._negative_fields) < _MAX_REMEMBERED
+        if self._dialect is not None and few and sum(map(len, names)) <= _MAX_SET_CHARACTERS:
             self._negative_fields[names] = found
         return found
 

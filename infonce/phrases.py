@@ -42,6 +42,16 @@ def day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def shortened(text: str, num_characters: int) -> str:
+    """At most so many characters of it, and an ellipsis for the others."""
+    return text if len(text) <= num_characters else text[:num_characters] + "…"
+
+
+def printable(text: str) -> str:
+    """Blanks instead of what a terminal or a page would obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 def verdict_of(comparison: Mapping[str, Any]) -> str:
     """What a comparison found, in one sentence that begins with the verdict."""
     found = comparison

@@ -22,6 +22,7 @@ from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.graph_budget import affordable_gb
 from infonce.joint import check_together
+from infonce.mining_config import check_read
 from infonce.packing import set_attention
 from infonce.pairs import Pair
 from infonce.precision import Choice
@@ -85,10 +86,11 @@ def _read(
     encoder: Encoder, pairs: Sequence[Pair], *, config: TrainConfig, progress: Progress, corpus: Sequence[str] | None
 ) -> tuple[PairTable, TokenizedTexts, NDArray[np.bool_], NDArray[np.bool_]]:
     """The pairs that the model can read, the tokens of all texts, and which pairs and which documents it can read."""
+    check_read(config.mine, has_corpus=corpus is not None)
     prompts = encoder.layout.prompts
-    documents = corpus or ()
-    if config.mine is not None and corpus is None:  # any of the pairs' own may become a negative of another pair
-        documents = [text for pair in pairs for text in pair.negatives]
+    documents: list[str] = []
+    if config.mine is not None:  # any of them may become a negative of any pair, those beyond max_negatives too
+        documents = [*(corpus or ()), *(text for pair in pairs for text in pair.negatives)]
     max_negatives = config.max_negatives if config.hard_negatives is HardNegatives.ALL else 0
     whole = PairTable.build(pairs, prompts=prompts, max_negatives=max_negatives, documents=documents)
     tokens = encoder.tokenize(whole.rows, stop=progress.stop_requested)

@@ -93,7 +93,10 @@ class Progress(Protocol):
         """Take note that hard negatives are looked for after so many steps."""
 
     def mined(self, step: int, counts: Mapping[str, Any]) -> None:
-        """Take note of how many were found after so many steps, and of what became of the other candidates."""
+        """Take note of how many were found after so many steps, and of what became of the other candidates.
+
+        `without_room` counts those that a pair does not take because it has `max_negatives` of its own and others.
+        """
 
     def stop_requested(self) -> bool:
         """Whether the run should end; asked at every chunk."""

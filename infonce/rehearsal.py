@@ -13,10 +13,10 @@ from torch import nn
 
 from infonce.allocator import keep_freed_memory
 from infonce.batches import Ids
-from infonce.bench.limit import Encoded
 from infonce.checkpoint import Checkpoints, save
 from infonce.encoder import Encoder
 from infonce.errors import OutOfMemory, Stopped
+from infonce.flops import Encoded
 from infonce.joint import JointBatch
 from infonce.lora import adapted
 from infonce.loss_config import Negatives

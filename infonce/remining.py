@@ -78,8 +78,10 @@ class Remining:
             now = AsItIsNow(encoder=self._encoder, precision=config.precision, stop=stop)
             source = now if step or self._beside.vectors is None else self._beside.vectors
             found = mine(source, self._pairs, corpus=self._beside.corpus, config=how, stop=stop)
-            progress.mined(step, found.to_dict())
-            rows, offsets = self._rows([one.pair.negatives for one in found.pairs], most=config.max_negatives)
+            most = config.max_negatives
+            without_room = sum(max(0, len(one.pair.negatives) - max(one.num_given, most)) for one in found.pairs)
+            progress.mined(step, {**found.to_dict(), "without_room": without_room})
+            rows, offsets = self._rows([one.pair.negatives for one in found.pairs], most=most)
             return {"rows": rows.tolist(), "offsets": offsets.tolist()}
 
         told = Processes.current().from_first(find, device=self._encoder.device)

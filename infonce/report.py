@@ -19,7 +19,12 @@ MAX_CURVE_POINTS: Final = 2_000
 """What a picture of the curve can show; the last step is always among them."""
 
 _DISTRIBUTIONS: Final = ("infonce-service", "torch", "transformers", "tokenizers", "faiss-cpu", "numpy")
-_NAMED_OTHERWISE: Final = {"hard_negatives": "hard_negatives.use", "max_negatives": "hard_negatives.max_per_query"}
+_NAMED_OTHERWISE: Final = {
+    "hard_negatives": "hard_negatives.use",
+    "max_negatives": "hard_negatives.max_per_query",
+    "mine": "hard_negatives.mine",
+    "mine_every_epochs": "hard_negatives.mine.every_epochs",
+}
 
 
 def about_training(trained: TrainResult, encoder: Encoder) -> dict[str, Any]:

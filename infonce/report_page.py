@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from infonce.charts import WIDE, Chart, bars, line_chart, whiskers
+from infonce.layout import WEIGHTS
 from infonce.phrases import day, duration, forgets, headline, metric_name, signed
 from infonce.report_parts import flat, parts, shown, words
 
@@ -162,6 +163,6 @@ def _data(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for name, beside in report.get("side_by_side", {}).items():
         yield {"what": "judged set", "name": name, "sha256": beside["digest"]}
     if "weights_sha256" in report:
-        yield {"what": "weights", "name": "model.safetensors", "sha256": report["weights_sha256"]}
+        yield {"what": "weights", "name": WEIGHTS, "sha256": report["weights_sha256"]}
     if "fingerprint" in report:
         yield {"what": "model", "name": "weights, tokenizer, pooling, prompts", "sha256": report["fingerprint"]}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from infonce.charts import line_chart
-from infonce.phrases import number, retention_of
+from infonce.phrases import number, retention_of, shortened
 
 _MAX_JSON: Final = 300  # characters of a value that is no number and no text
 _MAX_ROWS: Final = 50  # of a table
@@ -26,10 +26,16 @@ def parts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("Deployment", _whole, report.get("deployment")),
         ("What it kept: retention", _retention, kept),
         ("Between base and tuned: interpolation", _interpolation, report.get("interpolation")),
+        ("Left out of the training file", _whole, _any(report.get("left_out"))),
         ("Audit of the data", _audit, report.get("audit")),
     ]
     empty = {"text": "", "rows": [], "tables": [], "charts": []}
     return [{"title": title, **empty, **make(value)} for title, make, value in made if value]
+
+
+def _any(counts: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The counts, if one of them is more than 0."""
+    return counts if counts and any(counts.values()) else None
 
 
 def _retention(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,5 +154,4 @@ def shown(value: object) -> str:
         return number(value)
     if isinstance(value, str):
         return value or "(empty)"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_JSON else text[:_MAX_JSON] + "…"
+    return shortened(json.dumps(value, ensure_ascii=False), _MAX_JSON)

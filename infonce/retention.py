@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from typing import Any, Final
 
-from infonce.docstrings import Source, distinct_docstrings
+from infonce.docstrings import Source, cut_at_a_word, distinct_docstrings
 from infonce.errors import DatasetError, Issue
 from infonce.qrels import EvalSet
 
@@ -128,5 +128,4 @@ def _is_prose(paragraph: str) -> bool:
 
 def _cut(text: str) -> str:
     """In one line, and at most so long, ending at a word."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_CHARACTERS else line[:_MAX_CHARACTERS].rsplit(maxsplit=1)[0]
+    return cut_at_a_word(" ".join(text.split()), _MAX_CHARACTERS)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.batches import Ids, batch_rows
-from infonce.bench.limit import Encoded
 from infonce.config import TrainConfig
 from infonce.errors import Stopped
+from infonce.flops import Encoded
 from infonce.graph_budget import GraphBudget
 from infonce.prepare import Prepared
 from infonce.tokens import chunks

@@ -18,6 +18,8 @@ MAX_POINTS: Final = 11
 MIN_POINTS: Final = 5
 MAX_SHARE: Final = 0.2
 """Of the job's time, that the search may take."""
+PLANNED_SHARE: Final = 0.15
+"""Of its work, so that time seldom decides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,55 +78,66 @@ def grid(num_points: int) -> list[float]:
     return [place / (num_points - 1) for place in range(num_points)]
 
 
-def affordable(*, elapsed_seconds: float, point_seconds: float, final_seconds: float) -> int | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What the parts of a job read, in characters; the same in every attempt, which seconds are not."""
+
+    job: float
+    """Until the search begins; what is trained on counts three times, for it goes backward as well."""
+    point: float
+    """Of one point between the ends."""
+    final: float
+    """Of judging the chosen weights, if they are not the tuned ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Time:
+    """What the parts of a job took, in seconds."""
+
+    clock: Callable[[], float]
+    job: float
+    final: float
+
+    def over(self, began: float, longest: float) -> bool:
+        """Whether another point like the longest may make the search more than a fifth of the job."""
+        return self.clock() - began + longest + self.final > self.job * MAX_SHARE / (1 - MAX_SHARE)
+
+
+def affordable(work: Work) -> int | None:
     """How many points the search may have, its ends (which are measured already) included; None if fewer than 5.
 
-    The search and what follows it (saving and judging the chosen weights) take at most a fifth of the whole: the job
-    has lasted `elapsed_seconds`, so that is a quarter of them.
+    The search and what follows it (saving and judging the chosen weights) are planned as 15 % of all work.
     """
-    left = budget(elapsed_seconds) - final_seconds
-    inner = int(left / max(point_seconds, 1e-9)) if left > 0 else 0
+    left = work.job * PLANNED_SHARE / (1 - PLANNED_SHARE) - work.final
+    inner = int(left / max(work.point, 1e-9)) if left > 0 else 0
     return min(inner + 2, MAX_POINTS) if inner + 2 >= MIN_POINTS else None
 
 
-def budget(elapsed_seconds: float) -> float:
-    """The seconds that may be added to those of a job and still be a fifth of all."""
-    return elapsed_seconds * MAX_SHARE / (1 - MAX_SHARE)
-
-
-def search(
-    measure: Callable[[float], Point],
-    ends: tuple[Point, Point],
-    *,
-    elapsed_seconds: float,
-    point_seconds: float,
-    final_seconds: float,
-    clock: Callable[[], float],
-) -> Soup:
+def search(measure: Callable[[float], Point], ends: tuple[Point, Point], *, work: Work, time: Time) -> Soup:
     """The alpha to serve, between `ends`: the base (0) and the tuned weights (1), both measured before.
 
-    How many points there are is predicted from `point_seconds`; should they take longer, the search ends at its budget
-    with those it has, the nearest to the tuned weights first.
+    How many points there are depends on the work alone, so that a job which is repeated chooses as it did before. Only
+    should they take far longer than that lets expect, the search ends at a fifth of the job's time with those it has,
+    the nearest to the tuned weights first.
     """
-    seconds = {"elapsed_seconds": elapsed_seconds, "point_seconds": point_seconds, "final_seconds": final_seconds}
-    num_points = affordable(**seconds)
+    num_points = affordable(work)
     if num_points is None:
-        cost = (MIN_POINTS - 2) * point_seconds + final_seconds
-        reason = f"off: {MIN_POINTS} points would take {cost:.0f} s, more than a fifth of the job's time"
+        share = 1 - work.job / (work.job + (MIN_POINTS - 2) * work.point + work.final)
+        reason = f"off: {MIN_POINTS} points would be {share:.0%} of the job's work, more than {PLANNED_SHARE:.0%}"
         return Soup(alpha=1.0, reason=reason, curve=ends)
-    began, longest = clock(), point_seconds
+    began, longest = time.clock(), 0.0
     points = list(ends)
     for alpha in reversed(grid(num_points)[1:-1]):
-        before = clock()
-        if before - began + longest + final_seconds > budget(elapsed_seconds):
+        before = time.clock()
+        if time.over(began, longest):
             break
         points.append(measure(alpha))
-        longest = max(longest, clock() - before)
+        longest = max(longest, time.clock() - before)
     points.sort(key=lambda point: point.alpha)
     alpha, reason = choose(points)
     if len(points) < num_points:
-        reason += f"; {len(points)} of {num_points} points, for they took longer than predicted"
-    return Soup(alpha=alpha, reason=reason, curve=tuple(points), seconds=clock() - began)
+        reason += f"; {len(points)} of {num_points} points, for they took longer than planned"
+    return Soup(alpha=alpha, reason=reason, curve=tuple(points), seconds=time.clock() - began)
 
 
 def choose(points: Sequence[Point]) -> tuple[float, str]:

@@ -72,7 +72,7 @@ class StepTimes:
             whole = len(rehearsal.counting.pairs(step))
             return whole if taken <= left else int(whole * left / taken)
 
-        num_whole = 0
+        num_whole = int(few >= size)
         if few < size and (count := affordable(heaviest, _FOR_HEAVIEST)) > few:
             steps = [rehearsal.step(rehearsal.some(heaviest, count))]
             num_whole = int(count == size)

@@ -80,6 +80,10 @@ class Watch:
         reason = "the model's tokenizer makes nothing of a text of theirs"
         self._say(f"left out are {num_pairs} pairs and {num_negatives} negatives: {reason}")
 
+    def left_out(self, copies: int, own_answers: int) -> None:
+        """What is left out is said."""
+        self._say(f"left out are {copies:,} copies of pairs and {own_answers:,} pairs whose positive is their query")
+
     def mining(self, step: int) -> None:
         """Shown while it lasts."""
         self.phase("mining")
@@ -87,6 +91,8 @@ class Watch:
     def mined(self, step: int, counts: Mapping[str, Any]) -> None:
         """A line above the bar."""
         self._say(f"After {step} steps {counts['mined']:,} hard negatives were found.")
+        if counts["without_room"]:
+            self._say(f"{counts['without_room']:,} times a pair took none of them, for it has max_negatives already.")
         self.phase("training")
 
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:

@@ -46,7 +46,8 @@ def train(
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
         from infonce.peak_memory import peak_memory_bytes
         from infonce.terminal import show, watching
-        from infonce.tuning import Order, tune
+        from infonce.tuning import tune
+        from infonce.tuning_order import Order
 
         order = Order(
             pairs=pairs,

@@ -5,79 +5,41 @@ The worker's job does the same with what only a service has: vectors that are ke
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter, time
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.compare import Comparison, compare
-from infonce.config import AUTO, DEFAULT_MAX_SEQ_LENGTH, Auto, EncoderConfig, TrainConfig
-from infonce.dialects import FieldMapping
+from infonce.config import TrainConfig
 from infonce.digest import sha256_of
 from infonce.documents import read_documents
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
 from infonce.evaluation import Evaluation, evaluate
-from infonce.formats import read_pairs
 from infonce.judging import AsItIsNow
-from infonce.layout import read_layout
+from infonce.layout import WEIGHTS
 from infonce.meeting import RankOrder
-from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
-from infonce.records import Beside, Progress, TrainResult
+from infonce.records import Beside, TrainResult
 from infonce.report import about_training, by_name, machine, settings, write_report
-from infonce.split import held_out
 from infonce.summary import METRIC, side_by_side, summarize
 from infonce.train import train
+from infonce.tuning_order import Order, Watch, check_used, load, metric_ranks, split
 from infonce.vectors import CachedEncoder
 
-WEIGHTS: Final = "model.safetensors"
 HELD_OUT: Final = "held out"
-KS: Final = (1, 5, 10)
 
 _CHECKPOINTS = "checkpoints"
 _VECTORS = "vectors"
 _UNFINISHED = "unfinished"
 _LOCK = "lock"
-
-
-class Watch(Progress, Protocol):
-    """A `Progress` that hears of the parts of the work as well."""
-
-    def phase(self, name: str) -> None:
-        """This part begins."""
-
-    def embedded(self, done: int, total: int) -> None:
-        """So many of the texts that an evaluation needs have their vectors."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """What is to be trained on what, and where the model goes."""
-
-    pairs: Path
-    model: Path
-    """The folder of the base model."""
-    output: Path
-    config: TrainConfig
-    encoder: EncoderConfig
-    held_out: float
-    """The share of pairs that is kept out of the training to judge by; 0 for none."""
-    save_every_seconds: float = 120.0
-    processes: int | Auto = AUTO
-    """That train together; auto is one for each GPU, and one without a GPU."""
-    model_name: str | None = None
-    """What report and card call the base model; its folder's name without it."""
-    mapping: FieldMapping | None = None
-    """What the fields of the pairs hold; found from their names without it."""
-    corpus: Path | None = None
-    """Documents among which hard negatives are looked for; the pairs' own texts without it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +53,8 @@ class Tuned:
     seconds: float
     """From reading the texts to the last step: tokenising and measuring included, evaluating and saving not."""
     weights_sha256: str
+    left_out: Mapping[str, int]
+    """How many pairs of the file were copies, and how many had their query as their positive."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -106,6 +70,7 @@ class Tuned:
             "metrics": metrics or None,
             "weights_sha256": self.weights_sha256,
             "num_pairs": self.trained.num_pairs,
+            "left_out": dict(self.left_out),
             "num_steps": len(curve),
             "best_step": self.trained.best_step,
             "trained_tokens": self.trained.trained_tokens,
@@ -132,7 +97,7 @@ def _tune(order: Order, watch: Watch) -> Tuned:
     watch.phase("loading")
     encoder = load(order)
     started = perf_counter()
-    pairs, judged = split(order)
+    pairs, judged, left_out = split(order, watch)
     corpus = None if order.corpus is None else read_documents(order.corpus)
     checkpoints = Checkpoints(folder=order.output / _CHECKPOINTS, every_seconds=order.save_every_seconds)
     config, _ = settled_precision(order.config, encoder.device, checkpoints=checkpoints)
@@ -149,7 +114,8 @@ def _tune(order: Order, watch: Watch) -> Tuned:
     count, folder = num_processes(order.processes), checkpoints.folder
     loaded_as = replace(order.encoder, max_seq_length=encoder.max_seq_length)
     others = RankOrder(model=order.model, encoder=loaded_as, config=config, checkpoints=[folder], corpus=corpus)
-    beside = Beside(evaluate=during, corpus=corpus, vectors=vectors())
+    known = None if config.mine is None else vectors()  # which would stay in memory as long as the run lasts
+    beside = Beside(evaluate=during, corpus=corpus, vectors=known)
     with ranks(others, pairs, count=count, folder=folder, stop=watch.stop_requested):
         trained = train(encoder, pairs, config=config, progress=watch, checkpoints=checkpoints, beside=beside)
     after = judge()
@@ -168,6 +134,7 @@ def _tune(order: Order, watch: Watch) -> Tuned:
         comparison=comparison,
         seconds=preparing_seconds + trained.seconds,
         weights_sha256=sha256_of(staged / WEIGHTS),
+        left_out=left_out,
     )
     write_report(staged, _report(order, tuned, encoder=encoder, judged=judged))
     _move(staged, order.output)
@@ -184,6 +151,7 @@ def _report(order: Order, tuned: Tuned, *, encoder: Encoder, judged: EvalSet | N
         "created_at": int(time()),
         "model": order.model_name or order.model.resolve().name,
         "data": _checksums(order.pairs),
+        "left_out": dict(tuned.left_out),
         "evaluation": {"held_out": order.held_out, "ks": metric_ranks(config)},
         "summary": summarize(before, after, seed=config.seed),
         "side_by_side": side_by_side(before, after, judged=sets, seed=config.seed),
@@ -206,33 +174,6 @@ def _checksums(pairs: Path) -> dict[str, Any]:
         f"training_file {name}": {"filename": name, "sha256": sha256_of(path)}
         for name, path in zip(names, found, strict=True)
     }
-
-
-def check_used(order: Order) -> None:
-    """Raise `ConfigError` if early stopping would have nothing to judge by, or if nobody would read the corpus."""
-    if order.corpus is not None and order.config.mine is None:
-        message = f"corpus is {order.corpus} and mine is not set, so that nothing is looked for in it"
-        raise ConfigError(f"{message}; set mine, such as to {{}}, or leave corpus out", param="corpus")
-    if order.config.early_stopping is not None and not order.held_out:
-        message = "early_stopping is set and held_out is 0, so that nothing is held out to judge by"
-        raise ConfigError(f"{message}; raise held_out, or leave early_stopping out", param="early_stopping")
-
-
-def load(order: Order) -> Encoder:
-    """The base model, which reads as much of a text as the order says, or as is usual."""
-    length = order.encoder.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, read_layout(order.model).max_seq_length)
-    return Encoder.load(order.model, replace(order.encoder, max_seq_length=length))
-
-
-def split(order: Order) -> tuple[list[Pair], EvalSet | None]:
-    """The pairs to train on, and what is judged by."""
-    pairs = list(read_pairs(order.pairs, mapping=order.mapping))
-    return held_out(pairs, order.held_out, seed=order.config.seed) if order.held_out != 0 else (pairs, None)
-
-
-def metric_ranks(config: TrainConfig) -> list[int]:
-    """The ranks of the metrics, that of early stopping among them."""
-    return sorted({*KS} if config.early_stopping is None else {*KS, config.early_stopping.rank})
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from infonce.checkpoint import Checkpoints
 from infonce.errors import ConfigError
 from infonce.estimate import Estimate, Plan, estimate
 from infonce.judged_work import Judge
+from infonce.mining_config import check_foreseen
 from infonce.ranks import num_processes
-from infonce.tuning import Order, Watch, check_used, load, metric_ranks, split
+from infonce.tuning_order import Order, Watch, check_used, load, metric_ranks, split
 from infonce.vectors import CachedEncoder
 
 
@@ -22,10 +23,11 @@ def estimate_tuning(order: Order, watch: Watch, *, began: float) -> Estimate:
         DatasetError, InvalidModel, OutOfMemory, Stopped: as the parts say.
     """
     check_used(order)
+    check_foreseen(order.config.mine)
     check_alone(num_processes(order.processes))
     watch.phase("loading")
     encoder = load(order)
-    pairs, judged = split(order)
+    pairs, judged, _ = split(order, watch)
     with TemporaryDirectory(prefix="infonce-estimate-") as empty:
         config, _ = settled_precision(order.config, encoder.device, checkpoints=Checkpoints(folder=Path(empty)))
         judge = Judge(encoder=encoder, precision=config.precision, stop=watch.stop_requested)

@@ -25,6 +25,7 @@ SMALL_BODY_BYTES = 64 << 10
 1,000 connections cannot bring more than 64 MB. A longer one has a place among the large bodies, which bounds memory."""
 
 _HEALTH = ("/healthz", "/readyz")
+_AUDITED = ("/issues", "/stats", "/clean")
 
 
 class Work(StrEnum):
@@ -35,6 +36,9 @@ class Work(StrEnum):
 
     SEARCH = "searches"
     UPLOAD = "uploads"
+    AUDIT = "audits"
+    """Of uploads, and what is made of them; each has a process, or waits for one."""
+
     CHANGE = "changes"
     READ = "reads"
 
@@ -43,6 +47,8 @@ def work_of(method: str, path: str) -> Work | None:
     """The class of a request; none of what is always let in."""
     if path in _HEALTH:
         return None
+    if path.startswith("/v1/files/") and path.endswith(_AUDITED) and method in ("GET", "HEAD", "POST"):
+        return Work.AUDIT
     if method != "POST":
         return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
     if path == "/v1/embeddings" or path.endswith("/query"):
@@ -100,6 +106,7 @@ class Admission:
             Work.BODY: limits.num_bodies,
             Work.SEARCH: limits.num_searches,
             Work.UPLOAD: limits.num_uploads,
+            Work.AUDIT: limits.num_audits,
             Work.CHANGE: limits.num_changes,
             Work.READ: limits.num_reads,
         }

@@ -23,6 +23,12 @@ WAIT_SECONDS: Final = 5.0
 """How long a request waits for an audit: that of some ten thousand pairs is made by then."""
 
 _LONGEST_PAUSE_SECONDS: Final = 60
+_MAX_AT_ONCE: Final = 16
+_MAX_OF_A_PROJECT: Final = 4
+"""One is made at a time and may take a quarter of an hour: nobody's flood makes others wait for days."""
+_FAILED_SECONDS: Final = 600.0
+_MAX_FAILED: Final = 100
+"""What took its process down would do so again: whoever asks meanwhile hears that, and no other process begins."""
 
 
 class Audits:
@@ -35,12 +41,13 @@ class Audits:
         self._process = AuditProcess()
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str], _Running] = {}
+        self._failed: dict[tuple[str, str], tuple[float, str]] = {}
 
     def of(self, record: FileRecord, *, held_out: FileRecord | None, model: FoundModel | None) -> dict[str, Any]:
         """What `Audit.to_dict` says of the file.
 
         Raises:
-            Unavailable: it is still being made (`audit_running`), or cannot be.
+            Unavailable: it is still being made (`audit_running`), or cannot be, or too many wait (`overloaded`).
             InvalidModel: the model has no tokenizer that can be read.
             ArtifactCorrupt: the file is not what was received.
         """
@@ -51,6 +58,8 @@ class Audits:
         with self._lock:
             running = self._running.get((record.id, key))
             if running is None:
+                self._require_place(record)
+                self._refuse_failed(record.id, key)
                 running = self._running[record.id, key] = _Running(wanted)
                 running.future = self._executor.submit(self._make, running)
         try:
@@ -67,6 +76,21 @@ class Audits:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._process.end()
 
+    def _require_place(self, record: FileRecord) -> None:
+        """Raise if as many audits are made and wait as may, of all or of the file's project."""
+        own = sum(running.wanted.record.project == record.project for running in self._running.values())
+        counted = ((own, _MAX_OF_A_PROJECT, " of the project"), (len(self._running), _MAX_AT_ONCE, ""))
+        for number, limit, whose in counted:
+            if number >= limit:
+                said = f"{number} audits{whose} are made or wait and {limit} may; wait for them, then ask again"
+                raise Unavailable("overloaded", said, retry_after_seconds=_LONGEST_PAUSE_SECONDS)
+
+    def _refuse_failed(self, file_id: str, key: str) -> None:
+        """Raise if this audit has failed a short while ago."""
+        until, said = self._failed.get((file_id, key), (0.0, ""))
+        if (left := until - time.monotonic()) > 0:
+            raise Unavailable("unavailable", said, retry_after_seconds=1 + round(left))
+
     def _make(self, running: "_Running") -> dict[str, Any]:
         wanted, key = running.wanted, running.wanted.key
         running.began = time.monotonic()
@@ -80,6 +104,14 @@ class Audits:
             audit = self._process.audit(pairs, held_out=held_out, model=model, on_progress=running.hear)
             write_audit(self._artifacts, wanted.record.id, key=key, audit=audit)
             return audit
+        except (DatasetError, InvalidModel):
+            raise
+        except InfonceError as error:
+            with self._lock:
+                self._failed[wanted.record.id, key] = (time.monotonic() + _FAILED_SECONDS, str(error))
+                for oldest in list(self._failed)[:-_MAX_FAILED]:
+                    del self._failed[oldest]
+            raise
         finally:
             with self._lock:
                 del self._running[wanted.record.id, key]

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from infonce.phrases import retention_of
 from service.schemas.collections import Hit
 from service.schemas.job_answers import Job
 
@@ -92,8 +91,8 @@ class View:
         with Progress(*columns, console=self._console, transient=True) as progress:
             yield JobBar(progress)
 
-    def metrics(self, evaluation: Mapping[str, Any], *, kept: Mapping[str, Any] | None = None) -> None:
-        """Base against tuned, the interval of the difference, the verdict, and what the model still knows."""
+    def metrics(self, evaluation: Mapping[str, Any]) -> None:
+        """Base against tuned, the interval of the difference, and the verdict."""
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for heading in ("", "base", "tuned", "change"):
             table.add_column(heading, justify="left" if not heading else "right")
@@ -108,8 +107,6 @@ class View:
         self._indented(Text(f"of {found['num_queries']:,} queries {counts}"))
         colour = _COLOURS[found["verdict"]]
         self._indented(f"verdict: [bold {colour}]{found['verdict']}[/bold {colour}]")
-        if kept is not None:
-            self._indented(Text(f"what it knew before: {retention_of(kept)}"))
         self.blank()
 
     def neighbours(self, shown: Neighbours) -> None:

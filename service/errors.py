@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "key_ended": Kind(409, "Key has ended"),
     "name_taken": Kind(409, "Name is taken"),
     "not_ready": Kind(409, "Not ready yet"),
+    "secret_shown": Kind(409, "Secret was shown once"),
     "decompressed_too_large": Kind(413, "File is too large when unpacked"),
     "too_large": Kind(413, "Body is too large"),
     "unsupported_encoding": Kind(415, "Content encoding is not supported"),
@@ -80,6 +81,7 @@ PROBLEMS: Mapping[str, Kind] = {
 
 FOREIGN: Mapping[type[Exception], str] = {
     library.ConfigError: "invalid_value",
+    library.TooFewPairs: "too_few_pairs",
     library.DatasetError: "dataset_invalid",
     library.UnknownModel: "unknown_base_model",
     library.InvalidModel: "model_invalid",

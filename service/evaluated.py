@@ -10,6 +10,7 @@ from service.schemas.evaluations import EvaluatedQuery
 from service.store.artifacts import Artifacts, queries_file
 from service.store.errors import EVALUATION_REMEDY, BadCursor
 from service.store.evaluations import EvaluationRecord
+from service.store.sealed import sealed_lines
 
 _PLACE = re.compile(r"(win|loss|tie)-([0-9]{1,9})")
 
@@ -39,13 +40,12 @@ def page_queries(
     begin = _place(after, outcomes)
     found: list[EvaluatedQuery] = []
     for kind in outcomes[outcomes.index(begin[0]) :]:
-        name = queries_file(number, kind.value)
-        content = artifacts.read_sealed(artifacts.evaluation_path(record.folder), name, remedy=EVALUATION_REMEDY)
-        lines = content.splitlines()
+        folder, name = artifacts.evaluation_path(record.folder), queries_file(number, kind.value)
         start = begin[1] if kind is begin[0] else 0
-        if start > len(lines):
+        lines = sealed_lines(folder, name, start=start, count=limit + 1 - len(found), remedy=EVALUATION_REMEDY)
+        if start > lines.total:
             raise BadCursor(str(after))
-        for place, line in enumerate(lines[start : start + limit + 1 - len(found)], start=start + 1):
+        for place, line in enumerate(lines.found, start=start + 1):
             found.append(EvaluatedQuery(id=f"{kind.value}-{place}", **json.loads(line)))
         if len(found) > limit:
             break

@@ -1,12 +1,14 @@
 """Documents on their way into a collection: checked as a whole first, then stored, then an index job waits."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infonce.jsonl import IssueLog, TextLines
 from service.bodies import MAX_LISTED_PLACES, parse
 from service.errors import InvalidInput, Place
+from service.quotas import require_kept
 from service.schemas.collections import DocumentBody, DocumentsAccepted
+from service.settings import Quotas
 from service.store import catalog, documents, jobs
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
@@ -14,11 +16,10 @@ from service.store.records import CollectionRecord
 
 _LINE_BYTES = 4 << 20  # 262,144 characters may be escaped as 12 bytes each
 _MAX_LINES = 1 << 40  # a stream has no total limit
-_BATCH = 1_000  # documents a transaction: other writers wait for about 20 ms
 
 
 def store_documents(
-    database: Database, *, project: str, name: str, bodies: Sequence[DocumentBody], now: float
+    database: Database, *, project: str, name: str, bodies: Sequence[DocumentBody], quotas: Quotas, now: float
 ) -> DocumentsAccepted:
     """All of the documents are stored, or none.
 
@@ -26,6 +27,7 @@ def store_documents(
         NotFound: no such collection.
         InvalidInput: a document does not fit the collection; up to 20 places are named.
         Conflict: an id is given twice.
+        ServiceError: the project would have stored more than it may (`storage_quota`).
     """
     with database.write() as tx:
         collection = catalog.get_collection(tx, project, name=name)
@@ -34,27 +36,32 @@ def store_documents(
         if misfits:
             raise InvalidInput(misfits[:MAX_LISTED_PLACES], param="documents")
         documents.upsert(tx, collection, documents=[_new(body) for body in bodies])
+        require_kept(tx, project, quotas=quotas, now=now)
         return _accepted(tx, collection, num=len(bodies), now=now)
 
 
-def store_lines(database: Database, path: Path, *, project: str, name: str, now: float) -> DocumentsAccepted:
+def store_lines(
+    database: Database, path: Path, *, project: str, name: str, quotas: Quotas, now: float
+) -> DocumentsAccepted:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
     Stored in batches, so that a long stream does not shut out other writers; each leaves an index job waiting, so that
-    what a crash or a full disk cut off is searchable as far as it came, and may be sent again.
+    what a crash, a full disk or the project's limit cut off is searchable as far as it came, and may be sent again.
 
     Raises:
         NotFound: no such collection.
         DatasetError: lines that are no documents of this collection, or no line at all; nothing is stored.
+        ServiceError: the project would have stored more than it may (`storage_quota`).
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
     _check_lines(path, collection)
     num = 0
-    for batch in _batches(_documents(path, IssueLog())):
+    for batch in documents.in_transactions(_new(body) for _, body in _documents(path, IssueLog())):
         num += len(batch)
         with database.write() as tx:
-            documents.upsert(tx, collection, documents=list({body.id: _new(body) for body in batch}.values()))
+            documents.upsert(tx, collection, documents=list({one.id: one for one in batch}.values()))
+            require_kept(tx, project, quotas=quotas, now=now)
             accepted = _accepted(tx, collection, num=num, now=now)
     return accepted
 
@@ -86,17 +93,6 @@ def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:
                 for place in error.places:
                     field = None if place.pointer is None else place.pointer.strip("/")
                     log.add(place.code, place.detail, line=line, field=field)
-
-
-def _batches(found: Iterable[tuple[int, DocumentBody]]) -> Iterator[list[DocumentBody]]:
-    batch: list[DocumentBody] = []
-    for _, body in found:
-        batch.append(body)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _misfit(collection: CollectionRecord, body: DocumentBody) -> Place | None:

@@ -10,15 +10,18 @@ from service.store.records import FilePurpose, FileRecord
 _MAX_CHARACTERS = DEFAULT_LIMITS.max_text_characters
 
 
-def check_searched(tx: Tx, pairs: FileRecord, *, config: MiningConfig, corpus_file: str | None) -> None:
-    """The documents that mining for these pairs searches fit its settings.
+def check_searched(
+    tx: Tx, pairs: FileRecord, *, config: MiningConfig, corpus_file: str | None, place: str = ""
+) -> None:
+    """The documents that mining for these pairs searches fit its settings, which stand at that place of the body.
 
     Raises:
         ServiceError: the file of documents does not exist, or has another purpose.
         ConfigError: a document is too long to stand in a pair, or no document stands in the window of ranks.
     """
     if corpus_file is not None:
-        corpus = find_file(tx, pairs.project, id=corpus_file, purpose=FilePurpose.CORPUS, param="corpus_file")
+        param = f"{place}corpus_file"
+        corpus = find_file(tx, pairs.project, id=corpus_file, purpose=FilePurpose.CORPUS, param=param)
         _check_lengths(corpus)
         _check_window(config, corpus.counts["documents"], what=f"{corpus.id} has {{}} documents")
     elif (negatives := pairs.counts.get("negatives")) is not None:

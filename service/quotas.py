@@ -36,12 +36,24 @@ def admit_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas, now: fl
 
 
 def require_bytes(tx: Tx, project: str, *, num_bytes: int, quotas: Quotas) -> None:
-    """So many bytes more could be stored just now; for what is not counted itself, and so need not wait for a lock.
+    """So many bytes more could be stored just now; a look before a long body, for which nobody has to wait.
 
     Raises:
         ServiceError: as `admit_bytes`.
     """
     _require_bytes(tx, project, limit=_bytes_of(projects.find(tx, project), quotas), num_bytes=num_bytes)
+
+
+def require_kept(tx: Tx, project: str, *, quotas: Quotas, now: float) -> None:
+    """What this transaction has stored may be: for what is only known to the byte once it is written.
+
+    Raises:
+        ServiceError: the project would have more than it may (`storage_quota`).
+    """
+    limit = _bytes_of(projects.held(tx, project, now=now), quotas)
+    if limit is not None and (stored := projects.stored_bytes(tx, project)) > limit:
+        message = f"The project would have stored {stored} bytes and {limit} may be"
+        raise ServiceError("storage_quota", f"{message}; delete files, or have the limit raised")
 
 
 def _bytes_of(record: ProjectRecord | None, quotas: Quotas) -> int | None:

@@ -6,16 +6,17 @@ from typing import Any
 
 from service.store.artifacts import REPORT, Artifacts
 from service.store.errors import ArtifactCorrupt
+from service.store.sealed import read_sealed
 
 
-def read_report(artifacts: Artifacts, folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> dict[str, Any]:
     """What `report.json` of the published folder says.
 
     Raises:
         ArtifactCorrupt: it is not the file that was written, or no JSON object.
     """
     try:
-        report = json.loads(artifacts.read_sealed(folder, REPORT))
+        report = json.loads(read_sealed(folder, REPORT))
     except ValueError as error:
         raise ArtifactCorrupt(folder.name, file=REPORT, reason=f"cannot be read ({error})") from error
     if not isinstance(report, dict):
@@ -32,5 +33,5 @@ def read_page(artifacts: Artifacts, folder: Path) -> bytes:
     from infonce.report_page import PAGE, report_page  # deferred: the template engine takes a third of a second
 
     if PAGE in artifacts.sealed_files(folder):
-        return artifacts.read_sealed(folder, PAGE)
-    return report_page(read_report(artifacts, folder)).encode()
+        return read_sealed(folder, PAGE)
+    return report_page(read_report(folder)).encode()

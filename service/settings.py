@@ -35,6 +35,8 @@ class EdgeLimits:
     """Other requests that write: SQLite has one writer at a time."""
     num_reads: int = 8
     """A read takes milliseconds."""
+    num_audits: int = 4
+    """Each waits for seconds, or has a process of up to 1 GiB for minutes; fixed, as that process's limits are."""
     wait_seconds: float = 5.0
     """For a place; a burst is over by then, and an upload may hold its own for hours."""
     header_seconds: float = 10.0
@@ -50,7 +52,8 @@ class EdgeLimits:
     @property
     def num_threads(self) -> int:
         """One for each place, and two that are always left for health."""
-        return self.num_searches + self.num_uploads + self.num_changes + self.num_reads + 2
+        work = self.num_searches + self.num_uploads + self.num_audits + self.num_changes + self.num_reads
+        return work + 2
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from infonce.config import AUTO, EncoderConfig, HardNegatives, TrainConfig
 from infonce.errors import ConfigError
@@ -15,15 +16,8 @@ from service.references import find_file, find_model
 from service.schemas.jobs import Contrastive, JobCreate
 from service.store import jobs
 from service.store.database import Database, Tx
-from service.store.records import (
-    FilePurpose,
-    FileRecord,
-    JobKind,
-    JobRecord,
-    JobStatus,
-    Phase,
-    new_id,
-)
+from service.store.records import FilePurpose, FileRecord, JobKind, JobRecord
+from service.store.waiting import waiting_job
 from service.training_settings import encoder_config, loss_config, of_mining, train_config
 
 _HYPERPARAMETERS = "method.contrastive.hyperparameters."
@@ -92,7 +86,7 @@ def submit_training(
         block = _NEGATIVES if error.param.startswith("mine") else _HYPERPARAMETERS
         place = _PLACES.get(error.param, block + error.param)
         names = rf"\b({'|'.join(_OTHER_NAMES)})\b"
-        raise ConfigError(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
+        raise type(error)(re.sub(names, lambda name: _OTHER_NAMES[name[0]], str(error)), param=place) from None
     return record
 
 
@@ -134,8 +128,13 @@ def _retention_file(method: Contrastive) -> str | None:
 
 
 def _num_training_pairs(training: FileRecord, *, asked: JobCreate) -> int:
-    """About how many pairs are trained on; the split keeps connected ones together, so it may differ by a few."""
+    """About how many pairs are trained on; the split keeps connected ones together, so it may differ by a few.
+
+    Copies do not count where there are no negatives; elsewhere a copy may have others, and is trained on.
+    """
     num_pairs, share = training.counts["pairs"], asked.method.contrastive.evaluation.held_out
+    if training.counts.get("negatives") == 0:
+        num_pairs -= training.counts.get("duplicates", 0)
     if asked.validation_file is not None or share == 0:
         return num_pairs
     return num_pairs - max(1, round(share * num_pairs))
@@ -170,7 +169,8 @@ def _check_mining(tx: Tx, training: FileRecord, *, asked: JobCreate) -> None:
     if mine is None:
         return
     try:
-        check_searched(tx, training, config=mine.config(), corpus_file=mine.corpus_file)
+        corpus_file, place = mine.corpus_file, f"{_NEGATIVES}mine."
+        check_searched(tx, training, config=mine.config(), corpus_file=corpus_file, place=place)
     except ConfigError as error:
         raise of_mining(error) from None
 
@@ -201,14 +201,5 @@ def _record(project: str, asked: JobCreate, *, config: TrainConfig, encoder: Enc
         "deploy": None if method.deploy is None else method.deploy.model_dump(mode="json"),
         "learning_rate_multiplier": 1.0 if multiplier == AUTO else multiplier,
     }
-    return JobRecord(
-        id=new_id("ftjob"),
-        project=project,
-        kind=JobKind.TRAIN,
-        status=JobStatus.QUEUED,
-        phase=Phase.WAITING,
-        created_at=now,
-        priority=method.priority,
-        spec=spec,
-        metadata=asked.metadata or {},
-    )
+    job = waiting_job(JobKind.TRAIN, project=project, spec=spec, now=now, metadata=asked.metadata)
+    return replace(job, priority=method.priority)

@@ -1,9 +1,11 @@
 """Orders of mining and of evaluations: checked here, so that what cannot end well is a refusal and no failed job."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
+from infonce.config import TrainConfig
 from infonce.errors import ConfigError
+from infonce.mining_config import check_foreseen
 from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
@@ -12,7 +14,8 @@ from service.schemas.jobs import JobCreate
 from service.schemas.mining import MiningCreate
 from service.store.database import Database, Tx
 from service.store.evaluations import EvaluationRecord
-from service.store.records import FilePurpose, JobKind, JobRecord, JobStatus, Phase, new_id
+from service.store.records import FilePurpose, JobKind, JobRecord, new_id
+from service.store.waiting import waiting_job
 from service.submit import submit_training
 
 _OF_THE_VERDICT = 10  # ndcg@10 decides who is better
@@ -38,8 +41,8 @@ def submit_mining(
         "model": asked.model,
         "config": config.to_dict(),
     }
-    job = _job(project, JobKind.MINE, spec=spec, metadata=asked.metadata or {}, now=now)
-    job = replace(job, subject=asked.training_file)
+    subject, metadata = asked.training_file, asked.metadata
+    job = waiting_job(JobKind.MINE, project=project, spec=spec, now=now, subject=subject, metadata=metadata)
     with database.write() as tx:
         purpose = FilePurpose.FINE_TUNE
         pairs = find_file(tx, project, id=asked.training_file, purpose=purpose, param="training_file")
@@ -69,9 +72,9 @@ def submit_evaluation(
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"models names {twice[0]} twice; name each model once", param="models")
     ks = sorted({*asked.ks, _OF_THE_VERDICT})
-    id, metadata = new_id("eval"), asked.metadata or {}
+    id, metadata = new_id("eval"), asked.metadata
     spec = {"file": asked.file, "models": names, "ks": ks}
-    job = replace(_job(project, JobKind.EVALUATE, spec=spec, metadata=metadata, now=now), subject=id)
+    job = waiting_job(JobKind.EVALUATE, project=project, spec=spec, now=now, subject=id, metadata=metadata)
     record = EvaluationRecord(
         id=id,
         project=project,
@@ -80,7 +83,7 @@ def submit_evaluation(
         file_id=asked.file,
         models=tuple(names),
         ks=tuple(ks),
-        metadata=metadata,
+        metadata=metadata or {},
     )
     with database.write() as tx:
         find_file(tx, project, id=asked.file, purpose=FilePurpose.EVAL, param="file")
@@ -94,25 +97,13 @@ def submit_estimate(
     """What a training is checked for is checked, and a job waits that says what the training would take.
 
     Raises:
-        UnknownModel, ServiceError, ConfigError: as for the training itself.
+        UnknownModel, ServiceError, ConfigError: as for the training itself, or it looks for negatives.
     """
     id = new_id("job")
 
     def as_estimate(tx: Tx, training: JobRecord) -> None:
+        check_foreseen(TrainConfig.from_dict(training.spec["config"]).mine)
         insert(tx, replace(training, id=id, kind=JobKind.ESTIMATE))
 
     training = submit_training(database, lookup, project=project, asked=asked, now=now, insert=as_estimate)
     return replace(training, id=id, kind=JobKind.ESTIMATE)
-
-
-def _job(project: str, kind: JobKind, *, spec: Mapping[str, object], metadata: dict[str, str], now: float) -> JobRecord:
-    return JobRecord(
-        id=new_id("job"),
-        project=project,
-        kind=kind,
-        status=JobStatus.QUEUED,
-        phase=Phase.WAITING,
-        created_at=now,
-        spec=spec,
-        metadata=metadata,
-    )

@@ -9,12 +9,13 @@ from typing import Any, Final
 from infonce.bench.contest import Entrant, Setting, Taken, take
 from infonce.bench.judge import COLUMNS as JUDGED_COLUMNS
 from infonce.bench.judge import judge
-from infonce.bench.limit import Encoded, lengths_of_batches
+from infonce.bench.limit import lengths_of_batches, product_rates
 from infonce.bench.peer import Peer
 from infonce.bench.report import OURS, THEIRS, Bars, Column, Numbers, Report, Row
 from infonce.busy import Busy
 from infonce.config import EncoderConfig, Precision
 from infonce.encoder import Encoder
+from infonce.flops import Encoded
 from infonce.qrels import EvalSet
 
 _COLUMNS: Final = (
@@ -54,7 +55,7 @@ class Work:
 
     def measure(self) -> None:
         """The products were timed once more."""
-        self._rates.append(self._encoded.rates(self._encoder.device))
+        self._rates.append(product_rates(self._encoded, self._encoder.device))
 
     @property
     def rates(self) -> dict[Precision, float]:

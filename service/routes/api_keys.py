@@ -1,18 +1,24 @@
 """API keys: made, listed, replaced and ended by administrators; those of the default project see all projects."""
 
+import hashlib
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Caller, Who
 from service.dependencies import Parts, Window
 from service.errors import ServiceError
+from service.repetition import Once, Repetition
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate
 from service.schemas.lists import Listing
 from service.store import keys, projects
+from service.store.database import Database, Tx
 from service.store.errors import NotFound
+from service.store.records import KeyRecord
 
 router = APIRouter(prefix="/v1/api_keys", tags=["keys"], dependencies=KEY_FIRST)
 _ID = re.compile(r"[0-9A-Za-z]{8}")
@@ -29,15 +35,23 @@ KeyId = Annotated[str, Depends(key_id)]
 
 
 @router.post("", status_code=201, openapi_extra=described(ApiKeyCreate))
-def create(asked: Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))], parts: Parts, who: Who) -> ApiKey:
+def create(
+    request: Request,
+    asked: Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))],
+    parts: Parts,
+    who: Who,
+    repetition: Once,
+) -> ApiKey:
     """Make a key; `secret` is shown this once."""
     project, now = _project(asked, who), parts.clock()
     expires_at = None if asked.expires_in_seconds is None else now + asked.expires_in_seconds
-    with parts.database.write() as tx:
+
+    def make(tx: Tx) -> tuple[KeyRecord, str]:
         if project != who.project:
             projects.get_project(tx, project)  # a slip of the pen makes no project
-        made = keys.create(tx, project, name=asked.name, now=now, scopes=asked.scopes, expires_at=expires_at)
-    return ApiKey.of(*made)
+        return keys.create(tx, project, name=asked.name, now=now, scopes=asked.scopes, expires_at=expires_at)
+
+    return _shown_once(parts.database, repetition, request.state.body_sha256, make=make)
 
 
 @router.get("")
@@ -57,12 +71,21 @@ def retrieve(id: KeyId, parts: Parts, who: Who) -> ApiKey:
 
 @router.post("/{id}/rotate", status_code=201, openapi_extra=described(ApiKeyRotate))
 def rotate(
-    id: KeyId, asked: Annotated[ApiKeyRotate, Depends(json_body(ApiKeyRotate))], parts: Parts, who: Who
+    id: KeyId,
+    request: Request,
+    asked: Annotated[ApiKeyRotate, Depends(json_body(ApiKeyRotate))],
+    parts: Parts,
+    who: Who,
+    repetition: Once,
 ) -> ApiKey:
     """Make a key like this one, which counts only for a while from now on."""
     project, now = who.administers, parts.clock()
-    with parts.database.write() as tx:
-        return ApiKey.of(*keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds))
+    digest = hashlib.sha256(f"{id} {request.state.body_sha256}".encode()).hexdigest()
+
+    def make(tx: Tx) -> tuple[KeyRecord, str]:
+        return keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds)
+
+    return _shown_once(parts.database, repetition, digest, make=make)
 
 
 @router.delete("/{id}")
@@ -71,6 +94,31 @@ def delete(id: KeyId, parts: Parts, who: Who) -> ApiKeyDeleted:
     with parts.database.write() as tx:
         keys.revoke(tx, id, project=who.administers, now=parts.clock())
     return ApiKeyDeleted(id=id)
+
+
+def _shown_once(
+    database: Database, repetition: Repetition, digest: str, *, make: Callable[[Tx], tuple[KeyRecord, str]]
+) -> ApiKey:
+    """The new key with its secret.
+
+    Raises:
+        ServiceError: the same request has made one before (`secret_shown`): an answer without the secret would pass
+            for a key, and one more key would leave the first, which nobody may have, open.
+    """
+    made: list[ApiKey] = []
+
+    def once() -> str:
+        with database.write() as tx:
+            key, secret = make(tx)
+            repetition.remember(tx, digest, object_id=key.id)
+        made.append(ApiKey.of(key, secret))
+        return key.id
+
+    id = repetition.once(database, digest, make=once)
+    if not made:
+        message = f"The same request has made the key {id} already, whose secret was shown then and is stored nowhere"
+        raise ServiceError("secret_shown", f"{message}; if it did not reach you, delete that key and make another one")
+    return made[0]
 
 
 def _project(asked: ApiKeyCreate, who: Caller) -> str:

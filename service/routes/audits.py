@@ -1,20 +1,24 @@
 """What is wrong with an upload, what it is like, and a new file without what is wrong beyond doubt."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
 from infonce.audit_process import AuditProcess
+from infonce.errors import DatasetError, InfonceError
 from infonce.formats import check_pairs
 from infonce.hub import MINILM
 from service.audits import stored_pairs
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Wiring, object_id
-from service.errors import ServiceError
-from service.quotas import admit_bytes
+from service.errors import ServiceError, Unavailable
+from service.keeping import keep
+from service.quotas import require_bytes
 from service.repetition import Once
 from service.room import require_room
 from service.schemas.audits import FileIssues, FileStats
@@ -22,7 +26,7 @@ from service.schemas.files import FileObject
 from service.store import files
 from service.store.checksums import sha256_of
 from service.store.database import Tx
-from service.store.errors import NotFound
+from service.store.errors import ArtifactCorrupt, NotFound
 from service.store.records import FilePurpose, FileRecord, new_id
 
 router = APIRouter(prefix="/v1/files", tags=["files"], dependencies=KEY_FIRST)
@@ -50,22 +54,17 @@ def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileO
         parent = _pairs(tx, project, id=id, param="id")
     digest = hashlib.sha256(f"clean {id}".encode()).hexdigest()
 
-    def record(tx: Tx, record: FileRecord) -> None:
-        repetition.remember(tx, digest, object_id=record.id)
-        admit_bytes(tx, record.project, num_bytes=record.num_bytes, quotas=parts.settings.quotas, now=record.created_at)
-        files.insert_file(tx, record)
-
     def make() -> str:
-        made = _cleaned(parts, parent)
-        target, recorded = parts.artifacts.file_path(made.id), False
+        with parts.database.read() as tx:
+            require_bytes(tx, project, num_bytes=0, quotas=parts.settings.quotas)
+        require_room(parts.artifacts, parts.settings, num_bytes=2 * parent.num_bytes)
+        part = parts.artifacts.new_part()
         try:
-            with parts.database.write() as tx:
-                record(tx, made)
-            recorded = True
+            with _unless_deleted(parts, project, ids=[id]):
+                _clean(parts, parent, part)
+            return keep(parts, part, _cleaned(parts, parent, part), repetition=repetition, digest=digest)
         finally:
-            if not recorded:
-                parts.artifacts.discard(target)
-        return made.id
+            parts.artifacts.discard(part)
 
     made = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
@@ -79,7 +78,20 @@ def _audit(parts: Wiring, project: str, *, id: str, model: str | None, held_out:
     found = (
         None if model is None and not parts.lookup.is_base(MINILM) else parts.lookup.served(project, model or MINILM)
     )
-    return parts.audits.of(record, held_out=judged, model=found)
+    with _unless_deleted(parts, project, ids=[id] if held_out is None else [id, held_out]):
+        return parts.audits.of(record, held_out=judged, model=found)
+
+
+@contextmanager
+def _unless_deleted(parts: Wiring, project: str, *, ids: Sequence[str]) -> Iterator[None]:
+    """What cannot be read because it was deleted meanwhile is not found, and no damage."""
+    try:
+        yield
+    except (ArtifactCorrupt, InfonceError, Unavailable):
+        with parts.database.read() as tx:
+            for id in ids:
+                files.get_file(tx, project, id=id)
+        raise
 
 
 def _pairs(tx: Tx, project: str, *, id: str, param: str) -> FileRecord:
@@ -96,24 +108,31 @@ def _pairs(tx: Tx, project: str, *, id: str, param: str) -> FileRecord:
     return record
 
 
-def _cleaned(parts: Wiring, parent: FileRecord) -> FileRecord:
-    """The new file lies in its place; its record is still to be written."""
-    require_room(parts.artifacts, parts.settings, num_bytes=2 * parent.num_bytes)
-    part = parts.artifacts.new_part()
+def _clean(parts: Wiring, parent: FileRecord, part: Path) -> None:
+    """The part file holds the pairs of the parent that are sound.
+
+    Raises:
+        DatasetError: none is.
+        Unavailable: the process that makes it ended without a word.
+    """
     try:
         AuditProcess().clean(stored_pairs(parts.artifacts, parent), part)
-        record = FileRecord(
-            id=new_id("file"),
-            project=parent.project,
-            created_at=parts.clock(),
-            filename=f"{PurePath(parent.filename).stem[:200]}.clean.jsonl",
-            purpose=parent.purpose,
-            num_bytes=part.stat().st_size,
-            sha256=sha256_of(part),
-            counts=asdict(check_pairs(part)),
-            parent=parent.id,
-        )
-        parts.artifacts.publish(part, parts.artifacts.file_path(record.id))
-        return record
-    finally:
-        parts.artifacts.discard(part)
+    except DatasetError:
+        raise
+    except InfonceError as error:
+        raise Unavailable("unavailable", str(error), retry_after_seconds=60) from None
+
+
+def _cleaned(parts: Wiring, parent: FileRecord, part: Path) -> FileRecord:
+    """What is to be recorded of a cleaned file."""
+    return FileRecord(
+        id=new_id("file"),
+        project=parent.project,
+        created_at=parts.clock(),
+        filename=f"{PurePath(parent.filename).stem[:200]}.clean.jsonl",
+        purpose=parent.purpose,
+        num_bytes=part.stat().st_size,
+        sha256=sha256_of(part),
+        counts=asdict(check_pairs(part)),
+        parent=parent.id,
+    )

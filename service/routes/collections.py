@@ -108,8 +108,9 @@ async def upsert(
     await run_in_threadpool(_require_place, parts, project, coming)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
+            quotas, now = parts.settings.quotas, parts.clock()
             accepted = await run_in_threadpool(
-                store_lines, parts.database, path, project=project, name=c, now=parts.clock()
+                store_lines, parts.database, path, project=project, name=c, quotas=quotas, now=now
             )
     else:
         raw = await read_all(request, DOCUMENTS_LIMIT)
@@ -130,8 +131,8 @@ def query(
 
 
 def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:
-    bodies = parse(DocumentsUpsert, raw).documents
-    return store_documents(parts.database, project=project, name=name, bodies=bodies, now=parts.clock())
+    bodies, quotas = parse(DocumentsUpsert, raw).documents, parts.settings.quotas
+    return store_documents(parts.database, project=project, name=name, bodies=bodies, quotas=quotas, now=parts.clock())
 
 
 def _require_place(parts: Wiring, project: str, coming: int) -> None:

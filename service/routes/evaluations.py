@@ -49,8 +49,8 @@ def list_evaluations(parts: Parts, project: Project, page: Window) -> Listing[Ev
     """The project's evaluations, newest first."""
     with parts.database.read() as tx:
         records, more = evaluations.page_evaluations(tx, project, page=page)
-        found = [EvaluationObject.of(record, jobs.get(tx, project, id=record.job_id)) for record in records]
-    return Listing.of(found, more)
+        done_by = jobs.by_ids(tx, project, ids=[record.job_id for record in records])
+    return Listing.of([EvaluationObject.of(record, done_by[record.job_id]) for record in records], more)
 
 
 @router.get("/{id}")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -18,14 +17,13 @@ from infonce.qrels import check_beir
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring, object_id
 from service.errors import InvalidInput, Place
-from service.quotas import admit_bytes
+from service.keeping import keep
 from service.repetition import Once, Repetition
 from service.room import declared_bytes, require_room
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
 from service.store.audit_files import discard_audits
-from service.store.database import Tx
 from service.store.records import FilePurpose, FileRecord, new_id
 from service.uploads import Upload, received_upload
 
@@ -97,30 +95,27 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
 def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord:
     """What was made of the upload, now or when it came before; its boundary differs each time, and does not count."""
     said = json.dumps([received.purpose, received.filename, received.sha256, repr(received.mapping)])
-    digest = hashlib.sha256(said.encode()).hexdigest()
+    digest, project = hashlib.sha256(said.encode()).hexdigest(), repetition.project
 
-    def record(tx: Tx, record: FileRecord) -> None:
-        quotas = parts.settings.quotas
-        repetition.remember(tx, digest, object_id=record.id)  # first: who comes second is not too much
-        admit_bytes(tx, record.project, num_bytes=record.num_bytes, quotas=quotas, now=record.created_at)
-        files.insert_file(tx, record)
+    def make() -> str:
+        record = _checked(received, project, now=parts.clock())
+        return keep(parts, received.path, record, repetition=repetition, digest=digest)
 
-    project = repetition.project
-    id = repetition.once(parts.database, digest, make=lambda: _keep(parts, project, received, insert=record).id)
+    id = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
         return files.get_file(tx, project, id=id)
 
 
-def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx, FileRecord], None]) -> FileRecord:
-    """The upload is checked, in its place and recorded."""
+def _checked(received: Upload, project: str, *, now: float) -> FileRecord:
+    """What is to be recorded of the upload, every line of which was read."""
     if received.purpose not in list(FilePurpose):
         detail = f"purpose is {received.purpose[:80]!r}; it must be one of {', '.join(FilePurpose)}"
         raise InvalidInput([Place(code="invalid_value", pointer="/purpose", detail=detail)], param="purpose")
     mapping = None if received.mapping is None else FieldMapping.from_json(received.mapping)
-    record = FileRecord(
+    return FileRecord(
         id=new_id("file"),
         project=project,
-        created_at=parts.clock(),
+        created_at=now,
         filename=received.filename,
         purpose=FilePurpose(received.purpose),
         num_bytes=received.num_bytes,
@@ -128,17 +123,6 @@ def _keep(parts: Wiring, project: str, received: Upload, *, insert: Callable[[Tx
         counts=_counts(received.path, FilePurpose(received.purpose), mapping=mapping),
         mapping=None if mapping is None else mapping.to_dict(),
     )
-    target = parts.artifacts.file_path(record.id)
-    parts.artifacts.publish(received.path, target)
-    recorded = False
-    try:
-        with parts.database.write() as tx:
-            insert(tx, record)
-        recorded = True
-    finally:
-        if not recorded:
-            parts.artifacts.discard(target)
-    return record
 
 
 def _counts(path: Path, purpose: FilePurpose, *, mapping: FieldMapping | None) -> dict[str, int]:

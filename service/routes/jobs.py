@@ -15,6 +15,7 @@ from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
 from service.store import deployments, events, jobs, wishes
 from service.store.records import JobKind, JobRecord, Page, Scope
+from service.store.waiting import queue_positions
 from service.submit import submit_training
 from service.submit_others import submit_estimate
 
@@ -145,7 +146,7 @@ def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
     """The job and its place in the queue."""
     with parts.database.read() as tx:
         [record] = deployments.followed(tx, [jobs.get(tx, project, id=id)])
-        return record, jobs.queue_position(tx, record)
+        return record, queue_positions(tx, [record]).get(id)
 
 
 def _page(
@@ -153,7 +154,8 @@ def _page(
 ) -> tuple[list[tuple[JobRecord, int | None]], bool]:
     with parts.database.read() as tx:
         records, more = jobs.page(tx, project, kinds=kinds, page=page, metadata=metadata)
-        return [(record, jobs.queue_position(tx, record)) for record in deployments.followed(tx, records)], more
+        places = queue_positions(tx, records)
+        return [(record, places.get(record.id)) for record in deployments.followed(tx, records)], more
 
 
 def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
@@ -164,4 +166,4 @@ def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None
 def _resume(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
     with parts.database.write() as tx:
         record = wishes.request_resume(tx, project, id=id, now=parts.clock())
-        return record, jobs.queue_position(tx, record)
+        return record, queue_positions(tx, [record]).get(id)

@@ -11,6 +11,7 @@ from service.ordering import Orders
 from service.schemas.job_answers import Job
 from service.schemas.mining import MiningCreate
 from service.store import jobs
+from service.store.waiting import queue_positions
 from service.submit_others import submit_mining
 
 router = APIRouter(prefix="/v1/mining", tags=["mining"], dependencies=KEY_FIRST)
@@ -34,4 +35,4 @@ def create(
     after.add_task(parts.sweep.poke)
     with parts.database.read() as tx:
         record = jobs.get(tx, project, id=id)
-        return Job.of(record, jobs.queue_position(tx, record))
+        return Job.of(record, queue_positions(tx, [record]).get(id))

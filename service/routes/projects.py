@@ -4,11 +4,13 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Who
 from service.dependencies import Parts, Window
 from service.errors import ServiceError
+from service.repetition import Once
 from service.schemas.keys import PROJECT_NAME, Limits, ProjectCreate, ProjectObject
 from service.schemas.lists import Listing
 from service.store import projects
@@ -30,13 +32,27 @@ ProjectId = Annotated[str, Depends(own_project)]
 
 
 @router.post("", status_code=201, openapi_extra=described(ProjectCreate))
-def create(asked: Annotated[ProjectCreate, Depends(json_body(ProjectCreate))], parts: Parts, who: Who) -> ProjectObject:
+def create(
+    request: Request,
+    asked: Annotated[ProjectCreate, Depends(json_body(ProjectCreate))],
+    parts: Parts,
+    who: Who,
+    repetition: Once,
+) -> ProjectObject:
     """Make a project; keys are made for it under /v1/api_keys."""
     _require_all(who.administers)
-    record = ProjectRecord(created_at=parts.clock(), **asked.model_dump())
-    with parts.database.write() as tx:
-        projects.insert_project(tx, record)
-        return _answer(tx, record)
+    digest = request.state.body_sha256
+
+    def make() -> str:
+        record = ProjectRecord(created_at=parts.clock(), **asked.model_dump())
+        with parts.database.write() as tx:
+            repetition.remember(tx, digest, object_id=record.id)  # first: who comes second takes no name
+            projects.insert_project(tx, record)
+        return record.id
+
+    id = repetition.once(parts.database, digest, make=make)
+    with parts.database.read() as tx:
+        return _answer(tx, projects.get_project(tx, id))
 
 
 @router.get("")

@@ -32,7 +32,7 @@ so that this holds for a copy too."""
 @router.get("/v1/fine_tuning/jobs/{id}/report")
 def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
     """The report of a job that succeeded: settings, losses, metrics of base and tuned model, verdict."""
-    return read_report(parts.artifacts, _folder(parts, project, id=id))
+    return read_report(_folder(parts, project, id=id))
 
 
 @router.get("/v1/fine_tuning/jobs/{id}/report.html", response_class=HTMLResponse)

@@ -6,7 +6,6 @@ A process that dies between the rename and the commit leaves a folder that no ro
 
 import errno
 import fcntl
-import hashlib
 import json
 import re
 import shutil
@@ -206,22 +205,6 @@ class Artifacts:
                     raise corrupt(file=name, reason="has another SHA-256 than was written")
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
-
-    def read_sealed(self, folder: Path, name: str, *, remedy: str = MODEL_REMEDY) -> bytes:
-        """The file of a sealed folder, which is what was written.
-
-        Raises:
-            ArtifactCorrupt: it is not.
-        """
-        corrupt = partial(ArtifactCorrupt, folder.name, file=name, remedy=remedy)
-        expected = self.sealed_files(folder).get(name)
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as error:
-            raise corrupt(reason=f"cannot be read ({error.strerror})") from error
-        if expected != (len(content), hashlib.sha256(content).hexdigest()):
-            raise corrupt(reason="is not the file that was written")
-        return content
 
     def kept_paths(self) -> list[Path]:
         """Everything that rows may name, and what is unfinished: files, folders of models, versions, vectors, runs."""

@@ -7,6 +7,8 @@ from typing import Any
 from service.store.artifacts import Artifacts, disk_errors
 
 AUDITS = "audits"
+KEPT_OF_A_FILE = 8
+"""With as many models and held-out files; who asks by turns for more has the oldest one made again."""
 
 
 def read_audit(artifacts: Artifacts, file_id: str, *, key: str) -> dict[str, Any] | None:
@@ -19,7 +21,9 @@ def read_audit(artifacts: Artifacts, file_id: str, *, key: str) -> dict[str, Any
 
 
 def write_audit(artifacts: Artifacts, file_id: str, *, key: str, audit: dict[str, Any]) -> None:
-    """The audit is stored, whole; whatever was there under that key is replaced.
+    """The audit is stored, whole, in place of what was there under that key, and of the oldest one if there are many.
+
+    Nothing of an upload that was deleted meanwhile is left.
 
     Raises:
         StorageFull: there is no room.
@@ -29,12 +33,29 @@ def write_audit(artifacts: Artifacts, file_id: str, *, key: str, audit: dict[str
         target.parent.mkdir(exist_ok=True)
         part.write_text(json.dumps(audit), encoding="utf-8")
         part.rename(target)
+    if not artifacts.file_path(file_id).exists():  # looked at last, as the file goes before its audits
+        discard_audits(artifacts, file_id)
+    for path in _of(artifacts, file_id)[:-KEPT_OF_A_FILE]:
+        artifacts.discard(path)
 
 
 def discard_audits(artifacts: Artifacts, file_id: str) -> None:
     """No audit of that upload is left."""
-    for path in sorted((artifacts.root / AUDITS).glob(f"{file_id}.*.json")):
+    for path in _of(artifacts, file_id):
         artifacts.discard(path)
+
+
+def _of(artifacts: Artifacts, file_id: str) -> list[Path]:
+    """Its audits, the oldest one first."""
+    found = {path: _made_at(path) for path in (artifacts.root / AUDITS).glob(f"{file_id}.*.json")}
+    return sorted(found, key=lambda path: (found[path], path))
+
+
+def _made_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another gateway was faster
+        return 0.0
 
 
 def _path(artifacts: Artifacts, file_id: str, *, key: str) -> Path:

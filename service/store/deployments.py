@@ -6,8 +6,9 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from service.store.database import Tx
-from service.store.records import CollectionRecord, JobKind, JobRecord, JobStatus, Phase, new_id
+from service.store.records import CollectionRecord, JobKind, JobRecord, JobStatus
 from service.store.tables import jobs
+from service.store.waiting import waiting_job
 
 
 def deployment_job(collection: CollectionRecord, *, model: str, corpus_file: str | None, now: float) -> JobRecord:
@@ -21,16 +22,7 @@ def deployment_job(collection: CollectionRecord, *, model: str, corpus_file: str
         "corpus_file": corpus_file,
         "watermark": collection.watermark,
     }
-    return JobRecord(
-        id=new_id("job"),
-        project=collection.project,
-        kind=JobKind.INDEX,
-        status=JobStatus.QUEUED,
-        phase=Phase.WAITING,
-        created_at=now,
-        spec=spec,
-        subject=collection.id,
-    )
+    return waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)
 
 
 def is_deployment(job: JobRecord) -> bool:

@@ -4,7 +4,7 @@ Every write gets the next sequence number of its collection; the watermark is th
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,7 +17,11 @@ from service.store.tables import collections, record_of, versions
 from service.store.tables import documents as table
 
 _BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit
-_FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence")]
+_MAX_AT_ONCE = 1_000
+"""Documents a transaction: other writers wait for about 20 ms."""
+_MAX_CHARACTERS_AT_ONCE = 4_000_000  # a text may have 262,144: 1,000 of them would be written for seconds
+_FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence", "filled_by")]
+_KEPT = ("text", "metadata", "vector")  # what a document takes room by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +33,21 @@ class NewDocument:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     vector: bytes | None = None
     """Little-endian float32, unit length."""
+    filled_by: str | None = None
+    """The deployment that writes it from its corpus file."""
+
+
+def in_transactions(found: Iterable[NewDocument]) -> Iterator[list[NewDocument]]:
+    """The documents, so many at once as other writers wait for tens of milliseconds; a large one stands with few."""
+    batch, size = list[NewDocument](), 0
+    for document in found:
+        batch.append(document)
+        size += len(document.text or "") + len(document.vector or b"")
+        if len(batch) == _MAX_AT_ONCE or size >= _MAX_CHARACTERS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocument]) -> int:
@@ -51,7 +70,12 @@ def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocum
     first = watermark - len(documents) + 1
     rows = [{"collection_id": collection.id, "sequence": first + i, **asdict(d)} for i, d in enumerate(documents)]
     if rows:
+        ids = [document.id for document in documents]
+        before = _num_bytes(tx, collection.id, ids=ids)  # nobody else writes to it: its row is locked
         tx.execute(_upsert_statement(tx), rows)
+        more = _num_bytes(tx, collection.id, ids=ids) - before
+        grown = sa.update(collections).where(collections.c.id == collection.id)
+        tx.execute(grown.values(num_bytes=collections.c.num_bytes + more))
     return int(watermark)
 
 
@@ -95,8 +119,25 @@ def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentR
 
 def _upsert_statement(tx: Tx) -> sa.Insert:
     statement = insert(tx, table)
-    replaced = {name: statement.excluded[name] for name in ("text", "metadata", "vector", "sequence")}
+    replaced = {name: statement.excluded[name] for name in (*_KEPT, "sequence", "filled_by")}
     return statement.on_conflict_do_update(index_elements=["collection_id", "id"], set_=replaced)
+
+
+def _num_bytes(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> int:
+    """What those of the documents that exist take, as they are stored."""
+    sizes = (sa.func.coalesce(_octets(tx, table.c[name]), 0) for name in _KEPT)
+    total = sa.func.sum(sum(sizes, sa.literal(0)))
+    found = 0
+    for start in range(0, len(ids), _BATCH):
+        some = table.c.id.in_(ids[start : start + _BATCH])
+        found += int(tx.execute(sa.select(total).where(table.c.collection_id == collection_id, some)).scalar_one() or 0)
+    return found
+
+
+def _octets(tx: Tx, column: sa.Column[Any]) -> sa.ColumnElement[int]:
+    if tx.dialect.name == "postgresql":
+        return sa.func.octet_length(column)
+    return sa.func.length(sa.cast(column, sa.LargeBinary()))  # of a text it would count characters
 
 
 def _count(tx: Tx, condition: sa.ColumnElement[bool]) -> int:

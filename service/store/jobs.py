@@ -17,9 +17,10 @@ from service.store.database import Tx
 from service.store.errors import InvalidValue, NotFound
 from service.store.events import NewEvent
 from service.store.paging import window
-from service.store.queue import QUEUE_OF, kinds_of
-from service.store.records import CollectionRecord, JobError, JobKind, JobRecord, JobStatus, Page, Phase, new_id
+from service.store.queue import kinds_of
+from service.store.records import CollectionRecord, JobError, JobKind, JobRecord, JobStatus, Page, Phase
 from service.store.tables import jobs, record_of, values_of
+from service.store.waiting import waiting_job
 
 LEASE_SECONDS: Final = 60.0
 BACKOFF_SECONDS: Final = (2.0, 10.0, 30.0)
@@ -60,6 +61,12 @@ def get(tx: Tx, project: str, *, id: str) -> JobRecord:
     return _record(row)
 
 
+def by_ids(tx: Tx, project: str, *, ids: Sequence[str]) -> dict[str, JobRecord]:
+    """Those of these jobs that the project has, by id."""
+    query = sa.select(jobs).where(jobs.c.project == project, jobs.c.id.in_(ids))
+    return {job.id: job for job in map(_record, tx.execute(query))}
+
+
 def page(
     tx: Tx, project: str, *, kinds: Sequence[JobKind], page: Page, metadata: Mapping[str, str] | None = None
 ) -> tuple[list[JobRecord], bool]:
@@ -73,19 +80,6 @@ def page(
         query = query.where(_metadata_has(tx, key, value=value))
     rows, more = window(tx, query, table=jobs, page=page)
     return [_record(row) for row in rows], more
-
-
-def queue_position(tx: Tx, job: JobRecord) -> int | None:
-    """How many-th in its queue, from 1, or None if it does not wait.
-
-    An estimate: that a project with fewer running jobs goes first is left out, for it changes with every claim.
-    """
-    if job.status is not JobStatus.QUEUED:
-        return None
-    older = sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(sa.literal(job.created_at), sa.literal(job.id))
-    ahead = sa.or_(jobs.c.priority > job.priority, sa.and_(jobs.c.priority == job.priority, older))
-    waiting = sa.and_(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds_of(QUEUE_OF[job.kind])))
-    return 1 + tx.execute(sa.select(sa.func.count()).select_from(jobs).where(waiting, ahead)).scalar_one()
 
 
 def queued_twin(tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None) -> JobRecord | None:
@@ -104,16 +98,7 @@ def order_index(tx: Tx, collection: CollectionRecord, *, now: float) -> JobRecor
     twin = queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec)
     if twin is not None:
         return twin
-    job = JobRecord(
-        id=new_id("job"),
-        project=collection.project,
-        kind=JobKind.INDEX,
-        status=JobStatus.QUEUED,
-        phase=Phase.WAITING,
-        created_at=now,
-        spec=spec,
-        subject=collection.id,
-    )
+    job = waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)
     insert(tx, job)
     return job
 

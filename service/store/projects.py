@@ -80,12 +80,13 @@ def num_waiting_jobs(tx: Tx, id: str) -> int:
 
 
 def stored_bytes(tx: Tx, id: str) -> int:
-    """What its files, tuned models, evaluations and indexes take on disk."""
+    """What its files, tuned models, evaluations, documents and indexes take on disk."""
     of_collections = sa.select(collections.c.id).where(collections.c.project == id)
     queries = (
         sa.select(sa.func.sum(files.c.num_bytes)).where(files.c.project == id),
         sa.select(sa.func.sum(models.c.num_bytes)).where(models.c.project == id),
         sa.select(sa.func.sum(evaluations.c.num_bytes)).where(evaluations.c.project == id),
+        sa.select(sa.func.sum(collections.c.num_bytes)).where(collections.c.project == id),
         sa.select(sa.func.sum(versions.c.num_bytes)).where(versions.c.collection_id.in_(of_collections)),
     )
     return sum(int(tx.execute(query).scalar_one() or 0) for query in queries)

@@ -207,6 +207,8 @@ class CollectionRecord:
     watermark: int
     """Sequence number of the newest document write."""
     active_version: str | None = None
+    num_bytes: int = 0
+    """Of its documents: texts, metadata and vectors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,6 +240,8 @@ class DocumentRecord:
     vector: bytes | None
     """Little-endian float32, unit length; None where the server embeds the text."""
     sequence: int
+    filled_by: str | None = None
+    """The deployment that wrote it from its corpus file; None where a caller did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

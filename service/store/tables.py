@@ -151,6 +151,7 @@ collections = sa.Table(
     _column("metadata", Json()),
     _column("watermark", Whole()),
     _column("active_version", PlainText(), optional=True),
+    _column("num_bytes", Whole()),
     sa.UniqueConstraint("project", "name"),
     sa.Index(None, "project", "created_at", "id"),
 )
@@ -180,6 +181,7 @@ documents = sa.Table(
     _column("metadata", Json()),
     _column("vector", sa.LargeBinary(), optional=True),
     _column("sequence", Whole()),
+    _column("filled_by", PlainText(), optional=True),
     sa.Index(None, "collection_id", "sequence", unique=True),
 )
 

@@ -40,6 +40,13 @@ def law_1_library_stands_alone(sources: Sources) -> Findings:
     return [_say(i, mend) for i in all_imports(sources) if _from(i, "infonce") and _to(i, "service", "worker")]
 
 
+def law_1_a_bench_is_no_ground(sources: Sources) -> Findings:
+    """Nothing but the commands imports `infonce.bench`, which measures the library from outside."""
+    mend = "move what both need into a module of infonce"
+    wrong = (i for i in all_imports(sources) if _to(i, "infonce.bench") and not _from(i, "infonce.bench"))
+    return [_say(i, mend) for i in wrong if i.importer != "service.cli"]
+
+
 def law_2_worker_sees_store_and_library(sources: Sources) -> Findings:
     """`worker` imports of `service` only `service.store`."""
     mend = "move what both need into service.store (records, queue names) or infonce"
@@ -113,6 +120,7 @@ def law_5_gateway_starts_without_torch(sources: Sources) -> Findings:
 
 LAWS = (
     law_1_library_stands_alone,
+    law_1_a_bench_is_no_ground,
     law_2_worker_sees_store_and_library,
     law_3_store_is_the_ground,
     law_3_only_the_store_speaks_sql,

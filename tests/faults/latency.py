@@ -79,7 +79,7 @@ def after_a_shutdown(stack: RealStack) -> list[Row]:
     return [
         ("from SIGTERM until the child is gone", gone, 5),
         ("from a worker that is up until the job is claimed", claimed, 15),
-        ("from a worker that is up until the job's next step", stepped, 30),
+        ("from a worker that is up until the job's next step", stepped, 15),
     ]
 
 

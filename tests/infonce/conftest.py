@@ -31,6 +31,7 @@ class Watcher:
     differences: list[str] = field(default_factory=list)
     mined_steps: list[int] = field(default_factory=list)
     mined_counts: list[int] = field(default_factory=list)
+    without_room: list[int] = field(default_factory=list)
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -49,6 +50,7 @@ class Watcher:
 
     def mined(self, step: int, counts: Mapping[str, Any]) -> None:
         self.mined_counts.append(counts["mined"])
+        self.without_room.append(counts["without_room"])
 
     def judged(self, step: int, metric: str, *, metrics: Mapping[str, float]) -> None:
         self.judgements[step] = metrics[metric]

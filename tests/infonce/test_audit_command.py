@@ -52,9 +52,16 @@ def test_the_tables_say_what_was_found_and_how_much_of_it_is_shown(pairs: Path) 
 def test_a_cleaned_file_is_written_once(pairs: Path) -> None:
     cleaned = pairs.parent / "cleaned.jsonl"
     assert "20 pairs. Left out are copies: 1," in infonce_audit(pairs, "--cleaned", cleaned).stdout
-    assert audit_file(cleaned).count(FindingCode.DUPLICATE_PAIR) == 0
+    assert FindingCode.DUPLICATE_PAIR not in [finding.code for finding in audit_file(cleaned).findings]
     again = infonce_audit(pairs, "--cleaned", cleaned)
     assert again.exit_code == 1 and "already" in again.stderr
+
+
+def test_what_no_model_uses_is_refused_and_what_a_model_could_not_do_is_said(pairs: Path) -> None:
+    refused = infonce_audit(pairs, "--precision", "bf16")
+    assert refused.exit_code == 1 and "no model is named that would compute in it" in " ".join(refused.stderr.split())
+    pairs.write_text("".join(json.dumps({"query": row["query"], "positive": "p"}) + "\n" for row in ROWS))
+    assert "scored nothing" in infonce_audit(pairs, "--model", pairs.parent / "tiny").stdout
 
 
 def test_every_broken_line_is_named(pairs: Path) -> None:

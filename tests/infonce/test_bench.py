@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 from infonce.bench import scaling
 from infonce.bench.cli import bench_app
-from infonce.bench.limit import Encoded
 from infonce.bench.processes import run, tree_bytes
 from infonce.bench.scaling import Setting
 from infonce.errors import DatasetError, InfonceError
+from infonce.flops import Encoded
 from infonce.losses import info_nce
 from infonce.qrels import EvalSet, read_beir
 from tests.end_to_end.processes import until

@@ -2,19 +2,21 @@
 
 import json
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from infonce.checkpoint import Checkpoints, newest
+from infonce.checkpoint import WORTH_SECONDS, Checkpoints, newest, num_saved
 from infonce.config import Attention, Precision, TrainConfig
 from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import CheckpointMismatch, NonFiniteLoss, Stopped
+from infonce.mining_config import MiningConfig
 from infonce.records import TrainResult
 from infonce.train import train
 from tests.factories import tiny_encoder, toy_pairs
@@ -132,16 +134,21 @@ def test_the_newest_of_earlier_attempts_is_read_and_left_as_it_is(tmp_path: Path
     assert {path: path.read_bytes() for path in earlier.folder.rglob("*") if path.is_file()} == before
 
 
+def rewritten(checkpoints: Checkpoints, change: Callable[[dict[str, Any]], object]) -> None:
+    """The facts of the only checkpoint are changed, as if another program had written it."""
+    [manifest] = checkpoints.folder.glob("*/manifest.json")
+    notes = json.loads(manifest.read_text())
+    change(notes["facts"])
+    del notes["digest"]
+    manifest.write_bytes(signed(json.dumps(notes).encode()))
+
+
 def test_a_run_that_goes_on_elsewhere_is_told_so_and_one_that_does_not_is_not(tmp_path: Path) -> None:
     checkpoints, same, other = Checkpoints(folder=tmp_path / "kept"), Watcher(), Watcher()
     with pytest.raises(Stopped):
         run(tmp_path / "a", BASE, checkpoints=checkpoints, stop_after=7)
     finished(tmp_path / "b", checkpoints, same)
-    [manifest] = checkpoints.folder.glob("*/manifest.json")
-    notes = json.loads(manifest.read_text())
-    notes["facts"]["machine"] |= {"torch": "1.0", "device": "abacus"}
-    del notes["digest"]
-    manifest.write_bytes(signed(json.dumps(notes).encode()))
+    rewritten(checkpoints, lambda facts: facts["machine"].update({"torch": "1.0", "device": "abacus"}))
     finished(tmp_path / "c", checkpoints, other)
     said = f"its torch was 1.0 and is {torch.__version__}, its device was abacus and is cpu"
     assert (same.differences, other.differences) == ([], [said])
@@ -154,6 +161,29 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, learning_rate=2e-3))
     with pytest.raises(CheckpointMismatch, match="its pairs differs"):
         train(tiny_encoder(tmp_path / "c"), toy_pairs(24), config=BASE, progress=Watcher(), checkpoints=checkpoints)
+
+
+def test_a_setting_that_an_older_program_did_not_know_is_one_that_was_left_out(tmp_path: Path) -> None:
+    checkpoints, watcher = Checkpoints(folder=tmp_path / "kept"), Watcher()
+    with pytest.raises(Stopped):
+        run(tmp_path / "a", BASE, checkpoints=checkpoints, stop_after=7)
+    rewritten(checkpoints, lambda facts: [facts[of].pop("mine") for of in ("config", "config as given")])
+    with pytest.raises(CheckpointMismatch, match="belongs to another run: its mine differs; set it back"):
+        finished(tmp_path / "b", checkpoints, Watcher(), replace(BASE, mine=MiningConfig()))
+    finished(tmp_path / "c", checkpoints, watcher)
+    assert watcher.resumed_after == 3
+
+
+@pytest.mark.parametrize("step_seconds", [1, 7, 50, 130, 400])
+@pytest.mark.parametrize("every_seconds", [0, 30, 120])
+def test_checkpoints_are_counted_as_they_are_written(step_seconds: int, every_seconds: int) -> None:
+    for num_steps in (1, 2, 15, 40, 301):
+        written, last = 0, 0
+        for now in range(step_seconds, (num_steps + 1) * step_seconds, step_seconds):
+            if now - last >= every_seconds:
+                written, last = written + 1, now
+        written += num_steps * step_seconds - last >= WORTH_SECONDS
+        assert num_saved(num_steps, num_steps * step_seconds, every_seconds=every_seconds) == written
 
 
 def test_what_was_measured_is_taken_from_the_checkpoint_and_the_memory_from_this_attempt(tmp_path: Path) -> None:

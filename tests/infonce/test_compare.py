@@ -33,6 +33,24 @@ def test_the_interval_equals_a_bootstrap_written_out() -> None:
     assert found.delta == pytest.approx(found.mean_tuned - found.mean_base)
 
 
+@pytest.mark.parametrize("count", [1, 7, 300, 3_000])  # in one chunk of draws and in several
+def test_counting_how_often_a_query_is_drawn_is_averaging_what_is_drawn(count: int) -> None:
+    base, tuned = random_values(count, seed=1), random_values(count, seed=2)
+    gains = np.array([tuned[query]["ndcg@10"] - base[query]["ndcg@10"] for query in base])
+    draw, chunk = np.random.default_rng(7), 1_000_000 // count
+    sizes = [min(chunk, NUM_RESAMPLES - start) for start in range(0, NUM_RESAMPLES, chunk)]
+    means = np.concatenate([gains[draw.integers(0, count, size=(size, count))].mean(axis=1) for size in sizes])
+    found = compare(base, tuned, seed=7)
+    assert [found.low, found.high] == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), abs=1e-11)
+
+
+def test_gains_that_cancel_out_are_no_gain_in_whatever_unit() -> None:
+    signs = [1, 1, 1, -1, 1, 1]  # more than one resample in forty loses what it wins
+    for unit in (1.0, 0.63093, 0.1307, 0.37):
+        found = compare(values([0.5] * 6), values([0.5 + sign * unit / 2 for sign in signs]))
+        assert (found.low, found.verdict) == (0.0, Verdict.INCONCLUSIVE)
+
+
 def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     draw, hits = np.random.default_rng(3), 0
     for seed in range(200):

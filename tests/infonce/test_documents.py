@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,18 @@ def test_what_is_to_stand_in_a_pair_is_held_to_its_length(tmp_path: Path) -> Non
     assert check_documents(tmp_path / "long").longest_characters == 40_000
     with pytest.raises(DatasetError, match="limit is 32768"):
         read_documents(tmp_path / "long")
+
+
+def test_long_ids_are_told_apart_and_take_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    written = [json.dumps({"id": "é" * 490 + str(number), "text": "t"}) + "\n" for number in range(5_000)]
+    path.write_text("".join(written))
+    tracemalloc.start()
+    assert check_documents(path).documents == 5_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_500_000
+    path.write_text("".join([*written, written[77]]))
+    with pytest.raises(DatasetError) as refused:
+        check_documents(path)
+    assert [(issue.line, issue.code) for issue in refused.value.issues] == [(5_001, "duplicate_id")]

@@ -1,6 +1,7 @@
 """An estimate: its schedule is the run's own, it grows with the work, it leaves nothing, and it can be stopped."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +14,9 @@ from infonce.early_stopping import EarlyStopping
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
 from infonce.estimate import Estimate, Plan, estimate
-from infonce.judged_work import Judge
+from infonce.extra_work import ExtraWork
+from infonce.judged_work import Judge, JudgedTime
+from infonce.length_picture import TokenCounter
 from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig
 from infonce.pairs import Pair
@@ -89,6 +92,11 @@ def test_weights_are_kept_and_nothing_is_left(tmp_path: Path) -> None:
     assert found.measured["whole_steps"] >= 1 and found.measured["encoded_texts"] > 0
 
 
+def test_a_batch_of_one_chunk_is_a_whole_step(tmp_path: Path) -> None:
+    found = estimated(tiny_encoder(tmp_path / "model"), tmp_path, pairs=toy_pairs(40), max_chunk_tokens=10_000)
+    assert found.measured["whole_steps"] == found.measured["steps"] == found.measured["chunks"]
+
+
 def test_vectors_that_are_known_take_no_time(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path / "model")
     plan = plan_of(encoder, tmp_path, pairs=toy_pairs(60), share=0.2)
@@ -114,6 +122,20 @@ def test_every_form_of_training_can_be_estimated(tmp_path: Path, settings: dict[
     found = estimated(encoder, tmp_path, pairs=toy_pairs(60, negatives=1), share=0.2, **settings)
     assert found.seconds["training"] > 0 and found.num_steps == 2 * -(-found.num_pairs // found.config.batch_size)  # type: ignore[operator]
     assert (found.seconds["judging"] > 0) == ("early_stopping" in settings)
+
+
+def test_audit_and_blends_of_a_job_are_counted(tmp_path: Path) -> None:
+    encoder, pairs = tiny_encoder(tmp_path / "model"), toy_pairs(80, negatives=2)
+    plan = plan_of(encoder, tmp_path, pairs=pairs, share=0.5)
+    judging = JudgedTime.of(plan.judge, plan.judged, chosen_by=None, source=plan.source, ks=plan.ks)
+    known: dict[str, Any] = {"judge": plan.judge, "judging": judging}
+    counter = TokenCounter.of(tmp_path / "model", "tiny")
+    extra = ExtraWork(counter=counter, judged=plan.judged, measured_on=plan.judged)
+    bare = [Pair(pair.anchor, pair.positive) for pair in pairs]
+    assert extra.audit_seconds(pairs, **known) > extra.audit_seconds(bare, **known) > 0
+    assert extra.blending_seconds(0.0, ks=[10], **known) == 0.0 < extra.blending_seconds(1e6, ks=[10], **known)
+    assert ExtraWork(counter=counter).blending_seconds(1e6, ks=[10], **known) == 0.0
+    assert estimate(replace(plan, extra=extra), progress=Watcher()).seconds.keys() > {"blending", "baseline"}
 
 
 def test_a_stop_is_heard_while_steps_are_computed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infonce.errors import ConfigError, DatasetError
-from infonce.formats import FileLimits, PairCounts, check_pairs, read_pairs
+from infonce.formats import FileLimits, PairCounts, check_pairs, opened_pairs, read_pairs
 from infonce.pairs import Pair
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -140,6 +140,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_memory_does_not_grow_with_the_names_of_ignored_fields(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    rows = [{"query": "a", "positive": f"b {n}", f"{n}" + "c" * 200_000: 1} for n in range(50)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))  # 10 MB
+    tracemalloc.start()
+    assert check_pairs(path).ignored_fields == 50
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
+    with opened_pairs(path) as reader:
+        assert len(list(reader)) == 50 and max(map(len, reader.ignored_names)) == 100
 
 
 def test_a_limit_of_nothing_is_no_limit_to_work_with() -> None:

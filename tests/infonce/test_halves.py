@@ -25,6 +25,12 @@ def test_halves_are_even_share_no_document_and_are_equal_for_equal_seeds(judged:
     assert halves(judged, seed=1) == (first, second) != halves(judged, seed=2)
 
 
+def test_queries_that_share_their_document_stay_together() -> None:
+    queries = {f"q{place}": f"query {place}" for place in range(20)}
+    judged = EvalSet(corpus={"d": "one class"}, queries=queries, qrels={query: {"d": 1} for query in queries})
+    assert halves(judged, seed=1) == (set(queries), set())
+
+
 def test_a_restricted_set_searches_the_whole_corpus() -> None:
     part = restricted(chained(9), {"q1", "q2"})
     assert (set(part.queries), set(part.qrels), len(part.corpus)) == ({"q1", "q2"}, {"q1", "q2"}, 27)

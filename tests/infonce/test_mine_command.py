@@ -75,7 +75,8 @@ def test_the_same_order_gives_the_same_bytes_out_of_kept_vectors(tmp_path: Path)
 
 def test_negatives_come_out_of_the_corpus_that_was_named(tmp_path: Path) -> None:
     corpus = [f"{text} over there" for text in sentences(40, seed=3)]
-    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"_id": "7", "text": text}) + "\n" for text in corpus))
+    rows = (json.dumps({"_id": f"d{place}", "text": text}) + "\n" for place, text in enumerate(corpus))
+    (tmp_path / "corpus.jsonl").write_text("".join(rows))
     done = infonce_mine(tmp_path, *WIDE, "--retriever", "both", "--corpus", tmp_path / "corpus.jsonl")
     assert "40 documents" in done.stdout and "Embedding took" in done.stdout
     assert {text for pair in read_pairs(tmp_path / "mined.jsonl") for text in pair.negatives[1:]} <= {*corpus}

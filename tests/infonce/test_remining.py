@@ -67,6 +67,20 @@ def test_negatives_are_those_that_mining_finds_with_the_weights_of_the_moment(
     assert watcher.mined_steps == [0, 6]
 
 
+@pytest.mark.parametrize("given, without_room", [(1, 0), (3, 24), (6, 48)])
+def test_given_negatives_come_first_and_what_has_no_room_beside_them_is_told(
+    given: int, without_room: int, encoder: Encoder, watcher: Watcher
+) -> None:
+    others = sentences(90, seed=5)
+    pairs = [Pair(pair.anchor, pair.positive, tuple(others[i : i + given])) for i, pair in enumerate(PAIRS)]
+    config = replace(CONFIG, max_negatives=4)
+    ready = prepare(encoder, pairs, config=config, progress=watcher, saved=None, corpus=CORPUS)
+    table = Remining(encoder, ready, pairs=pairs, beside=Beside(corpus=CORPUS)).table(0, 0, progress=watcher)
+    for pair, taken in zip(pairs, texts(table), strict=True):
+        assert taken[:given] == list(pair.negatives[:4]) and len(taken) == min(4, given + 2)
+    assert watcher.without_room == [without_room]
+
+
 def run(folder: Path, config: TrainConfig, *, kept: Checkpoints | None = None, stop_after: int = 10**6) -> Encoder:
     encoder, watcher = tiny_encoder(folder), Watcher(stop_after=stop_after)
     train(encoder, PAIRS, config=config, progress=watcher, checkpoints=kept, beside=Beside(corpus=CORPUS))
@@ -126,6 +140,11 @@ def test_what_is_looked_for_takes_part_in_the_loss(tmp_path: Path, watcher: Watc
 def test_settings_that_do_not_fit_together_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_a_corpus_that_nobody_would_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a corpus is given and mine is not set"):
+        run(tmp_path / "m", replace(CONFIG, mine=None, mine_every_epochs=None))
 
 
 def test_the_settings_survive_json() -> None:

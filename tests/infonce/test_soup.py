@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infonce.encoder import Encoder
-from infonce.soup import MAX_POINTS, Point, Soup, affordable, blend, choose, grid, search
+from infonce.soup import MAX_POINTS, Point, Soup, Time, Work, affordable, blend, choose, grid, search
 from tests.factories import tiny_model
 
 Encoders = tuple[Encoder, Encoder, Encoder]
@@ -75,7 +75,8 @@ class Watch:
         return self.now
 
 
-def searched(*, elapsed: float, predicted: float, real: float, final: float = 0.0) -> tuple[Soup, float]:
+def searched(*, elapsed: float, planned: float, real: float, final: float = 0.0) -> tuple[Soup, float]:
+    """A search in a job whose work took `elapsed` seconds, a point's being planned and really taking so many."""
     watch = Watch()
 
     def measure(alpha: float) -> Point:
@@ -83,35 +84,41 @@ def searched(*, elapsed: float, predicted: float, real: float, final: float = 0.
         return point(alpha, 0.3)
 
     ends = (point(0, 0.2), point(1, 0.6))
-    seconds = {"elapsed_seconds": elapsed, "point_seconds": predicted, "final_seconds": final}
-    return search(measure, ends, **seconds, clock=watch), watch.now
+    work = Work(job=7 * elapsed, point=7 * planned, final=7 * final)
+    return search(measure, ends, work=work, time=Time(clock=watch, job=elapsed, final=final)), watch.now
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "predicted", "real"), list(itertools.product([10, 100, 1_000], [0.1, 3, 30], [0.1, 3, 30]))
+    ("elapsed", "planned", "real"), list(itertools.product([10, 100, 1_000], [0.1, 3, 30], [0.1, 3, 30]))
 )
-def test_the_search_takes_at_most_a_fifth_of_the_job(elapsed: float, predicted: float, real: float) -> None:
-    soup, took = searched(elapsed=elapsed, predicted=predicted, real=real, final=1.0)
-    over = real if real > predicted else 0.0  # the one in which it is found out that the prediction was wrong
+def test_the_search_takes_at_most_a_fifth_of_the_job(elapsed: float, planned: float, real: float) -> None:
+    soup, took = searched(elapsed=elapsed, planned=planned, real=real, final=1.0)
+    over = real if real > planned else 0.0  # the one in which it is found out that the plan was wrong
     assert took <= over + 0.2 * (elapsed + took) + 1e-9
     assert 2 <= len(soup.curve) <= MAX_POINTS
 
 
 def test_the_search_is_off_and_says_so_where_five_points_cost_too_much() -> None:
-    soup, took = searched(elapsed=100, predicted=10, real=10)
+    soup, took = searched(elapsed=100, planned=10, real=10)
     assert (soup.alpha, took, len(soup.curve)) == (1.0, 0.0, 2)
-    assert soup.reason.startswith("off: 5 points would take 30 s, more than a fifth")
+    assert soup.reason == "off: 5 points would be 23% of the job's work, more than 15%"
 
 
-def test_a_search_that_is_slower_than_predicted_ends_early_and_says_so() -> None:
-    soup, _ = searched(elapsed=100, predicted=2, real=6)
+def test_a_search_that_is_far_slower_than_planned_ends_early_and_says_so() -> None:
+    soup, _ = searched(elapsed=100, planned=1.9, real=6)
     assert "of 11 points, for they took longer" in soup.reason
     assert [one.alpha for one in soup.curve][-2:] == [0.9, 1.0]
 
 
-@pytest.mark.parametrize(("point_seconds", "expected"), [(1, 11), (2.5, 11), (3, 10), (8, 5), (9, None)])
-def test_fewer_points_come_before_none(point_seconds: float, expected: int | None) -> None:
-    assert affordable(elapsed_seconds=100, point_seconds=point_seconds, final_seconds=0) == expected
+@pytest.mark.parametrize("pace", [0.5, 1.0, 1.3])
+def test_the_pace_of_a_machine_changes_no_number_of_points(pace: float) -> None:
+    soup, _ = searched(elapsed=100, planned=3.5, real=3.5 * pace)
+    assert len(soup.curve) == 7
+
+
+@pytest.mark.parametrize(("point_work", "expected"), [(1, 11), (1.9, 11), (2.1, 10), (5.8, 5), (5.9, None)])
+def test_fewer_points_come_before_none(point_work: float, expected: int | None) -> None:
+    assert affordable(Work(job=100, point=point_work, final=0)) == expected
 
 
 def test_the_grid_has_both_ends() -> None:

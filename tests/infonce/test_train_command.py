@@ -63,6 +63,19 @@ def test_the_last_line_is_one_object_and_the_model_is_what_it_says(tmp_path: Pat
     assert "pairs.jsonl" in page and str(tmp_path) not in page + card + json.dumps(report)
 
 
+def test_copies_and_pairs_that_answer_themselves_are_left_out_and_told(tmp_path: Path, model: Path) -> None:
+    pairs, printed = toy_pairs(24), []
+    for name, given in (("bare", pairs), ("more", [*pairs, pairs[3], pairs[3], Pair("the same", " the same")])):
+        words = (written(tmp_path, given), "--model", model, "--output", tmp_path / name, *FIXED, "--epochs", "1")
+        done = infonce_train(*words, "--json")
+        printed.append(json.loads(done.stdout.splitlines()[-1]))
+    assert printed[0]["weights_sha256"] == printed[1]["weights_sha256"]
+    assert printed[1]["left_out"] == {"duplicate_pair": 2, "query_equals_positive": 1}
+    assert "left out are 2 copies of pairs and 1 pairs whose positive is their query" in " ".join(done.stderr.split())
+    pages = [(tmp_path / name / "report.html").read_text() for name in ("bare", "more")]
+    assert ["Left out of the training file" in page for page in pages] == [False, True]
+
+
 def test_a_table_is_trained_on_by_its_mapping(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "faq.csv"
     path.write_text("q,a\n" + "".join(f'"{p.anchor}","{p.positive}"\n' for p in toy_pairs(16)))

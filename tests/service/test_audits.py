@@ -1,9 +1,13 @@
 """Issues, statistics and cleaned files of uploads, over HTTP."""
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,6 +20,7 @@ from service.audits import Audits
 from service.errors import Unavailable
 from service.settings import GatewaySettings
 from service.store import files
+from service.store.audit_files import KEPT_OF_A_FILE, write_audit
 from tests.factories import tiny_model
 from tests.service.conftest import BASE, PAIR, Gateway, lines, problem
 
@@ -100,6 +105,98 @@ def test_who_asks_while_an_audit_is_made_hears_how_far_it_is(gateway: Gateway, u
     assert audits.of(record, held_out=None, model=None)["pairs"] == 3_000
     assert len([name for name in gateway.artifacts() if name.startswith("audits/")]) == 1
     audits.close()
+
+
+def test_a_flood_of_audits_leaves_other_projects_their_places(gateway: Gateway) -> None:
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(3_000)])
+    with gateway.parts.database.read() as tx:
+        record = files.get_file(tx, "default", id=id)
+    audits = Audits(gateway.parts.artifacts, wait_seconds=0.0)
+
+    def code(project: str, number: int) -> str:
+        wanted = replace(record, project=project, sha256=record.sha256 if number == 0 else str(number))
+        with pytest.raises(Unavailable) as caught:
+            audits.of(wanted, held_out=None, model=None)
+        return caught.value.code
+
+    assert [code("default", number) for number in range(6)] == ["audit_running"] * 4 + ["overloaded"] * 2
+    assert [code("other", number) for number in (10, 11)] == ["audit_running"] * 2
+    assert code("default", 0) == "audit_running", "who asks again for what is made takes no new place"
+    audits.close()
+
+
+def test_what_took_its_process_down_is_not_tried_again_at_once(gateway: Gateway, until: Callable[..., None]) -> None:
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(3_000)])
+    with gateway.parts.database.read() as tx:
+        record = files.get_file(tx, "default", id=id)
+    audits = Audits(gateway.parts.artifacts, wait_seconds=0.0)
+
+    def code() -> str:
+        with pytest.raises(Unavailable) as caught:
+            audits.of(record, held_out=None, model=None)
+        return caught.value.code
+
+    assert code() == "audit_running"
+    until(lambda: auditing(id) != [])
+    for pid in auditing(id):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: code() == "unavailable")
+    assert (code(), auditing(id)) == ("unavailable", [])
+    audits.close()
+
+
+def test_a_cleaning_whose_process_dies_is_no_fault_of_ours_and_leaves_nothing(
+    gateway: Gateway, until: Callable[..., None]
+) -> None:
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(20_000)])
+    answers: list[Any] = []
+    ask = Thread(target=lambda: answers.append(gateway.http.post(f"/v1/files/{id}/clean")))
+    ask.start()
+    until(lambda: auditing(id) != [])
+    for pid in auditing(id):
+        os.kill(pid, signal.SIGKILL)
+    ask.join()
+    assert "make memory free" in problem(answers[0], 503, "unavailable")["detail"]
+    assert gateway.artifacts() == [f"files/{id}"]
+
+
+def auditing(id: str) -> list[int]:
+    """The processes that audit the file."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            said = path.read_bytes()
+            if b"infonce.audit_apart" in said and id.encode() in said:
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_few_audits_of_a_file_are_kept_and_none_of_one_that_is_gone(gateway: Gateway) -> None:
+    id, artifacts = uploaded(gateway, [PAIR]), gateway.parts.artifacts
+    for number in range(11):
+        write_audit(artifacts, id, key=f"{number:02}", audit={"number": number})
+        os.utime(artifacts.root / "audits" / f"{id}.{number:02}.json", (number, number))
+    kept = [name for name in gateway.artifacts() if name.startswith("audits/")]
+    assert kept == [f"audits/{id}.{number:02}.json" for number in range(11 - KEPT_OF_A_FILE, 11)]
+    gateway.http.delete(f"/v1/files/{id}")
+    write_audit(artifacts, id, key="late", audit={})
+    assert gateway.artifacts() == []
+
+
+@pytest.mark.parametrize(("method", "name"), [("GET", "stats"), ("POST", "clean")])
+def test_what_is_deleted_while_it_is_read_is_not_found_and_leaves_nothing(
+    gateway: Gateway, until: Callable[..., None], method: str, name: str
+) -> None:
+    id = uploaded(gateway, [{"query": f"q {n}", "positive": f"a {n}"} for n in range(3_000)])
+    answers: list[Any] = []
+    ask = Thread(target=lambda: answers.append(gateway.http.request(method, f"/v1/files/{id}/{name}")))
+    ask.start()
+    assert gateway.http.delete(f"/v1/files/{id}").is_success
+    ask.join()
+    assert answers[0].status_code in (200, 404), answers[0].text
+    if name == "clean" and answers[0].is_success:
+        assert gateway.http.delete(f"/v1/files/{answers[0].json()['id']}").is_success
+    until(lambda: gateway.artifacts() == [])
 
 
 def test_requests_at_once_share_one_audit(gateway: Gateway) -> None:

@@ -33,12 +33,10 @@ def test_ranks_and_gain_are_those_of_the_right_answer() -> None:
 
 def test_table_says_interval_and_verdict() -> None:
     view, out = shown()
-    kept = {"held": None, "reason": "the probe is off"}
-    view.metrics({"base": METRICS, "tuned": METRICS | {"ndcg@10": 0.625}, "comparison": COMPARISON}, kept=kept)
+    view.metrics({"base": METRICS, "tuned": METRICS | {"ndcg@10": 0.625}, "comparison": COMPARISON})
     text = out.getvalue()
     assert "0.500   0.625   +0.125" in text
     assert "95 % interval +0.100 to +0.150" in text and "verdict: better" in text
-    assert "what it knew before: not measured: the probe is off" in text
 
 
 def test_long_names_and_queries_stay_within_the_terminal() -> None:

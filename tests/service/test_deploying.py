@@ -1,16 +1,17 @@
 """A training that is to be deployed: refused at the door, or published with the index job that moves its collection."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.store import catalog, documents, keys
+from service.store import catalog, documents, jobs, keys
 from service.store.documents import NewDocument
 from service.store.records import CollectionRecord, Scope, VersionRecord
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, lines, problem
-from tests.service.workshop import Bench
+from tests.service.workshop import Bench, workshop
 from worker.orders import write_order
 
 BETTER = {"metric": "ndcg@10", "evaluations": [], "verdict": "better", "retention": {"held": True}}
@@ -118,6 +119,27 @@ def test_filling_twice_overwrites_nothing_that_came_after_the_order(gateway: Gat
     with gateway.parts.database.read() as tx:
         texts = {id: one.text for id, one in documents.by_ids(tx, found.id, ids=["d0", "d1", "d2"]).items()}
     assert texts == {"d0": "text 0", "d1": "changed meanwhile", "d2": "text 2"}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_files_the_one_that_was_named_last_counts_whichever_is_stored_first(
+    gateway: Gateway, first: int
+) -> None:
+    collection(gateway, model=BASE)
+    for name in ("older", "newer"):
+        rows = [{"id": "both", "text": f"of the {name} file"}, {"id": name, "text": "of one"}]
+        order(gateway, corpus_file=gateway.upload(lines(rows), purpose="corpus").json()["id"])
+        train(gateway, name=name)
+    with gateway.parts.database.write() as tx:
+        waiting = [jobs.claim(tx, "light", owner=name, now=time.time()) for name in ("older", "newer")]
+    for job in (waiting[first], waiting[1 - first]):
+        assert job is not None
+        write_order(workshop(gateway.parts), job)
+    with gateway.parts.database.read() as tx:
+        stored = documents.by_ids(tx, waiting[0].spec["collection"], ids=["both", "older", "newer"])
+    assert {id: one.text for id, one in stored.items()} == {
+        "both": "of the newer file", "older": "of one", "newer": "of one",
+    }  # fmt: skip
 
 
 def test_documents_written_meanwhile_are_indexed_by_the_new_model_afterwards(gateway: Gateway) -> None:

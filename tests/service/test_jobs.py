@@ -8,7 +8,7 @@ import pytest
 from infonce.hub import Hub, HubMode
 from service.store import jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord
-from tests.service.conftest import BASE, Gateway, problem
+from tests.service.conftest import BASE, Gateway, lines, problem
 
 JOBS = "/v1/fine_tuning/jobs"
 INNER = "method.contrastive.hyperparameters"
@@ -33,6 +33,13 @@ def test_an_order_waits_with_every_auto_that_the_pairs_decide(gateway: Gateway) 
     assert gateway.http.get(f"{JOBS}/{job['id']}").json() == job
 
 
+def test_copies_do_not_count_where_the_pairs_decide(gateway: Gateway) -> None:
+    rows = [{"query": f"which pet barks {n % 30}", "positive": "the dog"} for n in range(90)]
+    method = contrastive(evaluation={"held_out": 0.0})
+    job = gateway.order(training_file=gateway.upload(lines(rows)).json()["id"], method=method).json()
+    assert job["hyperparameters"]["batch_size"] == 30
+
+
 def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     file = gateway.pairs()
     prompts = {"query": "query: ", "document": "passage: "}
@@ -40,7 +47,12 @@ def test_the_spec_is_what_the_worker_needs(gateway: Gateway) -> None:
     spec = stored(gateway, gateway.order(training_file=file, method=method).json()["id"]).spec
     assert (spec["model"], spec["training_file"], spec["evaluation_file"]) == (BASE, file, None)
     assert spec["encoder"] == {"pooling": "auto", "max_seq_length": 32, "prompts": prompts, "device": "auto"}
-    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {"held_out": 0.0, "ks": [1, 5, 10]}
+    assert spec["config"]["batch_size"] == 32 and spec["evaluation"] == {
+        "held_out": 0.0,
+        "ks": [1, 5, 10],
+        "retention": "auto",
+        "interpolation": "auto",
+    }
 
 
 def test_a_training_in_int8_is_refused_at_the_door(gateway: Gateway) -> None:
@@ -89,7 +101,6 @@ def test_a_multiplier_that_makes_too_large_a_rate_is_refused_by_its_own_name(gat
         ({"learning_rate": 0}, f"{INNER}.learning_rate", "1e-08"),
         ({"n_epochs": 0}, f"{INNER}.n_epochs", "between 1 and 1000"),
         ({"batch_size": 1}, f"{INNER}.batch_size", "between 2 and"),
-        ({"batch_size": 500}, f"{INNER}.batch_size", "36 pairs"),
         ({"max_seq_length": 65}, f"{INNER}.max_seq_length", "64 positions"),
         ({"warmup_ratio": 2}, f"{INNER}.warmup_ratio", "between 0.0 and 1.0"),
     ],
@@ -104,10 +115,17 @@ def test_a_setting_out_of_range_is_refused_with_its_range(
     assert gateway.http.get(JOBS).json()["data"] == []
 
 
+def test_h31_fewer_pairs_than_a_batch_is_to_have_are_too_few(gateway: Gateway) -> None:
+    asked = contrastive(hyperparameters={"batch_size": 500})
+    body = problem(gateway.order(training_file=gateway.pairs(40), method=asked), 422, "too_few_pairs")
+    assert body["error"]["param"] == f"{INNER}.batch_size" and "is 500 and there are 36 pairs" in body["detail"]
+    assert body["errors"][0]["pointer"] == "/" + f"{INNER}.batch_size".replace(".", "/")
+    assert gateway.http.get(JOBS).json()["data"] == []
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"hard_negatives": {"mine": {}}}, "mine"),
         ({"evaluation": {"corpus": "sample"}}, "corpus"),
     ],
 )
@@ -268,7 +286,7 @@ def test_a_report_is_not_ready_before_the_job_has_succeeded(gateway: Gateway) ->
 
 def test_two_pairs_with_one_of_them_held_out_are_refused_at_the_door(gateway: Gateway) -> None:
     answer = gateway.order(training_file=gateway.pairs(2))
-    problem(answer, 422, "invalid_value")
+    problem(answer, 422, "too_few_pairs")
     assert "there are 1 training pairs" in answer.json()["detail"]
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from service.settings import GatewaySettings
+from service.store import jobs, tables
 from tests.factories import sentences, tiny_model, toy_pairs
 from tests.service.conftest import BASE, Gateway, lines
 from tests.service.workshop import work_off
@@ -52,7 +54,7 @@ def test_negatives_are_looked_for_before_each_epoch_in_the_corpus(real: Gateway)
         ({"range": [50, 100]}, {}, "mine.range", "30 texts"),
         ({"every_epochs": 0}, {}, "mine.every_epochs", "mine.every_epochs is 0"),
         ({}, {"use": "none"}, "mine", "hard_negatives.use is 'none'"),
-        ({"corpus_file": "file-" + "0" * 26}, {}, "corpus_file", "corpus_file"),
+        ({"corpus_file": "file-" + "0" * 26}, {}, "hard_negatives.mine.corpus_file", "hard_negatives.mine.corpus_file"),
     ],
 )
 def test_mining_that_cannot_go_well_is_refused_at_its_place(
@@ -61,3 +63,31 @@ def test_mining_that_cannot_go_well_is_refused_at_its_place(
     answer = real.http.post("/v1/fine_tuning/jobs", json=order(real, {**MINE, **mine}, **negatives))
     error = answer.json()["error"]
     assert answer.status_code in (404, 422) and said in error["message"] and error["param"].endswith(param), error
+
+
+def test_what_mining_takes_is_not_foreseen_and_an_estimate_of_it_is_refused_at_its_place(real: Gateway) -> None:
+    refused = real.http.post("/v1/fine_tuning/jobs/estimate", json=order(real, MINE))
+    error = refused.json()["error"]
+    assert refused.status_code == 422 and error["param"] == "method.contrastive.hard_negatives.mine"
+    assert "leave it out of the estimate" in error["message"]
+
+
+def test_a_training_that_was_ordered_before_these_settings_existed_is_done(real: Gateway) -> None:
+    body = order(real, MINE)
+    body["method"]["contrastive"]["hard_negatives"]["mine"] = None
+    id = real.http.post("/v1/fine_tuning/jobs", json=body).json()["id"]
+    with real.parts.database.write() as tx:
+        spec = dict(jobs.get(tx, "default", id=id).spec)
+        for name in ("mining_file", "retention_file", "hyperparameters", "deploy"):
+            del spec[name]
+        for name in ("mine", "mine_every_epochs"):
+            del spec["config"][name]
+        contrastive = spec["method"]["contrastive"]
+        contrastive |= {"deploy": None, "hard_negatives": {"use": "all", "max_per_query": 7, "mine": None}}
+        for held in (spec["evaluation"], contrastive["evaluation"]):
+            del held["retention"], held["interpolation"]
+        tx.execute(sa.update(tables.jobs).where(tables.jobs.c.id == id).values(spec=spec))
+    assert real.http.get(f"/v1/fine_tuning/jobs/{id}").json()["deployment"] is None
+    work_off(real.parts, "train")
+    for part in ("", "/report", "/report.html"):
+        assert real.http.get(f"/v1/fine_tuning/jobs/{id}{part}").status_code == 200, part

@@ -1,14 +1,16 @@
 """What a project may use: how many jobs wait, how much is stored, how often it asks."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx2
 import pytest
 
 from service.rates import Rates
 from service.settings import Quotas
-from tests.service.conftest import Gateway, problem
+from tests.service.conftest import Gateway, lines, problem
 from tests.service.test_keys import bearer, make
 
 Serve = Callable[..., Gateway]
@@ -54,6 +56,25 @@ def test_what_would_be_too_much_to_store_is_refused_and_nothing_is_kept(gateway:
     assert gateway.order(training_file=file).status_code == 200
     limits(gateway, max_stored_bytes=stored)
     problem(gateway.order(training_file=file), 403, "storage_quota")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+def test_documents_count_as_they_are_stored_and_what_would_be_too_many_is_not(gateway: Gateway, kind: str) -> None:
+    assert gateway.http.post("/v1/collections", json={"name": "faq", "dimension": 2}).is_success
+
+    def send(*texts: str) -> httpx2.Response:
+        rows = [{"id": str(place), "text": text, "vector": [1, 0]} for place, text in enumerate(texts)]
+        content = lines(rows) if kind.endswith("ndjson") else json.dumps({"documents": rows}).encode()
+        chunks = iter([content])  # no length is stated, so that nothing is known before it has come
+        return gateway.http.post("/v1/collections/faq/documents", content=chunks, headers={"content-type": kind})
+
+    assert send("a" * 1_000).status_code == 202
+    stored = gateway.http.get("/v1/projects/default").json()["stored_bytes"]
+    assert stored == 1_000 + len("{}") + 8
+    limits(gateway, max_stored_bytes=stored + 1)
+    assert "may be" in problem(send("a" * 1_002), 403, "storage_quota")["detail"]
+    assert gateway.http.get("/v1/projects/default").json()["stored_bytes"] == stored
+    assert send("b" * 900, "c" * 91).status_code == 202
 
 
 def test_a_project_that_asks_too_often_is_told_when_to_come_again(gateway: Gateway) -> None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.service.conftest import BASE, PAIR, Gateway, lines, problem
+from tests.service.test_keys import bearer, make
+from tests.service.test_tenancy import judged as judgements
 
 Send = Callable[..., httpx2.Response]
 
@@ -28,15 +31,21 @@ def senders(gateway: Gateway) -> dict[str, Send]:
         return send
 
     job = {"model": BASE, "training_file": file}
+    judged = {"file": judgements(gateway), "models": [BASE]}
     collection = {"name": "faq", "model": BASE}
     return {
         "/v1/files": upload,
         "/v1/fine_tuning/jobs": post("/v1/fine_tuning/jobs", job, {"seed": 7}),
+        "/v1/evaluations": post("/v1/evaluations", judged, {"ks": [3]}),
         "/v1/collections": post("/v1/collections", collection, {"name": "other"}),
+        "/v1/projects": post("/v1/projects", {"id": "team"}, {"id": "others"}),
     }
 
 
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/collections"])
+ROOTS = ["/v1/files", "/v1/fine_tuning/jobs", "/v1/evaluations", "/v1/collections", "/v1/projects"]
+
+
+@pytest.mark.parametrize("path", ROOTS)
 def test_a_key_makes_one_object_and_names_it_again(gateway: Gateway, path: str) -> None:
     send, key = senders(gateway)[path], {"idempotency-key": "k-1"}
     before = len(gateway.http.get(path).json()["data"])
@@ -48,6 +57,33 @@ def test_a_key_makes_one_object_and_names_it_again(gateway: Gateway, path: str) 
     problem(refused, 409, "idempotency_mismatch")
     assert refused.headers["x-should-retry"] == "false"
     assert send(other=True, **{"idempotency-key": "k-2"}).is_success
+
+
+KEYS = [("/v1/api_keys", {"name": "mine"}, {"name": "other"}), ("/v1/api_keys/{id}/rotate", {}, {"grace_seconds": 5})]
+
+
+@pytest.mark.parametrize(("path", "body", "other"), KEYS, ids=["made", "replaced"])
+def test_a_secret_is_shown_once_and_no_second_key_made(
+    gateway: Gateway, path: str, body: dict[str, Any], other: dict[str, Any]
+) -> None:
+    admin = make(gateway)
+    headers, path = bearer(admin) | {"idempotency-key": "k"}, path.format(id=admin.split("_")[1])
+    first = gateway.http.post(path, json=body, headers=headers).json()
+    assert gateway.http.get("/v1/files", headers=bearer(first["secret"])).is_success
+    again = gateway.http.post(path, json=body, headers=headers)
+    said = problem(again, 409, "secret_shown")["detail"]
+    assert first["id"] in said and "delete that key" in said and "secret" not in again.json()
+    problem(gateway.http.post(path, json=other, headers=headers), 409, "idempotency_mismatch")
+    assert len(gateway.http.get("/v1/api_keys", headers=headers).json()["data"]) == 2
+
+
+def test_of_many_at_once_one_makes_the_key(gateway: Gateway) -> None:
+    headers = bearer(make(gateway)) | {"idempotency-key": "k"}
+    with ThreadPoolExecutor(8) as threads:
+        send = partial(gateway.http.post, "/v1/api_keys", json={"name": "mine"}, headers=headers)
+        answers = list(threads.map(lambda _: send().status_code, range(12)))
+    assert sorted(answers) == [201] + [409] * 11
+    assert len(gateway.http.get("/v1/api_keys", headers=headers).json()["data"]) == 2
 
 
 def test_of_many_at_once_one_makes_the_job(gateway: Gateway) -> None:

@@ -46,7 +46,7 @@ def test_how_many_callers_are_served_at_once_can_be_said() -> None:
     assert edge == EdgeLimits(
         max_connections=50, num_searches=1, num_uploads=2, num_bodies=5, num_changes=3, num_reads=4
     )
-    assert (edge.num_threads, read().edge.num_threads) == (12, 40)  # 40 is what the framework itself has
+    assert (edge.num_threads, read().edge.num_threads) == (16, 44)  # the framework itself has 40
 
 
 @pytest.mark.parametrize("name", ["CONNECTIONS", "SEARCHES", "UPLOADS", "BODIES", "CHANGES", "READS"])

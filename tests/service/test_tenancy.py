@@ -104,17 +104,27 @@ def test_no_list_shows_what_another_project_owns(gateway: Gateway, owned: dict[s
         assert not [kind for kind, id in owned.items() if id in text], path
 
 
+TUNING = "/v1/fine_tuning/jobs"
+
+
+def asking(**contrastive: Any) -> dict[str, Any]:
+    """What a training's body says of its method."""
+    return {"method": {"contrastive": contrastive}}
+
+
 WHERE = ["training_file", "validation_file", "model", "collection", "embeddings"]
-WHERE += ["mined", "corpus", "miner", "judged", "evaluated", "estimated"]
+WHERE += ["mined", "corpus", "miner", "judged", "evaluated", "estimated", "dug", "probe", "judge", "deployed", "place"]
 
 
 @pytest.mark.parametrize("where", WHERE)
 def test_a_foreign_reference_in_a_body_is_an_unknown_one(gateway: Gateway, owned: dict[str, str], where: str) -> None:
     foreign = bearer(make(gateway, "other")) | {"x-request-id": "same"}
-    upload = {"files": {"file": ("p.jsonl", b'{"query": "a", "positive": "b"}\n')}, "data": {"purpose": "fine-tune"}}
+    pairs = b"".join(b'{"query": "a", "positive": "b%d"}\n' % number for number in range(40))
+    upload = {"files": {"file": ("p.jsonl", pairs)}, "data": {"purpose": "fine-tune"}}
     own = gateway.http.post("/v1/files", headers=foreign, **upload).json()["id"]
     said = set()
-    for file, model in ((owned["file"], owned["model"]), (NOBODYS["file"], "ft:base:faq:00000000")):
+    nobodys = (NOBODYS["file"], "ft:base:faq:00000000", "nobodys")
+    for file, model, name in ((owned["file"], owned["model"], "faq"), nobodys):
         job = {"model": BASE, "training_file": own, "validation_file": None}
         path, body, id = {
             "training_file": ("/v1/fine_tuning/jobs", job | {"training_file": file}, file),
@@ -127,9 +137,14 @@ def test_a_foreign_reference_in_a_body_is_an_unknown_one(gateway: Gateway, owned
             "judged": ("/v1/evaluations", {"file": file, "models": [BASE]}, file),
             "evaluated": ("/v1/evaluations", {"file": own, "models": [BASE, model]}, model),
             "estimated": ("/v1/fine_tuning/jobs/estimate", job | {"training_file": file}, file),
+            "dug": (TUNING, job | asking(hard_negatives={"mine": {"corpus_file": file}}), file),
+            "probe": (TUNING, job | asking(evaluation={"retention": file}), file),
+            "judge": (TUNING, job | asking(evaluation={"file": file}), file),
+            "deployed": (TUNING, job | asking(deploy={"collection": "new", "corpus_file": file}), file),
+            "place": (TUNING, job | asking(deploy={"collection": name}), name),
             "embeddings": ("/v1/embeddings", {"model": model, "input": "a dog"}, model),
         }[where]
         answer = gateway.http.post(path, json=body, headers=foreign)
-        assert answer.status_code in (404, 422), answer.text
+        assert answer.status_code in (404, 422) and id in answer.text, answer.text
         said.add((answer.status_code, answer.text.replace(id, "ID")))
     assert len(said) == 1

@@ -20,6 +20,12 @@ from worker.settings import WorkerSettings
 from worker.workshop import Workshop
 
 
+def workshop(parts: Wiring) -> Workshop:
+    """What a worker beside that gateway has."""
+    settings = WorkerSettings(store=parts.settings.store, threads=1, environment={})
+    return Workshop(settings=settings, database=parts.database, artifacts=parts.artifacts, hub=parts.settings.hub)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """One attempt, step by step."""
@@ -31,8 +37,7 @@ class Bench:
     @classmethod
     def claim(cls, parts: Wiring, queue: str = "medium") -> "Bench":
         """The best job of the queue, its order written."""
-        settings = WorkerSettings(store=parts.settings.store, threads=1, environment={})
-        shop = Workshop(settings=settings, database=parts.database, artifacts=parts.artifacts, hub=parts.settings.hub)
+        shop = workshop(parts)
         with parts.database.write() as tx:
             job = jobs.claim(tx, queue, owner="test", now=time.time())
         assert job is not None, "nothing waits"

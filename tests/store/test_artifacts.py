@@ -42,7 +42,7 @@ def test_preparing_twice_changes_nothing(artifacts: Artifacts) -> None:
     part.touch()
     artifacts.prepare()
     assert sorted(path.name for path in artifacts.root.iterdir()) == [
-        *(".layout", "collections", "files", "models", "runs", "tmp", "vectors")
+        *(".layout", "audits", "collections", "evaluations", "files", "models", "runs", "tmp", "vectors")
     ]
     assert part.exists()
 

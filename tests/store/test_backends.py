@@ -2,16 +2,25 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from infonce.hub import Hub, HubMode
 from service.app import Seams, create_app
 from service.settings import GatewaySettings
+from service.store import catalog, documents, jobs
+from service.store.deployments import deployment_job
+from service.store.documents import NewDocument
 from service.store.settings import StoreSettings
+from tests.service.workshop import workshop
 from tests.store.conftest import absent
+from worker.filling import fill
 
 
 def test_a_missing_backend_is_skipped_by_a_person_and_fails_in_ci() -> None:
@@ -64,3 +73,30 @@ def test_an_upload_while_the_database_is_away_leaves_nothing(
     left = [path for name in ("files", "tmp") for path in (tmp_path / "artifacts" / name).iterdir()]
     assert left == []
     assert http.post("/v1/files", **body).status_code == 200  # type: ignore[arg-type]
+
+
+def test_a_filling_sees_what_a_caller_writes_at_the_same_moment(
+    http: TestClient, make_collection: Callable[..., Any], tmp_path: Path, until: Callable[..., None]
+) -> None:
+    parts, collection, path = http.app.state.wiring, make_collection(), tmp_path / "corpus.jsonl"  # type: ignore[attr-defined]
+    path.write_text('{"id": "d", "text": "of the file"}\n')
+    with parts.database.write() as tx:
+        catalog.insert_collection(tx, collection)
+        mark = documents.upsert(tx, collection, documents=[NewDocument(id="d", text="of before")])
+        ordered = deployment_job(replace(collection, watermark=mark), model="m", corpus_file=None, now=1.0)
+        jobs.insert(tx, ordered)
+        job = jobs.claim(tx, "light", owner="o", now=2.0)
+    filling = Thread(target=lambda: fill(workshop(parts), job, path=path, stop=lambda: False))
+    with parts.database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id="d", text="of a caller")])
+        filling.start()
+        until(lambda: num_waiting(parts.database) > 0)
+    filling.join()
+    with parts.database.read() as tx:
+        assert documents.by_ids(tx, collection.id, ids=["d"])["d"].text == "of a caller"
+
+
+def num_waiting(database: Any) -> int:
+    """How many transactions wait for a lock."""
+    with database.read() as tx:
+        return int(tx.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from service.store import jobs
 from service.store.database import Database
 from service.store.records import JobKind, JobRecord, JobStatus, Phase
+from service.store.waiting import queue_positions
 
 Make = Callable[..., JobRecord]
 
@@ -85,11 +86,12 @@ def test_the_place_in_the_queue_is_the_order_of_claims(database: Database, make_
     made = [make_job(priority=i % 3, created_at=float(i // 2)) for i in range(9)]
     insert(database, *made, make_job(kind=JobKind.INDEX, priority=9))
     with database.read() as tx:
-        places = {job.id: jobs.queue_position(tx, job) for job in made}
+        places = queue_positions(tx, made)
+        assert queue_positions(tx, made[:1]) == {made[0].id: places[made[0].id]}
     order = [job.id for job in iter(lambda: claim(database), None) if job is not None]
     assert places == {id: place for place, id in enumerate(order, start=1)}
     with database.read() as tx:
-        assert jobs.queue_position(tx, jobs.get(tx, "default", id=order[0])) is None
+        assert queue_positions(tx, [jobs.get(tx, "default", id=order[0])]) == {}
 
 
 def test_eight_threads_claim_fifty_jobs_each_once(database: Database, make_job: Make) -> None:

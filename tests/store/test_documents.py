@@ -1,9 +1,10 @@
+import json
 import random
 from collections.abc import Callable
 
 import pytest
 
-from service.store import catalog, documents, jobs
+from service.store import catalog, documents, jobs, projects
 from service.store.database import Database
 from service.store.documents import NewDocument
 from service.store.errors import Conflict, InvalidValue, NotFound
@@ -52,6 +53,35 @@ def test_any_writes_leave_what_a_dictionary_would_hold(database: Database, colle
     assert [(d.id, d.text) for d in stored] == list(expected.items())
     sequences = [d.sequence for d in stored]
     assert sequences == sorted(set(sequences))
+
+
+def test_a_collection_knows_to_the_byte_what_its_documents_take(
+    database: Database, collection: CollectionRecord
+) -> None:
+    draw, kept = random.Random(1), dict[str, NewDocument]()
+    for _ in range(12):
+        ids = draw.sample([f"d{i}" for i in range(700)], draw.randrange(600))
+        new = [NewDocument(id=id, text="ä日b"[: draw.randrange(4)], metadata={"n": draw.random()}) for id in ids]
+        new += [NewDocument(id="v", vector=bytes(4 * draw.randrange(9)))]
+        with database.write() as tx:
+            documents.upsert(tx, collection, documents=new)
+            kept |= {document.id: document for document in new}
+            told = catalog.get_collection(tx, "default", name="faq").num_bytes
+            assert told == sum(map(obvious_size, kept.values())) == projects.stored_bytes(tx, "default")
+
+
+def obvious_size(document: NewDocument) -> int:
+    metadata = json.dumps(document.metadata, separators=(",", ":"), ensure_ascii=False)
+    return len((document.text or "").encode()) + len(metadata.encode()) + len(document.vector or b"")
+
+
+def test_a_transaction_takes_few_large_documents_and_many_small_ones() -> None:
+    sizes = [1] * 2_500 + [262_144] * 40 + [3] * 10
+    new = [text(f"d{place}", "x" * size) for place, size in enumerate(sizes)]
+    batches = list(documents.in_transactions(new))
+    assert [document for batch in batches for document in batch] == new and all(batches)
+    assert max(sum(len(one.text or "") for one in batch) for batch in batches) < 4_000_000 + 262_144
+    assert [len(batch) for batch in batches] == [1_000, 1_000, 516, 16, 18]
 
 
 def test_two_thousand_documents_come_back_in_order_and_in_part(

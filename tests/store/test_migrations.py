@@ -16,7 +16,7 @@ from service.store import catalog, documents, files, jobs, keys, records, tables
 from service.store.database import MIGRATIONS, Database, migrate
 from service.store.documents import NewDocument
 from service.store.errors import SchemaMismatch
-from service.store.evaluations import EvaluationRecord
+from service.store.evaluations import EvaluationRecord, insert_evaluation
 
 RECORD_OF = {
     "jobs": records.JobRecord,
@@ -171,6 +171,34 @@ def test_every_row_survives_a_step_back_and_forth(
         command.downgrade(config, "0001")
     migrate(url)
     assert rows() == before
+    database.close()
+
+
+def test_a_step_back_leaves_nothing_that_the_schema_before_does_not_know(
+    url: str, make_job: Callable[..., Any], make_file: Callable[..., Any]
+) -> None:
+    from alembic import command
+
+    database, config = Database.open(url), Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    kinds, kept = records.JobKind, make_job(phase=records.Phase.MINING)
+    new = [make_job(kind=kind) for kind in (kinds.MINE, kinds.EVALUATE, kinds.ESTIMATE)]
+    mined, corpus = make_file(parent="file-0", job_id=new[0].id), make_file(purpose=records.FilePurpose.CORPUS)
+    with database.write() as tx:
+        for job in (kept, *new):
+            jobs.insert(tx, job)
+        for file in (mined, corpus):
+            files.insert_file(tx, file)
+        evaluation = {"id": "eval-1", "project": "default", "created_at": 1.0, "job_id": new[1].id, "file_id": "f"}
+        insert_evaluation(tx, EvaluationRecord(**evaluation, models=("a",), ks=(10,), metadata={}))
+    with database.write() as tx:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0003")
+        found = tx.execute(sa.text("SELECT id, phase FROM jobs")).all()
+        assert [tuple(row) for row in found] == [(kept.id, "loading")]
+        assert tx.execute(sa.text("SELECT id FROM files")).scalars().all() == [mined.id]
+        assert tx.execute(sa.text("SELECT DISTINCT job_id FROM job_events")).scalars().all() == [kept.id]
+    migrate(url)
     database.close()
 
 

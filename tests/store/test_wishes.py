@@ -10,6 +10,7 @@ from service.store.database import Database
 from service.store.errors import Conflict, NotFound
 from service.store.jobs import Heartbeat
 from service.store.records import FileRecord, JobError, JobRecord, JobStatus, Page, Phase
+from service.store.waiting import queue_positions
 
 Make = Callable[..., JobRecord]
 
@@ -80,7 +81,7 @@ def test_a_wish_to_pause_that_is_withdrawn_lets_the_job_wait_and_go_on(database:
 def test_a_paused_job_can_be_cancelled_and_keeps_no_place(database: Database, waiting: JobRecord) -> None:
     with database.write() as tx:
         paused = wishes.request_pause(tx, "default", id=waiting.id, now=1.0)
-        assert jobs.queue_position(tx, paused) is None
+        assert queue_positions(tx, [paused]) == {}
         ended = wishes.request_cancel(tx, "default", id=waiting.id, now=5.0)
     assert (ended.status, ended.finished_at) == (JobStatus.CANCELLED, 5.0)
     assert told(database, waiting) == ["submitted", "paused", "cancelled"]

@@ -1,21 +1,18 @@
 """The audit of a training job's data: by line, with the model that the training starts from, told as events."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from infonce.audit import Audit, audit_file
 from infonce.cleaning import trainable
+from infonce.config import EncoderConfig
 from infonce.dialects import FieldMapping
-from infonce.encoder import Encoder
-from infonce.errors import DatasetError, Issue
 from infonce.findings import MEANINGS, FindingCode, Findings
 from infonce.formats import opened_pairs
 from infonce.length_picture import TokenCounter
 from infonce.negative_scores import score_negatives
 from infonce.pairs import Pair
-from infonce.split import MIN_TRAINING_PAIRS
 from infonce.vectors import TextEncoder
 from worker.progress import Progress
 
@@ -32,37 +29,17 @@ _TOLD: Final = (
 )
 
 
-def without_copies(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs to train on: those that `trainable` leaves.
-
-    Raises:
-        DatasetError: there are too few of them.
-    """
-    kept, dropped = trainable(pairs)
-    if len(kept) < MIN_TRAINING_PAIRS:
-        copies, own = dropped["duplicate_pair"], dropped["query_equals_positive"]
-        found = f"{len(kept)} pairs are left without {copies} copies and {own} whose positive is their query"
-        detail = f"{found}; {MIN_TRAINING_PAIRS} are needed: bring more pairs"
-        raise DatasetError([Issue(line=None, field=None, code="too_few_pairs", detail=detail)])
-    return kept
-
-
 def audit_order(
-    order: Mapping[str, Any], source: TextEncoder, *, base: Encoder, max_length: int, progress: Progress
+    order: Mapping[str, Any], source: TextEncoder, *, reads: EncoderConfig, progress: Progress
 ) -> dict[str, Any]:
     """The `audit` of the report; what a user had better know is an event as well.
 
-    `max_length` is that of the training; negatives are scored by `source`, the base model.
+    Lengths are those that the training `reads`, its prompts included; negatives are scored by `source`, the base model.
     """
     file, held_out = order["training_file"], order["validation_file"]
     path, mapping = Path(file["path"]), _mapping(file)
-    name = order["model"]["name"]
-    prompts = base.layout.prompts
-    counter = replace(
-        TokenCounter.of(Path(order["model"]["path"]), name, max_length=max_length),
-        query_prompt=prompts.query,
-        document_prompt=prompts.document,
-    )
+    name, folder = order["model"]["name"], Path(order["model"]["path"])
+    counter = TokenCounter.of(folder, name, max_length=reads.max_seq_length, prompts=reads.prompts)
 
     def read() -> Iterator[tuple[int, Pair]]:
         with opened_pairs(path, mapping=mapping) as reader:

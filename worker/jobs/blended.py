@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from infonce.evaluation import Evaluation, evaluate
 from infonce.halves import halves, restricted, sampled
 from infonce.metrics import mean
 from infonce.qrels import EvalSet
-from infonce.soup import Point, Soup, blend, search
+from infonce.soup import Point, Soup, Time, Work, blend, search
 from infonce.vectors import TextEncoder
 from worker.jobs.embedding import cached
 from worker.jobs.retained import Probe, as_it_is
@@ -20,6 +21,8 @@ from worker.progress import Progress
 
 _OFF: Final = "off"
 _RANK: Final = 10
+_CHARACTERS_A_TOKEN: Final = 4  # of English, about
+_MAX_CHARACTERS: Final = 1_500  # of a long text a model reads no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +43,9 @@ class Spent:
 
     clock: Callable[[], float]
     elapsed_seconds: float
-    """When the judging of the tuned model began; later, when it ended."""
-    probe_seconds: float = 0.0
+    """In all attempts, until the judging of the tuned model began; later, until it ended."""
+    trained_tokens: int
+    judged_characters: int = 0
     judging_seconds: float = 0.0
 
 
@@ -77,11 +81,10 @@ def best_blend(
 
     Chosen by one half of the held-out queries alone, so that the other one can judge what was chosen.
     """
-    reason = _why_not(candidates, held_out, order=order)
+    reason = why_not(order, held_out, is_probed=candidates.probe.judged is not None, seed=seed)
     if reason is not None or held_out is None:
         return _told(Blend(soup=Soup(alpha=1.0, reason=f"off: {reason}")), progress)
-    first, _ = halves(held_out, seed=seed)
-    sample = sampled(restricted(held_out, first), seed=seed)
+    sample = to_choose_by(held_out, seed=seed)
     root, precision = Path(order["vectors_root"]), candidates.precision
 
     def judge(source: TextEncoder) -> dict[str, dict[str, float]]:
@@ -101,10 +104,13 @@ def best_blend(
     soup = search(
         measure,
         ends,
-        elapsed_seconds=spent.elapsed_seconds,
-        point_seconds=spent.probe_seconds * (1 + _size(sample) / _size(candidates.probe.judged)),
-        final_seconds=spent.judging_seconds,
-        clock=spent.clock,
+        work=Work(
+            job=3 * _CHARACTERS_A_TOKEN * spent.trained_tokens
+            + 2 * (spent.judged_characters + size_of(candidates.probe.judged)),
+            point=size_of(candidates.probe.judged) + size_of(sample),
+            final=spent.judged_characters,
+        ),
+        time=Time(clock=spent.clock, job=spent.elapsed_seconds, final=spent.judging_seconds),
     )
     if soup.alpha < 1:
         blend(
@@ -126,15 +132,24 @@ def judged_by_the_rest(evaluation: Evaluation, queries: Collection[str]) -> Eval
     )
 
 
-def _why_not(candidates: Candidates, held_out: EvalSet | None, *, order: Mapping[str, Any]) -> str | None:
+def to_choose_by(held_out: EvalSet, *, seed: int) -> EvalSet:
+    """A seeded sample of one half of the held-out queries."""
+    first, _ = halves(held_out, seed=seed)
+    return sampled(restricted(held_out, first), seed=seed)
+
+
+def why_not(order: Mapping[str, Any], held_out: EvalSet | None, *, is_probed: bool, seed: int) -> str | None:
+    """Why no weights but the tuned ones are tried, if none are."""
     if order["evaluation"].get("interpolation", _OFF) == _OFF:  # an order of an older version has none
         return "evaluation.interpolation is off"
-    if candidates.probe.judged is None:
+    if not is_probed:
         return "retention is not measured"
     if held_out is None:
         return "nothing is held out to choose by, and an eval file judges what it did not choose"
-    if len(held_out.qrels) < 2 * MIN_QUERIES:
-        return f"{len(held_out.qrels)} queries are held out; {2 * MIN_QUERIES} are needed to choose by half of them"
+    sizes = sorted(map(len, halves(held_out, seed=seed)))
+    if sizes[0] < MIN_QUERIES:  # a few queries, or such as share their documents, one class say
+        found = f"the held-out queries part into {sizes[1]} and {sizes[0]} that share no document"
+        return f"{found}; {MIN_QUERIES} are needed on each side, one to choose by and one to judge by"
     return None
 
 
@@ -146,7 +161,8 @@ def _told(found: Blend, progress: Progress) -> Blend:
     return found
 
 
-def _size(judged: EvalSet | None) -> int:
-    """About how much there is to embed, in characters; of a long text no more than a model reads."""
+def size_of(judged: EvalSet | None) -> int:
+    """About how much there is to embed, in characters."""
     assert judged is not None, "there is a probe"
-    return sum(min(len(text), 1_500) for texts in (judged.corpus, judged.queries) for text in texts.values())
+    texts = chain(judged.corpus.values(), judged.queries.values())
+    return sum(min(len(text), _MAX_CHARACTERS) for text in texts)

@@ -10,11 +10,15 @@ from infonce.checkpoint import Checkpoints
 from infonce.config import TrainConfig
 from infonce.encoder import Encoder
 from infonce.estimate import Part, Plan, estimate
+from infonce.extra_work import ExtraWork
 from infonce.judged_work import Judge
+from infonce.length_picture import TokenCounter
+from infonce.qrels import EvalSet
 from infonce.ranks import num_processes
 from infonce.tuning_estimate import check_alone
 from service.store.records import Phase
 from worker.gpus import hold_gpus
+from worker.jobs.blended import to_choose_by, why_not
 from worker.jobs.embedding import cached, gpus_of, use_threads
 from worker.jobs.judged import EVAL_FILE, HELD_OUT, cutoffs, read_data
 from worker.jobs.retained import unmeasured
@@ -55,6 +59,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         save_every_seconds=nothing.every_seconds,
         loading_seconds=perf_counter() - began,
         reloading_seconds=reloading_seconds,
+        extra=_extra(order, judged, probe=probe, max_length=encoder.max_seq_length, seed=config.seed),
         scratch=Path(order["staging"]),
     )
 
@@ -63,3 +68,16 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
             progress.phase(_PHASES[part])
 
     return estimate(plan, progress=Watcher(progress), begins=begins).to_dict()
+
+
+def _extra(
+    order: Mapping[str, Any], judged: Mapping[str, EvalSet], *, probe: EvalSet | None, max_length: int, seed: int
+) -> ExtraWork:
+    """The audit of the order's training, and the search for weights between base and tuned if there will be one."""
+    held_out, model = judged.get(HELD_OUT), order["model"]
+    tried: list[EvalSet] = []
+    if held_out is not None and why_not(order, held_out, is_probed=probe is not None, seed=seed) is None:
+        assert probe is not None, "nothing would be tried"
+        tried = [to_choose_by(held_out, seed=seed), probe]
+    counter = TokenCounter.of(Path(model["path"]), model["name"], max_length=max_length)
+    return ExtraWork(counter=counter, judged=list(judged.values()), measured_on=tried)

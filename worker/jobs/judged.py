@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from infonce.cleaning import without_copies
 from infonce.config import Precision, TrainConfig
 from infonce.dialects import FieldMapping
 from infonce.encoder import Encoder
@@ -13,7 +14,6 @@ from infonce.formats import read_pairs
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, read_beir
 from infonce.split import held_out, judged_by
-from worker.jobs.audit import without_copies
 from worker.jobs.embedding import cached
 from worker.progress import Progress
 
@@ -23,7 +23,7 @@ HELD_OUT: Final = "held out"
 
 def read_data(order: Mapping[str, Any]) -> tuple[list[Pair], dict[str, EvalSet]]:
     """The pairs to train on, without copies, and what to judge by: the eval file first, for its verdict counts."""
-    pairs = without_copies(_pairs(order["training_file"]))
+    pairs, _ = without_copies(_pairs(order["training_file"]))
     judged: dict[str, EvalSet] = {}
     if order["evaluation_file"] is not None:
         judged[EVAL_FILE] = read_beir(Path(order["evaluation_file"]["path"]))

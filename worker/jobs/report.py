@@ -11,6 +11,7 @@ from infonce.encoder import Encoder
 from infonce.records import TrainResult
 
 _FILES: Final = ("training_file", "validation_file", "evaluation_file", "mining_file")
+_BESIDE_MINING: Final = ("corpus_file", "every_epochs")  # what stands elsewhere in the report
 _OF_A_FILE: Final = ("id", "filename", "sha256")
 
 
@@ -70,6 +71,9 @@ def _asked(asked: Mapping[str, Any]) -> dict[str, Any]:
     negatives = method["hard_negatives"]
     found = {**method["hyperparameters"], "pooling": method["pooling"]}
     found |= {f"hard_negatives.{name}": negatives[name] for name in ("use", "max_per_query")}
+    if (mine := negatives.get("mine")) is not None:
+        found["hard_negatives.mine"] = {name: value for name, value in mine.items() if name not in _BESIDE_MINING}
+        found["hard_negatives.mine.every_epochs"] = mine["every_epochs"]
     if method["prompts"] is not None:
         found["prompts"] = method["prompts"]
     found |= {name: value for name, value in top.items() if name in found and value != AUTO}

@@ -41,7 +41,6 @@ _MEASURED_SETTINGS = ("batch_size", "precision", "attention", "max_chunk_tokens"
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """The tuned model's folder, with its report, is in staging."""
     use_threads(order["threads"])
-    job_began = perf_counter()
     progress.phase(Phase.LOADING)
     if gpus := gpus_of(order["encoder"]["device"]):
         hold_gpus(Path(order["gpu_locks"]), gpus, stop=progress.stop_requested)
@@ -55,14 +54,15 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.phase(Phase.BASELINE)
     started = perf_counter()
     before = evaluate_all(base, judged, order=order, precision=config.precision, progress=progress)
-    length = encoder_config(order["encoder"], base).max_seq_length or base.max_seq_length
-    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    reads = encoder_config(order["encoder"], base)
     probe = probe_of(order, base, precision=config.precision, wanted=bool(judged), progress=progress)
-    audit = audit_order(order, source, base=base, max_length=length, progress=progress)
+    source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
+    audit = audit_order(order, source, reads=reads, progress=progress)
+    del source  # with the vectors of all that was judged
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)
-    encoder = Encoder.load(Path(order["model"]["path"]), encoder_config(order["encoder"], base))
+    encoder = Encoder.load(Path(order["model"]["path"]), reads)
     progress.resolved({"max_seq_length": encoder.max_seq_length, "pooling": encoder.layout.pooling.value})
     beside = _beside(encoder, judged, order=order, precision=config.precision, progress=progress)
     attempt = partial(train, encoder, pairs, config=config, progress=Watcher(progress), beside=beside)
@@ -87,7 +87,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         order=order,
         progress=progress,
     )
-    spent = Spent(clock=perf_counter, elapsed_seconds=started - job_began)
+    elapsed = seconds["baseline"] + trained.seconds
+    spent = Spent(clock=perf_counter, elapsed_seconds=elapsed, trained_tokens=trained.trained_tokens)
     settled = settle(ends, judged, before=before, spent=spent)
     seconds["evaluating"] = perf_counter() - started
 
@@ -125,11 +126,11 @@ def _beside(
     """By what the training may end early, and where it looks for hard negatives."""
     now = AsItIsNow(encoder=encoder, precision=precision, stop=progress.stop_requested)
     chosen_by = judged.get(HELD_OUT, judged.get(EVAL_FILE))  # an eval file had better judge what it did not choose
-    file = order["mining_file"]
+    file, mines = order["mining_file"], TrainConfig.from_dict(order["config"]).mine is not None
     return Beside(
         evaluate=None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order)),
         corpus=None if file is None else read_documents(Path(file["path"])),
-        vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress),
+        vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress) if mines else None,
     )
 
 

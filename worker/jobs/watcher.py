@@ -48,6 +48,8 @@ class Watcher:
         """The parent knows what was found, and that the training goes on."""
         message = f"After {step} steps {counts['mined']} hard negatives were found for {counts['queries']} queries"
         message += f", none for {counts['queries_without']}."
+        if counts["without_room"]:
+            message += f" {counts['without_room']} times a pair had max_per_query already and took none."
         self._progress.event("info", "mined", message=message, data={"step": step, **counts})
         self._progress.phase(Phase.TRAINING)
 

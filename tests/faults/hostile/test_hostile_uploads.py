@@ -124,10 +124,12 @@ LINES: dict[str, tuple[bytes, int | None, str]] = {
     "H28 a number for a text": (rows(PAIR | {"positive": 5}), 1, "wrong_type"),
     "H28 no positive": (rows(PAIR, {"query": "a"}), 2, "missing_field"),
     "H28 negatives that are none": (rows(PAIR | {"negatives": [None]}), 1, "wrong_type"),
+    "H29 nothing": (rows(PAIR | {"positive": ""}), 1, "empty_text"),
     "H29 blank": (rows(PAIR | {"positive": " \t "}), 1, "empty_text"),
     "H29 without width": (rows(PAIR | {"query": "\u200b\u200d"}), 1, "empty_text"),
     "H29 control characters": (rows(PAIR | {"query": "\x01\x02"}), 1, "empty_text"),
     "H30 a million characters": (rows(PAIR | {"query": "a" * 1_000_000}), 1, "text_too_long"),
+    "H30 one word": (rows(PAIR | {"query": "pneumono" * 62_500}), 1, "text_too_long"),
     "H30 a million marks": (
         ('{"query": "e' + "\u0301" * 400_000 + '", "positive": "a"}').encode(),
         1,
@@ -176,6 +178,8 @@ def test_h21_a_bomb_is_refused_and_memory_stays_flat(hostile: Hostile, pack: Cal
 TABLES = {
     "H33 a mark of byte order": b"\xef\xbb\xbf" + TABLE + b"a,b\n",
     "H33 a formula": TABLE + b"=cmd(),@b\n",
+    "H28 extra keys": json.dumps([PAIR | {"source": "x", "label": 1}]).encode(),
+    "H29 pictures alone, which a job's model may read or leave out": rows(PAIR | {"query": "\U0001f600\U0001f600"}),
     "in gzip": gzip.compress(rows(PAIR)),
 }
 
@@ -188,7 +192,7 @@ def test_what_is_odd_and_right_is_kept(hostile: Hostile, name: str) -> None:
 
 
 def test_h26_what_other_programs_take_for_the_end_of_a_line_is_text(hostile: Hostile) -> None:
-    texts = ["a\u2028b", "a\u0085b", "a\u2029b", "a\x0bb \x1c c"]
+    texts = ["a\u2028b", "a\u0085b", "a\u2029b", "a\x0bb \x1c c", "a\rb"]
     content = b"".join(json.dumps(PAIR | {"query": t}, ensure_ascii=False).encode() + b"\r\n" for t in texts)
     answer = upload(hostile, b"\xef\xbb\xbf" + content)
     assert (answer.status, answer.json()["counts"]["pairs"]) == (200, len(texts)), answer

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infonce.audit import audit_file
-from infonce.config import TrainConfig
+from infonce.config import EncoderConfig, Prompts, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import DatasetError
 from infonce.length_picture import TokenCounter
@@ -47,7 +47,7 @@ def test_the_report_has_what_the_library_finds_and_what_the_base_model_scores(
     order: dict[str, Any], model: Path, recorder: Recorder
 ) -> None:
     base = Encoder.load(model)
-    found = audit_order(order, base, base=base, max_length=4, progress=recorder)
+    found = audit_order(order, base, reads=EncoderConfig(max_seq_length=4), progress=recorder)
     held_out = Path(order["validation_file"]["path"])
     counter = TokenCounter.of(model, "acme/tiny", max_length=4)
     expected = audit_file(Path(order["training_file"]["path"]), held_out=held_out, counter=counter).to_dict()
@@ -61,9 +61,21 @@ def test_the_report_has_what_the_library_finds_and_what_the_base_model_scores(
 
 def test_what_a_user_had_better_know_is_an_event(order: dict[str, Any], model: Path, recorder: Recorder) -> None:
     base = Encoder.load(model)
-    audit_order(order, base, base=base, max_length=4, progress=recorder)
+    audit_order(order, base, reads=EncoderConfig(max_seq_length=4), progress=recorder)
     told = {"conflicting_pair", "held_out_query", "negative_above_positive", "dropped_pairs", "truncated_text"}
     assert told <= set(recorder.events)
+
+
+def test_lengths_are_those_that_the_training_reads_its_prompts_included(
+    order: dict[str, Any], model: Path, recorder: Recorder
+) -> None:
+    counted = []
+    for prompt in ("", "blue cat: "):
+        reads = EncoderConfig(max_seq_length=64, prompts=Prompts(query=prompt))
+        counted.append(audit_order(order, Encoder.load(model), reads=reads, progress=recorder)["lengths"])
+    bare, prompted = counted
+    assert bare["documents"] == prompted["documents"] and bare["queries"]["texts"] == prompted["queries"]["texts"]
+    assert prompted["queries"]["tokens"] >= bare["queries"]["tokens"] + 3 * bare["queries"]["texts"]
 
 
 def test_a_training_takes_no_copies_and_needs_two_pairs(order: dict[str, Any], tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def report_of(order: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def settled(order: dict[str, Any], recorder: Recorder, *, noise: float, elapsed_seconds: float = 1e6) -> Settled:
-    """What becomes of a model whose weights are the base's and so much noise, after a training that took so long."""
+def settled(order: dict[str, Any], recorder: Recorder, *, noise: float, trained_tokens: int = 10**9) -> Settled:
+    """What becomes of a model whose weights are the base's and so much noise, after a training of so many tokens."""
     base, encoder = (Encoder.load(Path(order["model"]["path"])) for _ in range(2))
     torch.manual_seed(1)
     with torch.no_grad():
@@ -66,7 +66,8 @@ def settled(order: dict[str, Any], recorder: Recorder, *, noise: float, elapsed_
     before = evaluate_all(base, sets, order=order, **known)
     probe = probe_of(order, base, wanted=True, **known)
     trained = Trained(base=base, encoder=encoder, probe=probe, seed=SEED, order=order, **known)
-    return settle(trained, sets, before=before, spent=Spent(clock=perf_counter, elapsed_seconds=elapsed_seconds))
+    spent = Spent(clock=perf_counter, elapsed_seconds=1e6, trained_tokens=trained_tokens)
+    return settle(trained, sets, before=before, spent=spent)
 
 
 def test_tuned_weights_that_stay_are_bit_equal_to_the_trainings(
@@ -103,10 +104,22 @@ def test_a_ruined_model_gives_way_to_a_blend_that_the_other_half_judges(
     assert recorder.phases == ["exporting", "evaluating"] and recorder.events == ["interpolation"]
 
 
+def test_queries_of_one_class_are_not_chosen_by_for_none_would_be_left_to_judge(
+    tmp_path: Path, model: Path, recorder: Recorder
+) -> None:
+    order = order_of(tmp_path / "job", model, learning_rate=1e-5)
+    lines = [json.dumps({"anchor": pair.anchor, "positive": "a complaint"}) for pair in toy_pairs(30, seed=9)]
+    (tmp_path / "one.jsonl").write_text("\n".join(lines))
+    order["validation_file"] = {"id": "file-v", "path": str(tmp_path / "one.jsonl"), "mapping": None}
+    found = settled(order, recorder, noise=0.3)
+    assert "the held-out queries part into 30 and 0 that share no document" in found.interpolation["reason"]
+    assert found.interpolation["alpha"] == 1.0 and len(found.judged.after[HELD_OUT].per_query) == 30
+
+
 def test_a_job_that_is_too_short_for_a_search_says_so(tmp_path: Path, model: Path, recorder: Recorder) -> None:
-    found = settled(order_of(tmp_path / "job", model, learning_rate=1e-5), recorder, noise=0.3, elapsed_seconds=0.0)
+    found = settled(order_of(tmp_path / "job", model, learning_rate=1e-5), recorder, noise=0.3, trained_tokens=0)
     assert (found.interpolation["alpha"], found.retention["held"]) == (1.0, False)
-    assert "more than a fifth of the job's time" in found.interpolation["reason"]
+    assert "of the job's work, more than 15%" in found.interpolation["reason"]
 
 
 def test_an_order_of_an_older_version_has_neither_probe_nor_search(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from infonce.config import EncoderConfig, Side, TrainConfig
 from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
+from infonce.mining_config import MiningConfig
 from infonce.model_card import model_card
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet, write_beir
@@ -22,41 +22,10 @@ from infonce.records import StepRecord
 from infonce.report import MAX_CURVE_POINTS, thinned
 from infonce.report_page import report_page
 from tests.factories import toy_pairs
-from tests.worker.jobs.conftest import Recorder
+from tests.worker.jobs.conftest import Recorder, write_pairs
 from worker.jobs.judged import read_data
 from worker.jobs.train import run
 from worker.jobs.watcher import Watcher
-
-
-def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, Any]:
-    path.write_text("".join(json.dumps({"anchor": p.anchor, "positive": p.positive}) + "\n" for p in pairs))
-    return {"id": f"file-{path.stem}", "path": str(path), "sha256": "0" * 64, "mapping": None}
-
-
-@pytest.fixture
-def order(tmp_path: Path, model: Path) -> dict[str, Any]:
-    config = TrainConfig(n_epochs=1, batch_size=8, learning_rate=1e-3).resolve(40, width=384)
-    (tmp_path / "staging").mkdir()
-    return {
-        "kind": "train",
-        "job_id": "ftjob-1",
-        "attempt": 1,
-        "staging": str(tmp_path / "staging"),
-        "vectors_root": str(tmp_path / "vectors"),
-        "threads": 1,
-        "model": {"name": "acme/tiny", "path": str(model)},
-        "training_file": write_pairs(tmp_path / "pairs.jsonl", toy_pairs(40)),
-        "validation_file": None,
-        "evaluation_file": None,
-        "mining_file": None,
-        "config": config.to_dict(),
-        "encoder": EncoderConfig(max_seq_length=32).to_dict(),
-        "evaluation": {"held_out": 0.2, "ks": [1, 5]},
-        "checkpoints": str(tmp_path / "checkpoints"),
-        "inherited": [],
-        "processes": 1,
-        "ranks": str(tmp_path / "ranks"),
-    }
 
 
 def test_model_and_report_are_in_staging(order: dict[str, Any], recorder: Recorder) -> None:
@@ -89,6 +58,19 @@ def test_a_person_finds_page_and_card_beside_the_report(order: dict[str, Any], r
     assert (settings["batch_size"]["asked"], settings["pooling"]["became"]) == (8, "mean")
     assert "asked" not in settings["weight_decay"] and settings["hard_negatives.use"]["asked"] == "all"
     SentenceTransformer(str(staging), device="cpu")
+
+
+def test_the_report_says_how_hard_negatives_were_to_be_looked_for(order: dict[str, Any], recorder: Recorder) -> None:
+    how = MiningConfig(per_query=1, range=(0, 10), relative_margin=None).to_dict()
+    order["config"] |= {"mine": how, "mine_every_epochs": 1}
+    negatives = {"use": "all", "max_per_query": 7, "mine": {**how, "corpus_file": None, "every_epochs": 1}}
+    method = {"hyperparameters": {}, "hard_negatives": negatives, "pooling": "auto", "prompts": None}
+    order["asked"] = {"method": {"contrastive": method}}
+    run(order, recorder)
+    settings = json.loads((Path(order["staging"]) / "report.json").read_text())["settings"]
+    said = {row.pop("name"): row for row in settings}
+    assert said["hard_negatives.mine"] == {"asked": how, "became": how}
+    assert said["hard_negatives.mine.every_epochs"] == {"asked": 1, "became": 1}
 
 
 def test_the_report_shows_queries_as_both_models_answered_them(order: dict[str, Any], recorder: Recorder) -> None:
