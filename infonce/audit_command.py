@@ -83,11 +83,10 @@ def audit(
         if folder is not None and not found.negatives:
             print(f"No pair has negatives, so that {model} scored nothing.", flush=True)
         if written is not None:
-            left_out = (
-                f"without {written.duplicate_pair:,} copies, {written.query_equals_positive:,} pairs that answer "
-            )
-            left_out += f"themselves and {written.conflicting_negatives:,} negatives that are positives or the query"
-            print(f"{cleaned} has {written.pairs:,} pairs, {left_out}.", flush=True)
+            left_out = f"copies: {written.duplicate_pair:,}, pairs whose positive is their query: "
+            left_out += f"{written.query_equals_positive:,}, negatives that are positives or the query: "
+            left_out += f"{written.conflicting_negatives:,}"
+            print(f"{cleaned} has {written.pairs:,} pairs. Left out are {left_out}.", flush=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

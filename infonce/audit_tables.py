@@ -28,6 +28,7 @@ def show_audit(found: Audit) -> None:
         table.add_row(name.replace("_", " "), _bars(of[name]))
     console.print(table)
     if found.lengths is not None:
+        console.print(f"In tokens of {found.lengths['model']}:")
         console.print(_lengths(found.lengths))
     for side in ("queries", "documents"):
         if found.sample[side]["share"] < 1:
@@ -61,7 +62,7 @@ def _show_scores(console: Console, scores: Mapping[str, Any]) -> None:
 
 
 def _lengths(lengths: Mapping[str, Any]) -> Table:
-    table = Table(f"tokens, {lengths['model']}", box=SIMPLE_HEAD)
+    table = Table("", box=SIMPLE_HEAD)
     for name in ("texts", "median", "95 %", "longest", f"over {lengths['max_length']}", "tokens lost"):
         table.add_column(name, justify="right")
     for side in ("queries", "documents"):

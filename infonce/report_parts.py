@@ -47,15 +47,11 @@ def _interpolation(value: Mapping[str, Any]) -> dict[str, Any]:
     """The share of the tuned weights that was chosen, why, and what was measured between the ends."""
     alpha, by, reason = float(value["alpha"]), value.get("chosen_by"), str(value["reason"])
     if reason.startswith(_OFF):
-        return {
-            "text": f"Nothing between them was tried: {reason.removeprefix(_OFF)}. The tuned weights are published."
-        }
+        return {"text": f"The tuned weights are published. None between were tried: {reason.removeprefix(_OFF)}."}
     text = f"Published is α = {number(alpha)}, where 0 is the base and 1 the tuned model: {reason}."
     if by:
-        rest = "the other half of the held-out queries judges" if alpha < 1 else "all held-out queries judge"
-        text += (
-            f" {number(by['num_queries'])} held-out queries over {number(by['num_documents'])} documents chose; {rest}."
-        )
+        among = f"{number(by['num_queries'])} held-out queries over {number(by['num_documents'])} documents chose"
+        text += f" {among}; {'the other half judges' if alpha < 1 else 'all held-out queries judge'}."
     curve = value.get("curve", [])
     if len(curve) < _MIN_CURVE:  # the two ends, which other parts of the page tell of
         return {"text": text}
@@ -65,7 +61,7 @@ def _interpolation(value: Mapping[str, Any]) -> dict[str, Any]:
         for point, mark in zip(curve, marks, strict=True)
     ]
     named = {"held_out": "nDCG@10 of the queries that choose", "probe": "nDCG@10 of the retention probe"}
-    table = _of("What was measured", ["α", *(words(name) for name in named), ""], rows=rows)
+    table = _of("What was measured", ["α", "queries that choose", "retention probe", ""], rows=rows)
     charts = [
         line_chart(
             title, [(point["alpha"], point[name]) for point in curve], unit="by α", height=_CURVE_HEIGHT, dots=True

@@ -51,7 +51,7 @@ def test_the_tables_say_what_was_found_and_how_much_of_it_is_shown(pairs: Path) 
 
 def test_a_cleaned_file_is_written_once(pairs: Path) -> None:
     cleaned = pairs.parent / "cleaned.jsonl"
-    assert "20 pairs, without 1 copies" in infonce_audit(pairs, "--cleaned", cleaned).stdout
+    assert "20 pairs. Left out are copies: 1," in infonce_audit(pairs, "--cleaned", cleaned).stdout
     assert FindingCode.DUPLICATE_PAIR not in [finding.code for finding in audit_file(cleaned).findings]
     again = infonce_audit(pairs, "--cleaned", cleaned)
     assert again.exit_code == 1 and "already" in again.stderr
