@@ -62,7 +62,7 @@ def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileO
         try:
             with _unless_deleted(parts, project, ids=[id]):
                 _clean(parts, parent, part)
-            return keep(parts, part, _cleaned(parts, parent, part), repetition=repetition, digest=digest)
+            return keep(parts, part, record=_cleaned(parts, parent, part), repetition=repetition, digest=digest)
         finally:
             parts.artifacts.discard(part)
 
