@@ -9,7 +9,7 @@ from service.store import files
 from service.store.records import FileRecord
 
 
-def keep(parts: Wiring, part: Path, record: FileRecord, *, repetition: Repetition, digest: str) -> str:
+def keep(parts: Wiring, part: Path, *, record: FileRecord, repetition: Repetition, digest: str) -> str:
     """The part file is the record's, and the project has it; returns its id.
 
     Raises:

@@ -62,7 +62,7 @@ def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileO
         try:
             with _unless_deleted(parts, project, ids=[id]):
                 _clean(parts, parent, part)
-            return keep(parts, part, _cleaned(parts, parent, part), repetition=repetition, digest=digest)
+            return keep(parts, part, record=_cleaned(parts, parent, part), repetition=repetition, digest=digest)
         finally:
             for left in (part, part.with_name(f"{part.name}.part")):  # the second of a process that was killed
                 parts.artifacts.discard(left)

@@ -99,7 +99,7 @@ def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord
 
     def make() -> str:
         record = _checked(received, project, now=parts.clock())
-        return keep(parts, received.path, record, repetition=repetition, digest=digest)
+        return keep(parts, received.path, record=record, repetition=repetition, digest=digest)
 
     id = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
