@@ -10,8 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from service.store import catalog, events, files
 from service.store.records import FilePurpose, FileRecord, JobKind, JobStatus, Page, new_id
 from tests.end_to_end.processes import until
@@ -86,9 +84,7 @@ def sha256_of_weights(site: Site, id: str) -> str:
     return hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_training_that_is_killed_five_times_ends_with_the_same_bits(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_that_is_killed_five_times_ends_with_the_same_bits(site: Site) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     draw, site = random.Random(seed), with_real_child(site)
     undisturbed = submit(site)
@@ -100,7 +96,6 @@ def test_a_training_that_is_killed_five_times_ends_with_the_same_bits(
     with site.shop.database.read() as tx:
         found = events.page(tx, killed, page=Page(limit=100, descending=False))[0]
     resumed = [event.data["step"] for event in found if event.type == "resumed"]
-    with capsys.disabled():
-        print(f"\nseed {seed}: killed {NUM_KILLS} times, went on from steps {resumed} of {NUM_STEPS}")
+    print(f"seed {seed}: killed {NUM_KILLS} times, went on from steps {resumed} of {NUM_STEPS}")
     assert site.job(killed).attempt == NUM_KILLS + 1 and resumed == sorted(resumed) and resumed[-1] > 0
     assert sha256_of_weights(site, killed) == sha256_of_weights(site, undisturbed)
