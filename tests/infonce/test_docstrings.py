@@ -145,7 +145,7 @@ def test_the_standard_library_alone_gives_a_set() -> None:
 def test_the_installed_packages_give_the_demo_its_set_in_seconds() -> None:
     started = time.process_time()
     found = read_docstrings(installed_sources(), SetSizes())
-    assert time.process_time() - started < 20  # 7 where nothing else runs
+    assert time.process_time() - started < 60  # 7 in a process of its own, three times that beside many tests' objects
     assert_nothing_is_shared(found)
     assert (len(found.train), len(found.eval_set.queries), len(found.eval_set.corpus)) == (3_000, 500, 3_000)
 
