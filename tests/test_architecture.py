@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 Rule = Callable[[Sources], list[str]]
 RULES: tuple[Rule, ...] = (*laws.LAWS, *shape.SHAPE)
 READY_SECONDS = 2.0
-STARTS = 8  # the best counts: the machine may be busy with something else, the code is the same each time
+STARTS = 3  # the best counts: the machine may be busy with something else, the code is the same each time
 
 WITHOUT_TORCH = (
     *(

@@ -28,7 +28,7 @@ from tests.service.serving import assert_gone, belonging, healthy
 
 SIZES = SetSizes(pairs=96, queries=40, documents=120)
 NOWHERE = "http://127.0.0.1:9"  # the port of discard
-BUSY_SECONDS = 240.0
+BUSY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
