@@ -23,6 +23,8 @@ class Evaluation:
     """Query → document → score, of the first ranks alone, best first."""
     num_documents: int
     num_queries: int
+    drawn_from: int | None = None
+    """The number of documents of which those that were searched are a sample, if they are one."""
 
 
 def evaluate(
@@ -51,4 +53,5 @@ def evaluate(
         run=run,
         num_documents=len(documents),
         num_queries=len(queries),
+        drawn_from=judged.drawn_from,
     )

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 from infonce.qrels import EvalSet
-from infonce.split import components
+from infonce.split import components, with_fewer_documents
 
 MAX_QUERIES: Final = 500
 MAX_DOCUMENTS: Final = 2_000
@@ -36,8 +37,8 @@ def halves(judged: EvalSet, *, seed: int) -> tuple[set[str], set[str]]:
 
 def restricted(judged: EvalSet, queries: Collection[str]) -> EvalSet:
     """Only these queries, over the whole corpus."""
-    return EvalSet(
-        corpus=judged.corpus,
+    return replace(
+        judged,
         queries={query: text for query, text in judged.queries.items() if query in queries},
         qrels={query: grades for query, grades in judged.qrels.items() if query in queries},
     )
@@ -48,9 +49,4 @@ def sampled(judged: EvalSet, *, seed: int) -> EvalSet:
     draw = random.Random(seed)
     asked = sorted(judged.qrels)
     part = restricted(judged, set(draw.sample(asked, min(MAX_QUERIES, len(asked)))))
-    needed = {document for grades in part.qrels.values() for document in grades}
-    others = [document for document in judged.corpus if document not in needed]
-    drawn = draw.sample(others, max(0, min(len(others), MAX_DOCUMENTS - len(needed))))
-    kept = needed.union(drawn)
-    corpus = {document: text for document, text in judged.corpus.items() if document in kept}
-    return EvalSet(corpus=corpus, queries=part.queries, qrels=part.qrels)
+    return with_fewer_documents(part, MAX_DOCUMENTS, draw=draw)

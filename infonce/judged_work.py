@@ -14,6 +14,7 @@ from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.evaluation import evaluate
 from infonce.flops import Encoded
+from infonce.halves import restricted
 from infonce.peak_memory import peak_memory_bytes
 from infonce.qrels import EvalSet
 from infonce.vectors import BLOCK_TEXTS, CachedEncoder
@@ -176,13 +177,8 @@ def search_seconds(judged: EvalSet, *, dimensions: int, ks: Sequence[int], stop:
     asked = [query for query in judged.queries if query in judged.qrels]
     count = max(1, min(len(asked), _SCORES // max(1, len(judged.corpus))))
     tried = set(islice(asked, count))
-    part = EvalSet(
-        corpus=judged.corpus,
-        queries={name: judged.queries[name] for name in tried},
-        qrels={name: judged.qrels[name] for name in tried},
-    )
     began = perf_counter()
-    found = evaluate(_Drawn(dimensions), part, ks=ks, stop=stop)
+    found = evaluate(_Drawn(dimensions), restricted(judged, tried), ks=ks, stop=stop)
     compare(found.per_query, found.per_query, metric=_METRIC, seed=0)
     return (perf_counter() - began) * len(asked) / count
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from infonce.phrases import forgets, headline, metric_name, number, printable, retention_of, signed
+from infonce.phrases import forgets, headline, metric_name, number, printable, retention_of, searched, signed
 from infonce.report_page import TEMPLATES
 
 MODEL_CARD: Final = "README.md"
@@ -39,6 +39,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"code": _code, "signed": signed, "metric": metric_name, "number": number}
+    environment.filters["searched"] = searched
     base = str(report["model"])
     settings = {row["name"]: row["became"] for row in report.get("settings", [])}
     kept = (report.get("summary") or {}).get("retention") or {}

@@ -70,6 +70,13 @@ def retention_of(kept: Mapping[str, Any]) -> str:
     return f"{'held' if kept['held'] else 'not held'}: {metric}, {on}; it may fall by {kept['bound']:g}"
 
 
+def searched(evaluation: Mapping[str, Any]) -> str:
+    """How many queries were looked for, and in what."""
+    text = f"{evaluation['num_queries']:,} queries searched in {evaluation['num_documents']:,} documents"
+    whole = evaluation.get("drawn_from")  # which a report of an older version does not say
+    return text if whole is None else f"{text}, a sample of {whole:,} that keeps every relevant one"
+
+
 def forgets(report: Mapping[str, Any]) -> str | None:
     """What has to stand beside a verdict: that the model lost more of what its base knew than it may."""
     kept = (report.get("summary") or {}).get("retention") or {}

@@ -40,6 +40,8 @@ class EvalSet:
     corpus: dict[str, str]
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
+    drawn_from: int | None = None
+    """The number of documents of which the corpus is a sample, if it is one."""
 
     def __post_init__(self) -> None:
         for query, grades in self.qrels.items():

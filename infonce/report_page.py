@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from infonce.charts import WIDE, Chart, bars, line_chart, whiskers
 from infonce.layout import WEIGHTS
-from infonce.phrases import day, duration, forgets, headline, metric_name, signed
+from infonce.phrases import day, duration, forgets, headline, metric_name, searched, signed
 from infonce.report_parts import flat, parts, shown, words
 
 REPORT: Final = "report.json"
@@ -110,7 +110,8 @@ def _evaluation(report: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, 
     outcomes = {plural: [one for one in shown if one["outcome"] == outcome] for outcome, plural in _OUTCOMES.items()}
     changed = bool(counts) and any(counts)
     return {
-        **{name: one[name] for name in ("name", "num_queries", "num_documents", "small_corpus", "comparison")},
+        **{name: one[name] for name in ("name", "small_corpus", "comparison")},
+        "searched": searched(one),
         **outcomes,
         "metric": metric_name(comparison["metric"]),
         "rows": rows,

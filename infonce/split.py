@@ -8,6 +8,8 @@ import random
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from infonce.errors import ConfigError
 from infonce.limits import check_whole
@@ -17,12 +19,16 @@ from infonce.qrels import EvalSet
 MIN_TRAINING_PAIRS = 2
 """One pair alone has no in-batch negative."""
 
+MAX_SEARCHED: Final = 20_000
+"""Documents that held-out queries are looked for in: each is embedded by the base and by the tuned model."""
+
 
 def held_out(pairs: Sequence[Pair], share: float, *, seed: int) -> tuple[list[Pair], EvalSet]:
     """About `share` of the pairs as queries to be judged by, and the other pairs, in their order, to train on.
 
-    The corpus is every distinct positive and negative of all pairs; relevant are all positives that any pair names
-    for the query. Equal arguments give equal splits. A negative of a training pair may be a held-out positive.
+    The corpus is every distinct positive and negative of all pairs, or a sample of 20,000 that keeps every relevant
+    one; relevant are all positives that any pair names for the query. Equal arguments give equal splits. A negative of
+    a training pair may be a held-out positive.
 
     Raises:
         ConfigError: `share` is not between 0 and 1, or too few pairs are left on a side.
@@ -37,11 +43,11 @@ def held_out(pairs: Sequence[Pair], share: float, *, seed: int) -> tuple[list[Pa
     train = [pair for place, pair in enumerate(pairs) if place not in chosen]
     if not chosen or len(train) < MIN_TRAINING_PAIRS:
         raise _too_few(len(pairs), len(train), share=share)
-    return train, _eval_set(pairs, keys, chosen=chosen)
+    return train, _eval_set(pairs, keys, chosen=chosen, seed=seed)
 
 
-def judged_by(pairs: Sequence[Pair], validation: Sequence[Pair]) -> EvalSet:
-    """The anchors of `validation` as queries; the corpus is every distinct positive and negative of all pairs.
+def judged_by(pairs: Sequence[Pair], validation: Sequence[Pair], *, seed: int) -> EvalSet:
+    """The anchors of `validation` as queries; the corpus is made of all pairs' texts as `held_out` makes it.
 
     Relevant are all positives that any pair, a training one too, names for the query.
     """
@@ -49,7 +55,18 @@ def judged_by(pairs: Sequence[Pair], validation: Sequence[Pair]) -> EvalSet:
     keys = [(text_key(pair.anchor), text_key(pair.positive)) for pair in everything]
     asked = {anchor for anchor, _ in keys[: len(validation)]}
     chosen = {place for place, (anchor, _) in enumerate(keys) if anchor in asked}
-    return _eval_set(everything, keys, chosen=chosen)
+    return _eval_set(everything, keys, chosen=chosen, seed=seed)
+
+
+def with_fewer_documents(judged: EvalSet, limit: int, *, draw: random.Random) -> EvalSet:
+    """Every document that is judged, and others drawn up to `limit` in all, in their order."""
+    if len(judged.corpus) <= limit:
+        return judged
+    needed = {document for grades in judged.qrels.values() for document in grades}
+    others = [document for document in judged.corpus if document not in needed]
+    kept = needed.union(draw.sample(others, max(0, min(len(others), limit - len(needed)))))
+    corpus = {document: text for document, text in judged.corpus.items() if document in kept}
+    return replace(judged, corpus=corpus, drawn_from=judged.drawn_from or len(judged.corpus))
 
 
 def text_key(text: str) -> str:
@@ -89,7 +106,7 @@ def _choose(found: list[list[int]], share: float, *, seed: int) -> set[int]:
     return chosen
 
 
-def _eval_set(pairs: Sequence[Pair], keys: Sequence[tuple[str, str]], *, chosen: set[int]) -> EvalSet:
+def _eval_set(pairs: Sequence[Pair], keys: Sequence[tuple[str, str]], *, chosen: set[int], seed: int) -> EvalSet:
     """The anchors of the chosen pairs as queries; every pair that names one of these anchors must be chosen."""
     corpus: dict[str, str] = {}
     document_of: dict[str, str] = {}
@@ -105,7 +122,8 @@ def _eval_set(pairs: Sequence[Pair], keys: Sequence[tuple[str, str]], *, chosen:
         query = query_of.setdefault(anchor, f"q{len(query_of)}")
         queries.setdefault(query, pairs[place].anchor)
         qrels.setdefault(query, {})[document_of[positive]] = 1
-    return EvalSet(corpus=corpus, queries=queries, qrels=qrels)
+    whole = EvalSet(corpus=corpus, queries=queries, qrels=qrels)
+    return with_fewer_documents(whole, MAX_SEARCHED, draw=random.Random(seed))
 
 
 def _too_few(num_pairs: int, num_train: int, *, share: float) -> ConfigError:

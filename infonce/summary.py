@@ -31,6 +31,7 @@ def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation],
             {
                 "name": name,
                 "num_documents": base.num_documents,
+                "drawn_from": base.drawn_from,
                 "num_queries": base.num_queries,
                 "small_corpus": base.num_documents < 10 * base.num_queries,
                 "base": base.metrics,

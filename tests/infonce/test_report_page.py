@@ -46,6 +46,13 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
+def test_page_and_card_say_that_a_corpus_is_a_sample() -> None:
+    report = toy_report()
+    report["summary"]["evaluations"][0]["drawn_from"] = 28_795
+    said = "1,000 queries searched in 5,000 documents, a sample of 28,795 that keeps every relevant one"
+    assert said in report_page(report) and said in model_card(report)
+
+
 def test_the_verdict_stands_in_words_at_the_top() -> None:
     said = "nDCG@10 0.377 → 0.519, +0.142, 95 % interval +0.120 … +0.165, 512 wins, 88 losses, 400 ties"
     assert headline(toy_report()) == f"better: {said}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from infonce.errors import ConfigError
 from infonce.pairs import Pair
-from infonce.split import components, held_out, judged_by, text_key
+from infonce.split import MAX_SEARCHED, components, held_out, judged_by, text_key
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NODES = st.integers(0, 30).map(str)
@@ -76,9 +76,18 @@ def test_the_corpus_is_every_distinct_positive_and_negative_of_the_file() -> Non
     assert set(judged.corpus.values()) == {f"positive {n}" for n in range(30)} | {f"negative {n}" for n in range(7)}
 
 
+def test_above_its_limit_the_corpus_is_a_seeded_sample_that_keeps_what_is_relevant() -> None:
+    pairs = [Pair(f"anchor {n}", f"positive {n}") for n in range(MAX_SEARCHED + 500)]
+    _, judged = held_out(pairs, 0.01, seed=3)
+    assert len(judged.corpus) == MAX_SEARCHED and judged.drawn_from == len(pairs)
+    for query, text in judged.queries.items():
+        assert [judged.corpus[document] for document in judged.qrels[query]] == [text.replace("anchor", "positive")]
+    assert held_out(pairs, 0.01, seed=3)[1] == judged
+
+
 def test_all_known_positives_of_a_query_are_relevant() -> None:
     pairs = [Pair("q", "a"), Pair("Q ", "b"), Pair("q", "A"), *pairs_of(3)]
-    judged = judged_by(pairs, [Pair("q", "c")])
+    judged = judged_by(pairs, [Pair("q", "c")], seed=0)
     [(query, grades)] = judged.qrels.items()
     assert judged.queries == {query: "q"}
     assert {judged.corpus[document] for document in grades} == {"a", "b", "c"}

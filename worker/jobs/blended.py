@@ -1,7 +1,7 @@
 """The weights between base and tuned model that a training publishes, where others than the tuned ones do better."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -123,13 +123,8 @@ def best_blend(
 def judged_by_the_rest(evaluation: Evaluation, queries: Collection[str]) -> Evaluation:
     """The numbers on these queries alone: the half of the held-out ones that nothing was chosen by."""
     per_query = {query: values for query, values in evaluation.per_query.items() if query in queries}
-    return Evaluation(
-        metrics=mean(per_query),
-        per_query=per_query,
-        run={query: ranks for query, ranks in evaluation.run.items() if query in queries},
-        num_documents=evaluation.num_documents,
-        num_queries=len(per_query),
-    )
+    run = {query: ranks for query, ranks in evaluation.run.items() if query in queries}
+    return replace(evaluation, metrics=mean(per_query), per_query=per_query, run=run, num_queries=len(per_query))
 
 
 def to_choose_by(held_out: EvalSet, *, seed: int) -> EvalSet:

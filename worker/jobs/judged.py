@@ -27,11 +27,11 @@ def read_data(order: Mapping[str, Any]) -> tuple[list[Pair], dict[str, EvalSet]]
     judged: dict[str, EvalSet] = {}
     if order["evaluation_file"] is not None:
         judged[EVAL_FILE] = read_beir(Path(order["evaluation_file"]["path"]))
-    share = order["evaluation"]["held_out"]
+    share, seed = order["evaluation"]["held_out"], TrainConfig.from_dict(order["config"]).seed
     if order["validation_file"] is not None:
-        judged[HELD_OUT] = judged_by(pairs, _pairs(order["validation_file"]))
+        judged[HELD_OUT] = judged_by(pairs, _pairs(order["validation_file"]), seed=seed)
     elif share > 0:
-        pairs, judged[HELD_OUT] = held_out(pairs, share, seed=TrainConfig.from_dict(order["config"]).seed)
+        pairs, judged[HELD_OUT] = held_out(pairs, share, seed=seed)
     return pairs, judged
 
 

@@ -98,6 +98,7 @@ def test_numbers_of_the_report_are_those_of_the_saved_model(order: dict[str, Any
     found = [best[place] in texts.qrels[query] for place, query in enumerate(texts.queries)]
     assert evaluation["tuned"]["recall@1"] == pytest.approx(np.mean(found))
     assert (evaluation["name"], evaluation["small_corpus"]) == ("held out", True)
+    assert evaluation["drawn_from"] is None
 
 
 def test_eval_file_decides_the_verdict_before_the_held_out_pairs(
