@@ -1,27 +1,32 @@
-"""Exact nearest neighbours over FAISS: built, searched, saved with a manifest, and refused where it does not match.
+"""Nearest neighbours over FAISS: built, searched, saved with a manifest, and refused where it does not match.
 
-The metric is the inner product of unit vectors, higher is better. A folder holds `index.faiss`, `ids` (one JSON
-string a line) and `manifest.json`; it can be copied alone.
+The metric is the inner product of unit vectors, higher is better. The vectors themselves are always kept: they are
+what an exact search compares and what ranks the candidates of an approximate one, so that every score is exact.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.digest import sha256_of
-from infonce.errors import IndexCorrupt, IndexMismatch
+from infonce.approximate import Approximate, Selection
+from infonce.errors import IndexMismatch
+from infonce.index_config import IndexConfig, IndexType
+from infonce.index_files import FoundIndex, read_index, write_index
 
-INDEX_FILE, IDS_FILE, MANIFEST_FILE = "index.faiss", "ids", "manifest.json"
-_FORMAT = 1
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
 QUERIES_AT_ONCE: Final = 1_024
 """A block that many queries are searched in, some ten seconds for a million documents on one core. FAISS multiplies
 matrices only where queries · dimension is above 128,000 (its `distance_compute_blas_threshold`), 12 times as fast."""
+
+_COPIED_ROWS: Final = 50_000
+"""Allowed rows whose vectors are copied at once to be compared: 77 MB at 384 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +38,35 @@ class Hits:
 
 
 class VectorIndex:
-    """Unit vectors with ids, searched exactly."""
+    """Unit vectors with ids; what it finds is never padded, and a filter never costs results."""
 
-    def __init__(self, index: Any, ids: Sequence[str], *, fingerprint: str | None) -> None:
-        self._index = index
-        self.ids = tuple(ids)
-        self.fingerprint = fingerprint
+    def __init__(self, parts: FoundIndex) -> None:
+        self.ids = parts.ids
+        self.fingerprint = parts.fingerprint
+        self._parts = parts
+        self._flat = parts.flat
+        self._approximate = parts.approximate
+        self.vectors: Vectors = faiss.rev_swig_ptr(self._flat.get_xb(), self.count * self.dimension).reshape(
+            self.count, self.dimension
+        )
+        """(n, D), in the order of `ids`, as long as the index lives; of a loaded one they are mapped from its file."""
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float32], ids: Sequence[str], *, fingerprint: str | None = None) -> Self:
+    def build(
+        cls,
+        vectors: Vectors,
+        ids: Sequence[str],
+        *,
+        fingerprint: str | None = None,
+        config: IndexConfig = IndexConfig(type=IndexType.FLAT),  # noqa: B008 (frozen)
+    ) -> Self:
         """An index over `vectors`, which were made by the encoder of that fingerprint (None: by the client).
 
         Shape:
             vectors (n, D) float32.
         Raises:
             IndexMismatch: the counts differ, an id comes twice, or a vector is not finite; FAISS accepts all three.
+            ConfigError: the config does not fit the vectors.
         """
         if len(vectors) != len(ids):
             raise IndexMismatch(f"there are {len(vectors)} vectors and {len(ids)} ids")
@@ -55,32 +74,42 @@ class VectorIndex:
             raise IndexMismatch("an id comes twice; every id must be unique")
         if not np.isfinite(vectors).all():
             raise IndexMismatch("a vector has a non-finite number; nothing could ever find it")
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        return cls(index, ids, fingerprint=fingerprint)
+        flat = faiss.IndexFlatIP(vectors.shape[1])
+        flat.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        config = config.resolve(len(vectors), dimension=vectors.shape[1])
+        is_exact = config.type is IndexType.FLAT or not len(vectors)
+        approximate = None if is_exact else Approximate.build(vectors, config)
+        return cls(FoundIndex(flat=flat, ids=tuple(ids), approximate=approximate, fingerprint=fingerprint))
 
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return int(self._index.d)
+        return int(self._flat.d)
 
     @property
     def count(self) -> int:
         """How many vectors there are."""
-        return int(self._index.ntotal)
+        return int(self._flat.ntotal)
 
-    def search(self, vectors: NDArray[np.float32], k: int) -> list[Hits]:
-        """The `k` best of each query, or all there are.
+    @property
+    def type(self) -> IndexType:
+        """How it finds."""
+        return IndexType.FLAT if self._approximate is None else self._approximate.config.type
+
+    def search(
+        self, vectors: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
+    ) -> list[Hits]:
+        """The `k` best of each query, or all there are, among the allowed rows; scores are exact.
 
         Shape:
-            vectors (n, D) float32.
+            vectors (n, D) float32; allowed (count,) bool.
         Raises:
             IndexMismatch: another dimension, or a number that is not finite.
         """
-        scores, rows = self._nearest(vectors, k)
-        return [self._hits(row, score) for row, score in zip(rows, scores, strict=True)]
+        rows, scores = self.nearest(vectors, k, allowed=allowed, exact=exact)
+        return [self._hits(row[row >= 0], score) for row, score in zip(rows, scores, strict=True)]
 
-    def rows(self, vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    def rows(self, vectors: Vectors, k: int) -> Rows:
         """The places in `ids` of the `k` best of each query, best first.
 
         Shape:
@@ -88,59 +117,94 @@ class VectorIndex:
         Raises:
             IndexMismatch: another dimension, or a number that is not finite.
         """
-        return self._nearest(vectors, k)[1]
+        return self.nearest(vectors, k)[0]
 
-    def _nearest(self, vectors: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def nearest(
+        self, vectors: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
+    ) -> tuple[Rows, Vectors]:
+        """The places in `ids` of the `k` best of each query among the allowed ones, best first, and their scores.
+
+        Shape:
+            vectors (n, D) float32; allowed (count,) bool; returns (n, m) twice, m the lesser of k and what is allowed.
+        Raises:
+            IndexMismatch: another dimension, or a number that is not finite.
+        """
+        self._check(vectors)
+        queries = np.ascontiguousarray(vectors, dtype=np.float32)
+        room = self.count if allowed is None else int(np.count_nonzero(allowed))
+        width = max(0, min(k, room))  # no padding: FAISS fills up what the index does not hold with −1
+        if not width or not len(queries):
+            return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
+        selection = None if allowed is None else Selection(allowed=allowed, share=room / self.count)
+        if not exact and self._approximate is not None and not self._is_narrow(width, room, selection=selection):
+            return self._ranked(queries, width, selection=selection, approximate=self._approximate)
+        return self._exact(queries, width, allowed=allowed)
+
+    def _check(self, vectors: Vectors) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             found = vectors.shape[-1] if vectors.ndim else 0
             raise IndexMismatch(f"the index has {self.dimension} dimensions, the query has {found}")
         if not np.isfinite(vectors).all():
             raise IndexMismatch("the query has a non-finite number")
-        width = max(0, min(k, self.count))  # no padding: FAISS fills up what the index does not hold with −1
-        if not width:
-            return np.empty((len(vectors), 0), dtype=np.float32), np.empty((len(vectors), 0), dtype=np.int64)
-        scores, rows = self._index.search(np.ascontiguousarray(vectors, dtype=np.float32), width)
-        return scores, rows
 
-    def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
-        return Hits(tuple(self.ids[row] for row in rows), tuple(float(score) for score in scores))
+    def _is_narrow(self, width: int, room: int, *, selection: Selection | None) -> bool:
+        """Whether comparing all that is allowed costs no more than looking for the best of it."""
+        assert self._approximate is not None, "an exact index has nothing to choose"
+        config = self._approximate.config
+        refined = config.candidates(width)
+        effort = 0 if selection is None else self._approximate.effort(refined, selection)
+        return room <= max(config.exact_up_to, refined, effort)
+
+    def _exact(self, queries: Vectors, width: int, *, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Vectors]:
+        """By comparing each query with all that is allowed."""
+        if allowed is None:
+            scores, rows = self._flat.search(queries, width)
+            return rows, scores
+        places = np.flatnonzero(allowed)
+        best_rows, best_scores = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+        for start in range(0, len(places), _COPIED_ROWS):
+            some = places[start : start + _COPIED_ROWS]
+            count = min(width, len(some))
+            scores, rows = faiss.knn(queries, self.vectors[some], count, metric=faiss.METRIC_INNER_PRODUCT)
+            best_rows = np.concatenate([best_rows, some[rows]], axis=1)
+            best_scores = np.concatenate([best_scores, scores], axis=1)
+            best_rows, best_scores = _best(best_rows, best_scores, width)
+        return best_rows, best_scores
+
+    def _ranked(
+        self, queries: Vectors, width: int, *, selection: Selection | None, approximate: Approximate
+    ) -> tuple[Rows, Vectors]:
+        """Candidates of the approximate index, ranked by exact scores; queries that found too few look exactly."""
+        found = approximate.candidates(
+            queries, min(approximate.config.candidates(width), self.count), selection=selection
+        )
+        scores = np.einsum("nd,ncd->nc", queries, self.vectors[np.maximum(found, 0)])
+        scores[found < 0] = -np.inf
+        rows, scores = _best(found, scores, width)
+        short = np.flatnonzero((rows < 0).any(axis=1))
+        if len(short):
+            allowed = None if selection is None else selection.allowed
+            rows[short], scores[short] = self._exact(queries[short], width, allowed=allowed)
+        return rows, scores
+
+    def _hits(self, rows: Rows, scores: Vectors) -> Hits:
+        return Hits(tuple(self.ids[row] for row in rows), tuple(map(float, scores)))
 
     def save(self, folder: Path) -> None:
-        """Write the index, its ids and, last, the manifest that names their checksums."""
-        folder.mkdir(parents=True, exist_ok=True)
-        faiss.write_index(self._index, str(folder / INDEX_FILE))
-        with (folder / IDS_FILE).open("w", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(name) + "\n" for name in self.ids)
-        manifest = {
-            "format": _FORMAT,
-            "type": "flat",
-            "metric": "inner_product",
-            "dimension": self.dimension,
-            "count": self.count,
-            "fingerprint": self.fingerprint,
-            "sha256": {name: sha256_of(folder / name) for name in (INDEX_FILE, IDS_FILE)},
-        }
-        (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        """The index, its ids and, last, the manifest that names their checksums stand in the folder."""
+        write_index(folder, self._parts)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The index of a folder, after its files proved to be those that were written.
-
-        FAISS itself accepts three quarters of all damaged files in silence, so checksums come first.
+        """The index of a folder, after its files proved to be those that were written; vectors stay on disk, mapped.
 
         Raises:
             IndexCorrupt: a file is missing, changed, or says something else than the manifest.
         """
-        try:
-            manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-            for name in (INDEX_FILE, IDS_FILE):
-                if sha256_of(folder / name) != manifest["sha256"][name]:
-                    raise IndexCorrupt(f"{folder.name}/{name} is not the file that was written; rebuild the index")
-            ids = [json.loads(line) for line in (folder / IDS_FILE).read_bytes().splitlines()]
-            index = faiss.read_index(str(folder / INDEX_FILE))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or error  # without the path
-            raise IndexCorrupt(f"{folder.name} cannot be read: {reason}; rebuild the index") from error
-        if (index.d, index.ntotal, len(ids)) != (manifest["dimension"], manifest["count"], manifest["count"]):
-            raise IndexCorrupt(f"{folder.name} does not hold what its manifest says; rebuild the index")
-        return cls(index, ids, fingerprint=manifest["fingerprint"])
+        return cls(read_index(folder))
+
+
+def _best(rows: Rows, scores: Vectors, width: int) -> tuple[Rows, Vectors]:
+    """The `width` best of each line, best first; equal scores keep their order."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)

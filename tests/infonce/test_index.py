@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infonce.errors import IndexCorrupt, IndexMismatch
 from infonce.index import VectorIndex
+from infonce.index_config import IndexConfig, IndexType
 
 
 def units(count: int, seed: int = 0) -> np.ndarray:
@@ -30,6 +31,76 @@ def test_equals_brute_force_and_never_returns_padding(count: int, k: int) -> Non
         best = np.argsort(-scores, kind="stable")[:k]
         assert list(hits.ids) == [f"doc\n{row}" for row in best]
         np.testing.assert_allclose(hits.scores, scores[best], atol=1e-6)
+
+
+TYPES = [kind for kind in IndexType if kind is not IndexType.AUTO]
+RIGHT = 0.97
+
+
+def clustered(count: int, *, seed: int = 0) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    found = draw.normal(size=(40, 16))[draw.integers(0, 40, count)] + 0.5 * draw.normal(size=(count, 16))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=TYPES)
+def of_type(request: pytest.FixtureRequest) -> VectorIndex:
+    config = IndexConfig(type=request.param, exact_up_to=0)
+    return VectorIndex.build(clustered(3_000), [str(row) for row in range(3_000)], config=config)
+
+
+@given(share=st.sampled_from([1.0, 0.5, 0.1, 0.02, 0.005, 0.0]), k=st.integers(1, 30), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_every_type_finds_under_every_filter_what_brute_force_finds(
+    of_type: VectorIndex, share: float, k: int, seed: int
+) -> None:
+    allowed = np.random.default_rng(seed).random(3_000) < share
+    queries = clustered(20, seed=seed + 1)
+    truth = np.where(allowed, queries @ clustered(3_000).T, -np.inf)
+    found = of_type.search(queries, k, allowed=allowed)
+    right = total = 0
+    for hits, scores in zip(found, truth, strict=True):
+        rows = [int(id) for id in hits.ids]
+        assert len(set(rows)) == len(rows) == min(k, int(allowed.sum())) and allowed[rows].all()
+        np.testing.assert_allclose(hits.scores, scores[rows], atol=1e-6)
+        assert list(hits.scores) == sorted(hits.scores, reverse=True)
+        right += int((scores[rows] >= np.sort(scores)[::-1][: len(rows)].min(initial=np.inf) - 1e-6).sum())
+        total += len(rows)
+    assert right >= RIGHT * total
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_every_type_comes_back_from_its_folder(type: IndexType, tmp_path: Path) -> None:
+    config = IndexConfig(type=type, exact_up_to=0, prefix=8, refine=20)
+    index = VectorIndex.build(clustered(500), [str(row) for row in range(500)], config=config)
+    index.save(tmp_path)
+    again = VectorIndex.load(tmp_path)
+    assert again.type == index.type == type and list(again.ids) == list(index.ids)
+    assert again.search(clustered(9, seed=1), 5) == index.search(clustered(9, seed=1), 5)
+    exact = index.search(clustered(9, seed=1), 5, exact=True)
+    assert [hits.ids for hits in exact] == [hits.ids for hits in again.search(clustered(9, seed=1), 5, exact=True)]
+
+
+def test_auto_is_exact_for_few_vectors_and_a_graph_for_many() -> None:
+    types = [IndexConfig().resolve(count, dimension=8).type for count in (0, 20_000, 20_001, 2_000_001)]
+    assert types == [IndexType.FLAT, IndexType.FLAT, IndexType.HNSW, IndexType.IVF_SQ8]
+
+
+def test_an_index_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    VectorIndex.build(units(20), names(20)).save(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["config"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 1, "type": "flat"}))
+    assert VectorIndex.load(tmp_path).search(units(1), 3) == VectorIndex.build(units(20), names(20)).search(units(1), 3)
+
+
+def test_a_manifest_that_leaves_a_file_out_is_refused(tmp_path: Path) -> None:
+    VectorIndex.build(clustered(100), names(100), config=IndexConfig(type=IndexType.HNSW)).save(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["sha256"]["approximate.faiss"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(IndexCorrupt, match="lacks a file"):
+        VectorIndex.load(tmp_path)
 
 
 def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""Documents' metadata in columns, so that a filter becomes a mask over rows in a millisecond; knows no FAISS.
+
+For each key the rows that have it, and for each of these the number of its value among the key's distinct values.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infonce.filters import NEGATIONS, Comparator, Comparison, Filter, Joined, Joint, Scalar, accepts, tag
+
+Mask = NDArray[np.bool_]
+
+_NAMES: Final = "names"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One key: `rows[i]` has the value `values[codes[i]]`; a list gives its row several entries, or none if empty."""
+
+    values: Sequence[Scalar]
+    rows: NDArray[np.int32]
+    codes: NDArray[np.int32]
+
+    @cached_property
+    def _codes_of(self) -> Mapping[tuple[str, Scalar], int]:
+        return {tag(value): code for code, value in enumerate(self.values)}
+
+    def passing(self, comparison: Comparison) -> NDArray[np.int32]:
+        """The rows that have a value which passes; the comparison is no negation."""
+        fits = np.zeros(len(self.values), dtype=np.bool_)
+        if comparison.comparator in (Comparator.EQ, Comparator.IN):
+            wanted = comparison.value if comparison.comparator is Comparator.IN else [comparison.value]
+            fits[[self._codes_of[tag(one)] for one in wanted if tag(one) in self._codes_of]] = True  # type: ignore[union-attr]
+        elif comparison.comparator is Comparator.EXISTS:
+            fits[:] = [value is not None for value in self.values]
+        else:
+            passes = accepts(comparison)
+            fits[:] = [passes(value) for value in self.values]
+        return self.rows[fits[self.codes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The metadata of so many documents."""
+
+    count: int
+    by_key: Mapping[str, Column] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, metadata: Sequence[Mapping[str, Any]]) -> Self:
+        """The columns of documents in the order of their rows."""
+        rows: dict[str, list[int]] = {}
+        codes: dict[str, list[int]] = {}
+        values: dict[str, dict[tuple[str, Scalar], int]] = {}
+        for row, one in enumerate(metadata):
+            for key, value in one.items():
+                known = values.setdefault(key, {})
+                for item in value if isinstance(value, list) else (value,):
+                    rows.setdefault(key, []).append(row)
+                    codes.setdefault(key, []).append(known.setdefault(tag(item), len(known)))
+        made = {
+            key: Column(
+                [value for _, value in known],
+                np.array(rows.get(key, []), dtype=np.int32),
+                np.array(codes.get(key, []), dtype=np.int32),
+            )
+            for key, known in values.items()
+        }
+        return cls(len(metadata), made)
+
+    def mask(self, asked: Filter) -> Mask:
+        """Which documents pass the filter.
+
+        Shape:
+            returns (count,) bool.
+        """
+        if isinstance(asked, Joined):
+            if asked.joint is Joint.NOT:
+                return ~self._any(asked.parts)
+            return self._any(asked.parts) if asked.joint is Joint.OR else self._all(asked.parts)
+        if asked.comparator in NEGATIONS:
+            opposite = Comparison(comparator=NEGATIONS[asked.comparator], key=asked.key, value=asked.value)
+            return ~self.mask(opposite)
+        found = np.zeros(self.count, dtype=np.bool_)
+        column = self.by_key.get(asked.key)
+        if column is not None:
+            found[column.passing(asked)] = True
+        return ~found if asked.comparator is Comparator.EXISTS and asked.value is False else found
+
+    def _all(self, parts: Sequence[Filter]) -> Mask:
+        return reduce(np.logical_and, map(self.mask, parts), np.ones(self.count, dtype=np.bool_))
+
+    def _any(self, parts: Sequence[Filter]) -> Mask:
+        return reduce(np.logical_or, map(self.mask, parts), np.zeros(self.count, dtype=np.bool_))
+
+    def save(self, path: Path) -> None:
+        """The columns stand in the file, an uncompressed npz without pickles."""
+        names = {key: f"{place}" for place, key in enumerate(self.by_key)}
+        told = {"count": self.count, "keys": list(names), "values": [list(one.values) for one in self.by_key.values()]}
+        arrays = {_NAMES: np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)}
+        for key, name in names.items():
+            arrays |= {f"rows{name}": self.by_key[key].rows, f"codes{name}": self.by_key[key].codes}
+        with path.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The columns of a file whose checksum is right.
+
+        Raises:
+            ValueError, KeyError, OSError: it is not such a file.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            told = json.loads(arrays[_NAMES].tobytes())
+            made = {
+                key: Column(values, arrays[f"rows{place}"], arrays[f"codes{place}"])
+                for place, (key, values) in enumerate(zip(told["keys"], told["values"], strict=True))
+            }
+        return cls(told["count"], made)

@@ -1,0 +1,179 @@
+"""An immutable index and what was written since: searched as one, each document in its newest state.
+
+A `LiveIndex` never changes. `with_changes` gives the next one, which shares almost all memory with it, so that searches
+go on in the old one while it is made.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infonce.columns import Columns, Mask
+from infonce.errors import IndexMismatch
+from infonce.filters import Filter
+from infonce.id_table import IdTable
+from infonce.index import Hits, VectorIndex
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A document as it is after a write; without a vector it is gone."""
+
+    id: str
+    vector: Vectors | None
+    """(D,), unit length."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Main:
+    """An index with the metadata of its documents, row by row."""
+
+    index: VectorIndex
+    columns: Columns
+
+    @cached_property
+    def table(self) -> IdTable:
+        """The rows of its ids."""
+        return IdTable(self.index.ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Newer:
+    """Documents that were written since, of which some are outdated again."""
+
+    ids: Sequence[str]
+    metadata: Sequence[Mapping[str, Any]]
+    vectors: Vectors
+    """(capacity, D); rows beyond the ids belong to a later state."""
+    rows: Mapping[str, int]
+    """Of the newest state of each id."""
+    current: Mask
+    """(len(ids),): what is neither outdated nor deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveIndex:
+    """A main index, without those of its rows that are outdated, and newer documents."""
+
+    main: Main
+    outdated: Mask
+    """(main.index.count,)"""
+    newer: _Newer
+
+    @classmethod
+    def over(cls, main: Main) -> Self:
+        """The main index as it is."""
+        none = np.empty((0, main.index.dimension), dtype=np.float32)
+        newer = _Newer(ids=[], metadata=[], vectors=none, rows={}, current=np.zeros(0, dtype=np.bool_))
+        return cls(main=main, outdated=np.zeros(main.index.count, dtype=np.bool_), newer=newer)
+
+    @property
+    def count(self) -> int:
+        """How many documents can be found."""
+        return int(self.main.index.count - np.count_nonzero(self.outdated) + np.count_nonzero(self.newer.current))
+
+    @property
+    def num_changed(self) -> int:
+        """How many rows are not as the main index has them: what a compaction would settle."""
+        return int(np.count_nonzero(self.outdated)) + len(self.newer.ids)
+
+    def with_changes(self, changes: Iterable[Change]) -> Self:
+        """The state after these writes, in their order.
+
+        Raises:
+            IndexMismatch: a vector has another dimension.
+        """
+        outdated, newer = self.outdated.copy(), self.newer
+        ids, metadata, rows = list(newer.ids), list(newer.metadata), dict(newer.rows)
+        stale, vectors = [], []
+        for change in changes:
+            row = self.main.table.row(change.id)
+            if row is not None:
+                outdated[row] = True
+            if (old := rows.pop(change.id, None)) is not None:
+                stale.append(old)
+            if change.vector is None:
+                continue
+            if change.vector.shape != (self.main.index.dimension,):
+                told = f"the index has {self.main.index.dimension} dimensions, document {change.id!r} has"
+                raise IndexMismatch(f"{told} {change.vector.shape[-1]}")
+            rows[change.id] = len(ids)
+            ids.append(change.id)
+            metadata.append(change.metadata)
+            vectors.append(change.vector)
+        current = np.ones(len(ids), dtype=np.bool_)
+        current[: len(newer.ids)] = newer.current
+        current[stale] = False
+        kept = _extended(newer.vectors, len(newer.ids), vectors)
+        newer = _Newer(ids=ids, metadata=metadata, vectors=kept, rows=rows, current=current)
+        return replace(self, outdated=outdated, newer=newer)
+
+    def vector(self, id: str) -> Vectors | None:
+        """The document's vector, if it can be found; (D,)."""
+        if (row := self.newer.rows.get(id)) is not None:
+            return self.newer.vectors[row]
+        row = self.main.table.row(id)
+        return None if row is None or self.outdated[row] else self.main.index.vectors[row]
+
+    def keys(self) -> set[str]:
+        """Every metadata key that some document has or had."""
+        return {*self.main.columns.by_key, *self._newer_columns.by_key}
+
+    def search(self, vectors: Vectors, k: int, *, asked: Filter | None = None, exact: bool = False) -> list[Hits]:
+        """The `k` best documents of each query that pass the filter, or all there are; scores are exact.
+
+        Shape:
+            vectors (n, D) float32.
+        Raises:
+            IndexMismatch: another dimension, or a number that is not finite.
+        """
+        allowed = None if not self.outdated.any() else ~self.outdated
+        if asked is not None:
+            passing = self.main.columns.mask(asked)
+            allowed = passing if allowed is None else allowed & passing
+        found = self.main.index.search(vectors, k, allowed=allowed, exact=exact)
+        newer = self.newer.current if asked is None else self.newer.current & self._newer_columns.mask(asked)
+        room = min(k, int(np.count_nonzero(newer)))
+        if not room:
+            return found
+        scores = vectors @ self.newer.vectors[: len(newer)].T  # (n, len(newer))
+        scores[:, ~newer] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :room]
+        return [
+            _merged(hits, Hits(tuple(self.newer.ids[at] for at in order), tuple(map(float, score[order]))), k)
+            for hits, order, score in zip(found, best, scores, strict=True)
+        ]
+
+    @cached_property
+    def _newer_columns(self) -> Columns:
+        return Columns.build(self.newer.metadata)
+
+
+def _extended(vectors: Vectors, count: int, more: Sequence[Vectors]) -> Vectors:
+    """The first `count` rows and then the new ones; room is doubled, so that growing costs little a row.
+
+    The array is shared with the state before, which never looks at the rows behind its own.
+    """
+    total = count + len(more)
+    if total > len(vectors):
+        grown = np.empty((max(total, 2 * len(vectors), 64), vectors.shape[1]), dtype=np.float32)
+        grown[:count] = vectors[:count]
+        vectors = grown
+    if more:
+        vectors[count:total] = more
+    return vectors
+
+
+def _merged(one: Hits, other: Hits, k: int) -> Hits:
+    """The `k` best of both, best first."""
+    pairs = sorted(
+        [*zip(one.scores, one.ids, strict=True), *zip(other.scores, other.ids, strict=True)], key=lambda pair: -pair[0]
+    )[:k]
+    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs))
