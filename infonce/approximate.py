@@ -16,6 +16,8 @@ from infonce.index_config import IndexConfig, IndexType
 
 Vectors = NDArray[np.float32]
 
+_faiss: Any = faiss  # its stubs lag behind what its wrappers take
+
 _TRAINED_ON: Final = 64
 """Vectors a centre that k-means sees; FAISS would warn below 39 and ignore what is above 256."""
 _PQ_DIMENSIONS: Final = 4
@@ -91,14 +93,14 @@ class Approximate:
         share, more = 1.0, {}
         if selection is not None:
             share = selection.share
-            more["sel"] = faiss.IDSelectorBitmap(np.packbits(selection.allowed, bitorder="little"))
+            more["sel"] = _faiss.IDSelectorBitmap(np.packbits(selection.allowed, bitorder="little"))
         if self.config.type is IndexType.HNSW:
-            return faiss.SearchParametersHNSW(efSearch=int(max(self.config.effort, count) / share), **more)
-        return faiss.SearchParametersIVF(nprobe=min(self._index.nlist, int(self.config.probes / share)), **more)
+            return _faiss.SearchParametersHNSW(efSearch=int(max(self.config.effort, count) / share), **more)
+        return _faiss.SearchParametersIVF(nprobe=min(self._index.nlist, int(self.config.probes / share)), **more)
 
     def write(self, path: Path) -> None:
         """The index stands in the file."""
-        faiss.write_index(self._index, str(path))
+        _faiss.write_index(self._index, str(path))
 
     @classmethod
     def read(cls, path: Path, config: IndexConfig) -> "Approximate":
@@ -107,12 +109,14 @@ class Approximate:
         Raises:
             RuntimeError: FAISS cannot read it.
         """
-        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), config)
+        return cls(_faiss.read_index(str(path), _faiss.IO_FLAG_MMAP_IFC), config)
 
 
 def _graph(stored: Vectors, config: IndexConfig) -> Any:
     """A byte a dimension is enough to walk by, for the candidates are ranked exactly afterwards."""
-    index = faiss.IndexHNSWSQ(stored.shape[1], faiss.ScalarQuantizer.QT_8bit, config.links, faiss.METRIC_INNER_PRODUCT)
+    index = _faiss.IndexHNSWSQ(
+        stored.shape[1], _faiss.ScalarQuantizer.QT_8bit, config.links, _faiss.METRIC_INNER_PRODUCT
+    )
     index.hnsw.efConstruction = config.build_effort
     index.train(_sample(stored, _SQ_TRAINED_ON))  # learns the range of each dimension
     return index
@@ -122,14 +126,14 @@ def _lists(stored: Vectors, config: IndexConfig) -> Any:
     """Centres are found among a seeded sample of the vectors."""
     count, dimension = stored.shape
     num_lists = max(1, min(int(4 * count**0.5), count // _TRAINED_ON))
-    centres = faiss.IndexFlatIP(dimension)
+    centres = _faiss.IndexFlatIP(dimension)
     if config.type is IndexType.IVF_SQ8:
-        index = faiss.IndexIVFScalarQuantizer(
-            centres, dimension, num_lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        index = _faiss.IndexIVFScalarQuantizer(
+            centres, dimension, num_lists, _faiss.ScalarQuantizer.QT_8bit, _faiss.METRIC_INNER_PRODUCT
         )
     else:
         parts = max(part for part in range(1, dimension // _PQ_DIMENSIONS + 1) if dimension % part == 0)
-        index = faiss.IndexIVFPQ(centres, dimension, num_lists, parts, 8, faiss.METRIC_INNER_PRODUCT)
+        index = _faiss.IndexIVFPQ(centres, dimension, num_lists, parts, 8, _faiss.METRIC_INNER_PRODUCT)
         index.pq.cp.min_points_per_centroid = 1  # a small index need not warn
     index.referenced_objects = [centres]
     index.cp.seed = _SEED

@@ -104,7 +104,7 @@ class Columns:
         """The columns stand in the file, an uncompressed npz without pickles."""
         names = {key: f"{place}" for place, key in enumerate(self.by_key)}
         told = {"count": self.count, "keys": list(names), "values": [list(one.values) for one in self.by_key.values()]}
-        arrays = {_NAMES: np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)}
+        arrays: dict[str, NDArray[Any]] = {_NAMES: np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)}
         for key, name in names.items():
             arrays |= {f"rows{name}": self.by_key[key].rows, f"codes{name}": self.by_key[key].codes}
         with path.open("wb") as file:

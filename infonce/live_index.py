@@ -7,18 +7,21 @@ go on in the old one while it is made.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infonce.columns import Columns, Mask
-from infonce.errors import IndexMismatch
+from infonce.errors import IndexCorrupt, IndexMismatch
 from infonce.filters import Filter
 from infonce.id_table import IdTable
 from infonce.index import Hits, VectorIndex
 
 Vectors = NDArray[np.float32]
+
+COLUMNS_FILE: Final = "columns.npz"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +40,29 @@ class Main:
 
     index: VectorIndex
     columns: Columns
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` wrote; a folder of an earlier version has no columns, as if no document had metadata.
+
+        Raises:
+            IndexCorrupt: a file is missing, changed, or says something else than the manifest.
+        """
+        index, path = VectorIndex.load(folder), folder / COLUMNS_FILE
+        if not path.is_file():
+            return cls(index=index, columns=Columns(index.count))
+        try:
+            columns = Columns.load(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IndexCorrupt(f"{folder.name}/{COLUMNS_FILE} cannot be read; rebuild the index") from error
+        if columns.count != index.count:
+            raise IndexCorrupt(f"{folder.name}/{COLUMNS_FILE} is not of this index; rebuild the index")
+        return cls(index=index, columns=columns)
+
+    def save(self, folder: Path) -> None:
+        """Index and columns stand in the folder."""
+        self.index.save(folder)
+        self.columns.save(folder / COLUMNS_FILE)
 
     @cached_property
     def table(self) -> IdTable:
@@ -120,7 +146,10 @@ class LiveIndex:
         if (row := self.newer.rows.get(id)) is not None:
             return self.newer.vectors[row]
         row = self.main.table.row(id)
-        return None if row is None or self.outdated[row] else self.main.index.vectors[row]
+        if row is None or self.outdated[row]:
+            return None
+        found: Vectors = self.main.index.vectors[row]
+        return found
 
     def keys(self) -> set[str]:
         """Every metadata key that some document has or had."""

@@ -132,9 +132,9 @@ def _checkpoints(asking: Asking) -> dict[str, Any]:
     return {"checkpoints": str(own), "inherited": [str(folder) for folder in saved[:_MAX_INHERITED]]}
 
 
-def _line(document: DocumentRecord) -> dict[str, str | None]:
+def _line(document: DocumentRecord) -> dict[str, Any]:
     vector = None if document.vector is None else base64.b64encode(document.vector).decode()
-    return {"id": document.id, "text": document.text, "vector": vector}
+    return {"id": document.id, "text": document.text, "vector": vector, "metadata": dict(document.metadata)}
 
 
 def _model(asking: Asking, name: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from service.schemas.collections import (
     DocumentsAccepted,
     DocumentsUpsert,
     QueryAnswer,
+    QueryAnswers,
 )
 from service.schemas.lists import Listing
 from service.store import catalog, documents
@@ -125,8 +126,8 @@ def query(
     asked: Annotated[CollectionQuery, Depends(json_body(CollectionQuery, limit=DOCUMENTS_LIMIT))],
     parts: Parts,
     project: Project,
-) -> QueryAnswer:
-    """The documents nearest to a text or a vector."""
+) -> QueryAnswer | QueryAnswers:
+    """The documents nearest to a text, a vector or another document; `queries` has several at once."""
     return parts.search.query(project, c, asked=asked)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from service.schemas.filters import BoundedFilter
 from service.schemas.strict import (
     MAX_DOCUMENT_CHARACTERS,
     Answer,
@@ -16,12 +17,13 @@ from service.schemas.strict import (
     Text,
     Whole,
     bounded_text,
-    only,
     sentence,
 )
 from service.schemas.vectors import MAX_DIMENSION, Vector
 
 MAX_HITS = 1_000
+MAX_QUERIES = 256
+"""Of a call."""
 _NAME = "(?!col-)[a-z0-9][a-z0-9_-]{0,62}"
 COLLECTION_NAME = re.compile(_NAME)
 
@@ -88,10 +90,13 @@ class CollectionObject(Answer):
     active_version: str | None
 
 
+DocumentId = Annotated[str, Field(min_length=1, max_length=512)]
+
+
 class DocumentBody(Request):
     """One text to be found; a vector is taken as it is, else the server embeds the text."""
 
-    id: Annotated[str, Field(min_length=1, max_length=512)]
+    id: DocumentId
     text: Annotated[str, bounded_text(MAX_DOCUMENT_CHARACTERS)] | None = None
     metadata: DocumentMetadata = Field(default_factory=dict)
     vector: Vector | None = None
@@ -113,24 +118,39 @@ class DocumentsAccepted(Answer):
 
 
 class CollectionQuery(Request):
-    """The body of `POST /v1/collections/{c}/query`: a text or a vector."""
+    """A text, a vector or a document whose neighbours are wanted; or several `queries` that one version answers."""
 
     query: Text | None = None
     vector: Vector | None = None
-    id: Off = None
-    queries: Off = None
+    id: DocumentId | None = None
+    """A document of the collection, which is not among its own neighbours."""
+    queries: Annotated[list["CollectionQuery"], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
+    """Each as if it were asked alone."""
     k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
-    filter: Off = None
-    exact: Annotated[Literal[False], only("false")] = False
-    offset: Annotated[Literal[0], only("0")] = 0
+    filter: BoundedFilter | None = None
+    exact: bool = False
+    """Compare with all that the filter allows, whatever the type of the index."""
+    offset: Annotated[int, Field(ge=0, le=MAX_HITS)] = 0
+    """So many of the best are left out; offset and k together are at most 1,000."""
     include: list[Literal["text", "metadata"]] = Field(default=["text", "metadata"])
     hybrid: Off = None
-    score_threshold: Off = None
+    score_threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Hits with a lower score are left out."""
 
     @model_validator(mode="after")
-    def _one_query(self) -> Self:
-        if (self.query is None) == (self.vector is None):
-            raise PydanticCustomError("invalid_value", "give either query, a text, or vector, but not both")
+    def _one_or_many(self) -> Self:
+        if self.queries is not None:
+            if self.model_fields_set != {"queries"}:
+                raise PydanticCustomError("invalid_value", "queries stand alone; say k, filter and the like in each")
+            if any(one.queries is not None for one in self.queries):
+                raise PydanticCustomError("invalid_value", "queries hold no queries of their own")
+            return self
+        if sum(one is not None for one in (self.query, self.vector, self.id)) != 1:
+            message = "give one of query (a text), vector, id (of a document) and queries, and no two of them"
+            raise PydanticCustomError("invalid_value", message)
+        if self.offset + self.k > MAX_HITS:
+            message = f"offset and k are {self.offset + self.k} together; the limit is {MAX_HITS}"
+            raise PydanticCustomError("invalid_value", message)
         return self
 
 
@@ -143,14 +163,32 @@ class Hit(Answer):
     metadata: dict[str, Any] | None = None
 
 
-class QueryAnswer(Answer):
-    """What was found, and by which model in which version."""
+class Hits(Answer):
+    """What one of several queries found."""
+
+    hits: list[Hit]
+    warnings: list[str] = Field(default_factory=list)
+
+
+class Answered(Answer):
+    """By which model in which version a query was answered."""
 
     object: Literal["collection.query"] = "collection.query"
-    hits: list[Hit]
     collection: str
     version: str | None
     """Null before the first version is built: then there are no hits yet."""
     model: str | None
     pending: int
+
+
+class QueryAnswer(Answered):
+    """What was found; a filter's key that no document has is a warning."""
+
+    hits: list[Hit]
     warnings: list[str] = Field(default_factory=list)
+
+
+class QueryAnswers(Answered):
+    """What each query found, in the order of the queries."""
+
+    results: list[Hits]

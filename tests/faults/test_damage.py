@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from infonce.hub import Hub, HubMode
-from infonce.index import MANIFEST_FILE
+from infonce.index_files import MANIFEST_FILE
 from service.app import Seams, create_app
 from service.settings import GatewaySettings
 from service.store.settings import StoreSettings

@@ -1,5 +1,6 @@
 """An index with what was written since answers as if a plain dictionary were searched."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from infonce.columns import Columns
-from infonce.errors import IndexMismatch
+from infonce.errors import IndexCorrupt, IndexMismatch
 from infonce.filters import Comparator, Comparison
 from infonce.id_table import IdTable
 from infonce.index import VectorIndex
-from infonce.live_index import Change, LiveIndex, Main
+from infonce.live_index import COLUMNS_FILE, Change, LiveIndex, Main
 
 DIMENSION = 6
 IDS = st.integers(0, 12).map(lambda number: f"doc {number}")
@@ -81,6 +82,21 @@ def test_a_search_goes_on_in_the_state_that_it_began_in() -> None:
     assert {id for hits in old.search(unit(2)[None], 9) for id in hits.ids} == {"a", "b"}
     assert {id for hits in new.search(unit(2)[None], 9) for id in hits.ids} == {"b", "c"}
     assert (old.num_changed, new.num_changed) == (1, 3)
+
+
+def test_a_main_index_comes_back_with_its_columns_or_is_refused(tmp_path: Path) -> None:
+    main = main_of({"a": (unit(1), {"lang": "en"}), "b": (unit(2), {})})
+    main.save(tmp_path)
+    asked = Comparison(comparator=Comparator.EQ, key="lang", value="en")
+    assert Main.load(tmp_path).columns.mask(asked).tolist() == [True, False]
+    main_of({"a": (unit(1), {})}).columns.save(tmp_path / COLUMNS_FILE)
+    with pytest.raises(IndexCorrupt, match="not of this index"):
+        Main.load(tmp_path)
+    (tmp_path / COLUMNS_FILE).write_bytes(b"no columns")
+    with pytest.raises(IndexCorrupt, match="cannot be read"):
+        Main.load(tmp_path)
+    (tmp_path / COLUMNS_FILE).unlink()
+    assert Main.load(tmp_path).columns.by_key == {}  # as an earlier version wrote it
 
 
 def test_a_vector_of_another_dimension_is_refused() -> None:

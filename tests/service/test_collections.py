@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infonce.columns import Columns
 from infonce.config import Side
-from infonce.index import INDEX_FILE, VectorIndex
+from infonce.index import VectorIndex
+from infonce.index_files import INDEX_FILE
+from infonce.live_index import Main
 from service.store import catalog, documents, jobs
 from service.store.records import DEFAULT_PROJECT, JobKind, VersionRecord, new_id
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, lines, problem
@@ -56,7 +59,7 @@ def build(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "wo
         )
         index = VectorIndex.build(np.stack(vectors), [d.id for d in found], fingerprint=fingerprint)
         folder = parts.artifacts.collection_version_path(collection.id, version.folder)
-        index.save(folder)
+        Main(index=index, columns=Columns.build([d.metadata for d in found])).save(folder)
         parts.artifacts.seal(folder)
         assert jobs.succeed(tx, job.id, attempt=job.attempt, now=now, result={})
         catalog.insert_version_and_activate(tx, version)
@@ -178,12 +181,17 @@ def test_vectors_of_the_client_are_found_by_direction_alone(gateway: Gateway) ->
         ({"query": "a", "k": 1_001}, "invalid_value"),
         ({"vector": [1.0, 2.0]}, "index_mismatch"),
         ({"vector": [0] * DIMENSIONS}, "invalid_value"),
-        ({"query": "a", "filter": {"type": "eq"}}, "unsupported_value"),
-        ({"query": "a", "exact": True}, "unsupported_value"),
-        ({"query": "a", "offset": 5}, "unsupported_value"),
+        ({"query": "a", "id": "b"}, "invalid_value"),
+        ({"query": "a", "offset": 991}, "invalid_value"),
+        ({"query": "a", "offset": -1}, "invalid_value"),
+        ({"query": "a", "exact": 1}, "invalid_value"),
+        ({"query": "a", "score_threshold": 1.5}, "invalid_value"),
         ({"query": "a", "hybrid": {"method": "rrf"}}, "unsupported_value"),
-        ({"queries": [{"query": "a"}]}, "unsupported_value"),
-        ({"id": "a"}, "unsupported_value"),
+        ({"queries": []}, "invalid_value"),
+        ({"queries": [{"query": "a"}] * 257}, "invalid_value"),
+        ({"queries": [{"query": "a"}], "k": 3}, "invalid_value"),
+        ({"queries": [{"queries": [{"query": "a"}]}]}, "invalid_value"),
+        ({"queries": [{"query": "a", "kk": 3}]}, "unknown_field"),
     ],
 )
 def test_a_query_that_cannot_be_answered_is_refused(gateway: Gateway, body: dict[str, Any], code: str) -> None:

@@ -10,10 +10,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from infonce.columns import Columns
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.errors import IndexMismatch
 from infonce.index import VectorIndex
+from infonce.index_config import IndexConfig
+from infonce.live_index import Main
 from infonce.vectors import TextEncoder
 from service.store.records import Phase
 from worker.jobs.embedding import cached, serving_precision, use_threads
@@ -28,6 +31,8 @@ class Documents:
     vectors: NDArray[np.float32]
     """(n, D); rows of texts are still to be filled."""
     texts: dict[int, str]
+    columns: Columns
+    """Their metadata."""
 
     @classmethod
     def read(cls, path: Path, dimension: int) -> Self:
@@ -45,7 +50,8 @@ class Documents:
                 texts[number] = row["text"]
             else:
                 vectors[number] = _vector(row, dimension)
-        return cls(ids=[row["id"] for row in rows], vectors=vectors, texts=texts)
+        columns = Columns.build([row["metadata"] for row in rows])
+        return cls(ids=[row["id"] for row in rows], vectors=vectors, texts=texts, columns=columns)
 
 
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
@@ -64,8 +70,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         embed(documents, source)
         reused, embedded = source.reused, source.computed
     progress.phase(Phase.BUILDING)
-    index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint)
-    index.save(Path(order["staging"]))
+    index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=IndexConfig())
+    Main(index=index, columns=documents.columns).save(Path(order["staging"]))
     return {
         "count": index.count,
         "dimension": index.dimension,

@@ -11,7 +11,9 @@ import pytest
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.errors import IndexMismatch, Stopped
+from infonce.filters import Comparator, Comparison
 from infonce.index import VectorIndex
+from infonce.live_index import Main
 from tests.factories import sentences
 from tests.worker.jobs.conftest import Recorder
 from worker.jobs.embedding import cached
@@ -20,7 +22,7 @@ from worker.jobs.index import run
 
 def document(id: str, text: str | None = None, vector: list[float] | None = None) -> str:
     encoded = None if vector is None else base64.b64encode(np.array(vector, dtype="<f4").tobytes()).decode()
-    return json.dumps({"id": id, "text": text, "vector": encoded}) + "\n"
+    return json.dumps({"id": id, "text": text, "vector": encoded, "metadata": {"from": id[:1]}}) + "\n"
 
 
 @pytest.fixture
@@ -44,6 +46,8 @@ def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: 
     index, encoder = VectorIndex.load(Path(order["staging"])), Encoder.load(Path(order["model"]["path"]))
     vectors = encoder.encode(sentences(30), side=Side.DOCUMENT)
     assert [hits.ids[0] for hits in index.search(vectors, 1)] == [f"d{place}" for place in range(30)]
+    asked = Comparison(comparator=Comparator.EQ, key="from", value="d")
+    assert Main.load(Path(order["staging"])).columns.mask(asked).tolist() == [True] * 30
     assert (result["count"], result["embedded"], result["reused"]) == (30, 30, 0)
     assert result["precision"] == "float32"
     assert result["fingerprint"] == index.fingerprint == encoder.fingerprint()
