@@ -36,8 +36,8 @@ class Column:
         """The rows that have a value which passes; the comparison is no negation."""
         fits = np.zeros(len(self.values), dtype=np.bool_)
         if comparison.comparator in (Comparator.EQ, Comparator.IN):
-            wanted = comparison.value if comparison.comparator is Comparator.IN else [comparison.value]
-            fits[[self._codes_of[tag(one)] for one in wanted if tag(one) in self._codes_of]] = True  # type: ignore[union-attr]
+            wanted: Any = comparison.value if comparison.comparator is Comparator.IN else [comparison.value]
+            fits[[self._codes_of[tag(one)] for one in wanted if tag(one) in self._codes_of]] = True
         elif comparison.comparator is Comparator.EXISTS:
             fits[:] = [value is not None for value in self.values]
         else:

@@ -144,7 +144,8 @@ class LiveIndex:
     def vector(self, id: str) -> Vectors | None:
         """The document's vector, if it can be found; (D,)."""
         if (row := self.newer.rows.get(id)) is not None:
-            return self.newer.vectors[row]
+            newest: Vectors = self.newer.vectors[row]
+            return newest
         row = self.main.table.row(id)
         if row is None or self.outdated[row]:
             return None
