@@ -7,7 +7,7 @@ what an exact search compares and what ranks the candidates of an approximate on
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import faiss
 import numpy as np
@@ -46,10 +46,8 @@ class VectorIndex:
         self._parts = parts
         self._flat = parts.flat
         self._approximate = parts.approximate
-        self.vectors: Vectors = faiss.rev_swig_ptr(self._flat.get_xb(), self.count * self.dimension).reshape(
-            self.count, self.dimension
-        )
-        """(n, D), in the order of `ids`, as long as the index lives; of a loaded one they are mapped from its file."""
+        self.vectors = _vectors_in(parts.flat)
+        """(n, D), read only, in the order of `ids`; of a loaded index they are mapped from its file."""
 
     @classmethod
     def build(
@@ -202,6 +200,21 @@ class VectorIndex:
             IndexCorrupt: a file is missing, changed, or says something else than the manifest.
         """
         return cls(read_index(folder))
+
+
+class _Held:
+    """Numbers in the memory of a FAISS index, which lives as long as an array over them."""
+
+    def __init__(self, flat: Any) -> None:
+        self._flat = flat
+        address = int(flat.get_xb())
+        shape = (int(flat.ntotal), int(flat.d))
+        self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": shape, "data": (address, True)}
+
+
+def _vectors_in(flat: Any) -> Vectors:
+    """The vectors of a flat index, not copied; (n, D)."""
+    return np.asarray(_Held(flat)) if flat.ntotal else np.empty((0, flat.d), dtype=np.float32)
 
 
 def _best(rows: Rows, scores: Vectors, width: int) -> tuple[Rows, Vectors]:

@@ -42,6 +42,12 @@ class Main:
     columns: Columns
 
     @classmethod
+    def empty(cls, dimension: int) -> Self:
+        """No document yet."""
+        none = np.empty((0, dimension), dtype=np.float32)
+        return cls(index=VectorIndex.build(none, []), columns=Columns(0))
+
+    @classmethod
     def load(cls, folder: Path) -> Self:
         """What `save` wrote; a folder of an earlier version has no columns, as if no document had metadata.
 

@@ -177,6 +177,7 @@ class Tour:
             self.client.create_collection(CollectionCreate(name=name, model=model))
             lines = ({"id": id, "text": text} for id, text in data.eval_set.corpus.items())
             added = self.client.add_documents(name, lines)
+            assert added.job is not None, "so many documents are embedded by a job"
             with self.view.job() as bar:
                 result = self.follow(added.job, bar, phases=Phases()).result
             names.append(name)

@@ -1,7 +1,14 @@
-"""Documents on their way into a collection: checked as a whole first, then stored, then an index job waits."""
+"""Documents on their way into a collection: checked as a whole, embedded where they are few, then stored.
 
-from collections.abc import Iterator, Sequence
+Few texts, or documents that bring their vectors, can be found as soon as they are stored; for many an index job waits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from infonce.jsonl import IssueLog, TextLines
 from service.bodies import MAX_LISTED_PLACES, parse
@@ -9,7 +16,8 @@ from service.errors import InvalidInput, Place
 from service.quotas import require_kept
 from service.schemas.collections import DocumentBody, DocumentsAccepted
 from service.settings import Quotas
-from service.store import catalog, documents, jobs
+from service.store import catalog, changes, documents, jobs
+from service.store.changes import Embedded
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.records import CollectionRecord
@@ -18,60 +26,110 @@ _LINE_BYTES = 4 << 20  # 262,144 characters may be escaped as 12 bytes each
 _MAX_LINES = 1 << 40  # a stream has no total limit
 
 
+Embed = Callable[[CollectionRecord, Sequence[str]], "tuple[str, NDArray[np.float32]]"]
+"""The fingerprint of the collection's model, and a unit vector for each text; (n, D)."""
+
+MAX_EMBEDDED: Final = 256
+"""Texts of a call that are embedded before it is answered: a few seconds of a small model on two cores."""
+
+_INDEXED_ANYWAY: Final = 1_000
+"""Changes beside an index, or a fifth of what it holds if that is more, after which a new one is made: each query
+compares with all of them."""
+
+
 def store_documents(
-    database: Database, *, project: str, name: str, bodies: Sequence[DocumentBody], quotas: Quotas, now: float
+    database: Database,
+    *,
+    project: str,
+    name: str,
+    bodies: Sequence[DocumentBody],
+    embed: Embed,
+    quotas: Quotas,
+    now: float,
 ) -> DocumentsAccepted:
-    """All of the documents are stored, or none.
+    """All of the documents are stored, or none; up to 256 texts, and all that bring vectors, can be found then.
 
     Raises:
         NotFound: no such collection.
         InvalidInput: a document does not fit the collection; up to 20 places are named.
         Conflict: an id is given twice.
         ServiceError: the project would have stored more than it may (`storage_quota`).
+        Unavailable: too many others wait for their texts to be embedded.
     """
-    with database.write() as tx:
+    with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
-        found = ((place, _misfit(collection, body)) for place, body in enumerate(bodies))
-        misfits = [_at(place, misfit) for place, misfit in found if misfit is not None]
-        if misfits:
-            raise InvalidInput(misfits[:MAX_LISTED_PLACES], param="documents")
-        documents.upsert(tx, collection, documents=[_new(body) for body in bodies])
+    found = ((place, _misfit(collection, body)) for place, body in enumerate(bodies))
+    misfits = [_at(place, misfit) for place, misfit in found if misfit is not None]
+    if misfits:
+        raise InvalidInput(misfits[:MAX_LISTED_PLACES], param="documents")
+    embedded = _embedded(collection, bodies, embed)
+    with database.write() as tx:
+        newest = catalog.get_collection(tx, project, name=name)
+        if newest.model != collection.model:  # a deployment moved it meanwhile: its index job embeds them
+            embedded = None
+        documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
         require_kept(tx, project, quotas=quotas, now=now)
-        return _accepted(tx, collection, num=len(bodies), now=now)
+        is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
+        return _accepted(tx, newest, num=len(bodies), is_found=is_found, now=now)
+
+
+def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], embed: Embed) -> Embedded | None:
+    """The vectors of the texts, if these are few."""
+    texts = {body.id: body.text for body in bodies if body.vector is None and body.text is not None}
+    if not texts or len(texts) > MAX_EMBEDDED:
+        return None
+    fingerprint, vectors = embed(collection, list(texts.values()))
+    made = vectors.astype("<f4")
+    return Embedded(fingerprint=fingerprint, vectors={id: made[row].tobytes() for row, id in enumerate(texts)})
 
 
 def store_lines(
-    database: Database, path: Path, *, project: str, name: str, quotas: Quotas, now: float
+    database: Database, path: Path, *, project: str, name: str, embed: Embed, quotas: Quotas, now: float
 ) -> DocumentsAccepted:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
-    Stored in batches, so that a long stream does not shut out other writers; each leaves an index job waiting, so that
-    what a crash, a full disk or the project's limit cut off is searchable as far as it came, and may be sent again.
+    Few are stored as `store_documents` does it; many in batches, so that a long stream does not shut out other writers.
+    Each leaves an index job waiting, so that what a crash, a full disk or the project's limit cut off is searchable as
+    far as it came, and may be sent again.
 
     Raises:
         NotFound: no such collection.
         DatasetError: lines that are no documents of this collection, or no line at all; nothing is stored.
         ServiceError: the project would have stored more than it may (`storage_quota`).
+        Unavailable: too many others wait for their texts to be embedded.
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
-    _check_lines(path, collection)
-    num = 0
+    if _check_lines(path, collection) <= MAX_EMBEDDED:
+        bodies = list({body.id: body for _, body in _documents(path, IssueLog())}.values())
+        return store_documents(database, project=project, name=name, bodies=bodies, embed=embed, quotas=quotas, now=now)
+    num, is_found = 0, True
     for batch in documents.in_transactions(_new(body) for _, body in _documents(path, IssueLog())):
         num += len(batch)
+        is_found = is_found and all(one.vector is not None for one in batch)
         with database.write() as tx:
             documents.upsert(tx, collection, documents=list({one.id: one for one in batch}.values()))
             require_kept(tx, project, quotas=quotas, now=now)
-            accepted = _accepted(tx, collection, num=num, now=now)
+            accepted = _accepted(tx, collection, num=num, is_found=is_found, now=now)
     return accepted
 
 
-def _accepted(tx: Tx, collection: CollectionRecord, *, num: int, now: float) -> DocumentsAccepted:
-    job = jobs.order_index(tx, collection, now=now)
-    return DocumentsAccepted(accepted=num, pending=documents.pending(tx, collection), job=job.id)
+def _accepted(tx: Tx, collection: CollectionRecord, *, num: int, is_found: bool, now: float) -> DocumentsAccepted:
+    """What is told; an index job waits where something cannot be found yet, or so much is beside the index."""
+    pending = documents.pending(tx, collection)
+    job = jobs.order_index(tx, collection, now=now) if pending or _is_due(tx, collection) else None
+    return DocumentsAccepted(accepted=num, pending=pending, job=None if job is None or is_found else job.id)
 
 
-def _check_lines(path: Path, collection: CollectionRecord) -> None:
+def _is_due(tx: Tx, collection: CollectionRecord) -> bool:
+    """Whether so much was written since the index was made that a new one pays."""
+    version = None if collection.active_version is None else catalog.get_version(tx, collection.active_version)
+    indexed, count = (0, 0) if version is None else (version.watermark, version.count)
+    return changes.count_since(tx, collection.id, after=indexed) > max(_INDEXED_ANYWAY, count // 5)
+
+
+def _check_lines(path: Path, collection: CollectionRecord) -> int:
+    """How many lines there are, all of which are documents of this collection."""
     log = IssueLog()
     num = 0
     for line, body in _documents(path, log):
@@ -81,6 +139,7 @@ def _check_lines(path: Path, collection: CollectionRecord) -> None:
     if not num and not log.num_issues:
         log.add("empty_dataset", "the stream has no documents; send one JSON object a line")
     log.raise_any()
+    return num
 
 
 def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from infonce.errors import Stopped, UnknownModel
 from infonce.hub import FoundModel
-from service.store import catalog, documents, files
+from service.store import catalog, changes, documents, files
+from service.store.database import Tx
 from service.store.errors import NotFound
 from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord
 from worker.filling import fill
@@ -70,14 +71,28 @@ def index_inputs(asking: Asking) -> Inputs:
     with shop.database.read() as tx:
         collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
         collection = replace(collection, model=spec.get("model", collection.model))  # a deployment brings its own
+        fingerprint, known = changes.fingerprint_of(tx, collection.id), {}
+        if fingerprint is not None:
+            known = changes.vectors_of(tx, collection.id, fingerprint=fingerprint)
         with path.open("w", encoding="utf-8") as lines:
             for number, document in enumerate(documents.iterate(tx, collection.id, watermark=collection.watermark)):
                 if number % _DOCUMENTS_BETWEEN == 0 and asking.stop():
                     raise Stopped("stopped while documents were read")
-                lines.write(json.dumps(_line(document)) + "\n")
+                lines.write(json.dumps(_line(document, known.get(document.id))) + "\n")
+        previous = _previous(tx, shop, collection)
     model = None if collection.model is None else _model(asking, collection.model)
     values = {"model": model, "documents": str(path), "dimension": collection.dimension}
+    values |= {"embedded_by": fingerprint, "previous": previous}
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)
+
+
+def _previous(tx: Tx, shop: Workshop, collection: CollectionRecord) -> dict[str, Any] | None:
+    """The index that answers now: where it lies, and up to which write its vectors are those of the documents."""
+    if collection.active_version is None:
+        return None
+    version = catalog.get_version(tx, collection.active_version)
+    path = shop.artifacts.collection_version_path(version.collection_id, version.folder)
+    return {"path": str(path), "watermark": version.watermark}
 
 
 def mine_inputs(asking: Asking) -> Inputs:
@@ -132,9 +147,12 @@ def _checkpoints(asking: Asking) -> dict[str, Any]:
     return {"checkpoints": str(own), "inherited": [str(folder) for folder in saved[:_MAX_INHERITED]]}
 
 
-def _line(document: DocumentRecord) -> dict[str, Any]:
-    vector = None if document.vector is None else base64.b64encode(document.vector).decode()
-    return {"id": document.id, "text": document.text, "vector": vector, "metadata": dict(document.metadata)}
+def _line(document: DocumentRecord, embedded: bytes | None) -> dict[str, Any]:
+    """`embedded` is the vector of the text by the encoder of the order's `embedded_by`, if it is known."""
+    told = {"id": document.id, "text": document.text, "metadata": dict(document.metadata)}
+    vectors = {"vector": document.vector, "embedded": embedded}
+    coded = {name: None if one is None else base64.b64encode(one).decode() for name, one in vectors.items()}
+    return {**told, **coded, "sequence": document.sequence}
 
 
 def _model(asking: Asking, name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from service.store import catalog, deployments, documents, jobs
+from service.store import catalog, changes, deployments, documents, jobs
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
 from worker import gate
@@ -65,7 +65,8 @@ def publish_version(finished: Finished) -> Publication:
             moves, result = False, {**result, "outrun_by": later}
         if not finished.succeed(tx, now, result=result):
             return False
-        catalog.insert_version_and_activate(tx, version, moves_model=moves)
+        if catalog.insert_version_and_activate(tx, version, moves_model=moves):
+            changes.forget_until(tx, collection.id, watermark=version.watermark)
         newest = catalog.get_collection(tx, finished.job.project, name=collection.id)
         if documents.pending(tx, newest):  # documents came while this job ran, or the model was another by now
             jobs.order_index(tx, newest, now=now)

@@ -4,7 +4,7 @@ import re
 import sys
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends
+from fastapi import APIRouter, BackgroundTasks, Depends, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -96,12 +96,17 @@ def retrieve(c: Name, parts: Parts, project: Project) -> CollectionObject:
         return _answer(tx, catalog.get_collection(tx, project, name=c))
 
 
-@router.post("/{c}/documents", status_code=202, openapi_extra=described(DocumentsUpsert, NDJSON))
+@router.post(
+    "/{c}/documents",
+    responses={202: {"model": DocumentsAccepted, "description": "Stored; `job` makes them searchable."}},
+    openapi_extra=described(DocumentsUpsert, NDJSON),
+)
 async def upsert(
-    c: Name, request: Request, parts: Parts, project: Project, after: BackgroundTasks
+    c: Name, request: Request, response: Response, parts: Parts, project: Project, after: BackgroundTasks
 ) -> DocumentsAccepted:
-    """Store documents, in place of those with the same ids; a job makes them searchable.
+    """Store documents, in place of those with the same ids; up to 256 texts can be found when this is answered.
 
+    Documents that bring their vectors always can. For more texts a job is named, and the answer is a 202.
     A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
     """
     media_type = require_type(request, "application/json", NDJSON)
@@ -109,14 +114,22 @@ async def upsert(
     await run_in_threadpool(_require_place, parts, project, coming)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
-            quotas, now = parts.settings.quotas, parts.clock()
             accepted = await run_in_threadpool(
-                store_lines, parts.database, path, project=project, name=c, quotas=quotas, now=now
+                store_lines,
+                parts.database,
+                path,
+                project=project,
+                name=c,
+                embed=parts.search.embed_documents,
+                quotas=parts.settings.quotas,
+                now=parts.clock(),
             )
     else:
         raw = await read_all(request, DOCUMENTS_LIMIT)
         accepted = await run_in_threadpool(_store, parts, project, c, raw)
     after.add_task(parts.sweep.poke)
+    if accepted.job is not None:
+        response.status_code = 202
     return accepted
 
 
@@ -133,7 +146,15 @@ def query(
 
 def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:
     bodies, quotas = parse(DocumentsUpsert, raw).documents, parts.settings.quotas
-    return store_documents(parts.database, project=project, name=name, bodies=bodies, quotas=quotas, now=parts.clock())
+    return store_documents(
+        parts.database,
+        project=project,
+        name=name,
+        bodies=bodies,
+        embed=parts.search.embed_documents,
+        quotas=quotas,
+        now=parts.clock(),
+    )
 
 
 def _require_place(parts: Wiring, project: str, coming: int) -> None:

@@ -109,12 +109,12 @@ class DocumentsUpsert(Request):
 
 
 class DocumentsAccepted(Answer):
-    """The documents are stored; `job` makes them searchable."""
+    """The documents are stored and can be found; those that are `pending` once `job` has embedded them."""
 
     object: Literal["collection.documents"] = "collection.documents"
     accepted: int
     pending: int
-    job: str
+    job: str | None
 
 
 class CollectionQuery(Request):

@@ -10,10 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from service.store import changes
+from service.store.changes import Embedded
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.records import CollectionRecord, DocumentRecord
-from service.store.tables import collections, record_of, versions
+from service.store.tables import collections, document_vectors, record_of, versions
 from service.store.tables import documents as table
 
 _BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit
@@ -50,8 +52,12 @@ def in_transactions(found: Iterable[NewDocument]) -> Iterator[list[NewDocument]]
         yield batch
 
 
-def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocument]) -> int:
+def upsert(
+    tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocument], embedded: Embedded | None = None
+) -> int:
     """All of these documents are stored, in place of those with the same ids; returns the watermark.
+
+    Those that bring a vector, or have theirs among `embedded`, can be found from now on.
 
     Raises:
         Conflict: an id stands in the call twice (`duplicate_id`).
@@ -62,9 +68,7 @@ def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocum
         raise Conflict(
             "duplicate_id", f"The document id {twice[0]!r} is given more than once; send each id once a call"
         )
-    reserve = sa.update(collections).where(collections.c.id == collection.id)
-    reserve = reserve.values(watermark=collections.c.watermark + len(documents))
-    watermark = tx.execute(reserve.returning(collections.c.watermark)).scalar_one_or_none()
+    watermark = changes.reserve(tx, collection.id, count=len(documents))
     if watermark is None:
         raise NotFound("collection", collection.id)
     first = watermark - len(documents) + 1
@@ -73,10 +77,25 @@ def upsert(tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocum
         ids = [document.id for document in documents]
         before = _num_bytes(tx, collection.id, ids=ids)  # nobody else writes to it: its row is locked
         tx.execute(_upsert_statement(tx), rows)
+        changes.supersede(tx, collection.id, ids=ids)
+        if embedded is not None:
+            sequences = {document.id: first + place for place, document in enumerate(documents)}
+            changes.keep_vectors(tx, collection.id, embedded=embedded, sequences=sequences)
         more = _num_bytes(tx, collection.id, ids=ids) - before
         grown = sa.update(collections).where(collections.c.id == collection.id)
         tx.execute(grown.values(num_bytes=collections.c.num_bytes + more))
-    return int(watermark)
+    return watermark
+
+
+def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[str]:
+    """Those of these documents that existed, which are gone and can be found no more."""
+    if changes.reserve(tx, collection.id, count=0) is None:  # from here on nobody else writes to it
+        return []
+    held = _num_bytes(tx, collection.id, ids=list(dict.fromkeys(ids)))
+    gone = changes.delete(tx, collection, ids=ids)
+    shrunk = sa.update(collections).where(collections.c.id == collection.id)
+    tx.execute(shrunk.values(num_bytes=collections.c.num_bytes - held))
+    return gone
 
 
 def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, DocumentRecord]:
@@ -96,12 +115,20 @@ def count(tx: Tx, collection_id: str) -> int:
 
 
 def pending(tx: Tx, collection: CollectionRecord) -> int:
-    """How many documents were written after the active version's watermark, and cannot be found as they are now."""
-    searchable = 0
+    """How many documents cannot be found as they are now: neither the active version's index nor its model has them."""
+    searchable, fingerprint = 0, None
     if collection.active_version is not None:
-        query = sa.select(versions.c.watermark).where(versions.c.id == collection.active_version)
-        searchable = tx.execute(query).scalar_one()
-    return _count(tx, sa.and_(table.c.collection_id == collection.id, table.c.sequence > searchable))
+        query = sa.select(versions.c.watermark, versions.c.fingerprint)
+        searchable, fingerprint = tx.execute(query.where(versions.c.id == collection.active_version)).one()
+    else:
+        fingerprint = changes.fingerprint_of(tx, collection.id)
+    later = sa.and_(table.c.collection_id == collection.id, table.c.sequence > searchable)
+    known = sa.exists().where(
+        document_vectors.c.collection_id == table.c.collection_id,
+        document_vectors.c.document_id == table.c.id,
+        document_vectors.c.fingerprint == fingerprint,
+    )
+    return _count(tx, sa.and_(later, table.c.vector.is_(None), ~known))
 
 
 def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0009"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -183,6 +183,26 @@ documents = sa.Table(
     _column("sequence", Whole()),
     _column("filled_by", PlainText(), optional=True),
     sa.Index(None, "collection_id", "sequence", unique=True),
+)
+
+document_vectors = sa.Table(
+    "document_vectors",
+    metadata,
+    sa.Column("collection_id", PlainText, sa.ForeignKey("collections.id"), primary_key=True),
+    sa.Column("document_id", PlainText, primary_key=True),
+    _column("fingerprint", PlainText()),
+    _column("sequence", Whole()),
+    _column("vector", sa.LargeBinary()),
+    sa.Index(None, "collection_id", "sequence"),
+)
+
+deletions = sa.Table(
+    "deletions",
+    metadata,
+    sa.Column("collection_id", PlainText, sa.ForeignKey("collections.id"), primary_key=True),
+    sa.Column("document_id", PlainText, primary_key=True),
+    _column("sequence", Whole()),
+    sa.Index(None, "collection_id", "sequence"),
 )
 
 api_keys = sa.Table(

@@ -138,8 +138,9 @@ def test_documents_reach_an_index_through_broker_and_worker(stack: Stack) -> Non
         assert client.post("/v1/collections", json={"name": "c", "model": None, "dimension": 2}).is_success
         vectors = {"east": b"\0\0\x80?\0\0\0\0", "north": b"\0\0\0\0\0\0\x80?"}  # (1, 0) and (0, 1)
         documents = [{"id": id, "vector": base64.b64encode(vector).decode()} for id, vector in vectors.items()]
-        assert client.post("/v1/collections/c/documents", json={"documents": documents}).status_code == 202
-        until(lambda: client.get("/v1/collections/c").json()["pending"] == 0, "the index of two documents", seconds=60)
+        documents += [{"id": f"west {n}", "vector": [-1, 0]} for n in range(1_000)]  # so many are worth an index
+        assert client.post("/v1/collections/c/documents", json={"documents": documents}).status_code == 200
+        until(lambda: client.get("/v1/collections/c").json()["active_version"], "the index", seconds=60)
         hits = client.post("/v1/collections/c/query", json={"vector": [0.1, 0.9], "k": 2}).json()["hits"]
     assert [hit["id"] for hit in hits] == ["north", "east"]
 

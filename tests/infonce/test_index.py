@@ -1,5 +1,6 @@
 """The index finds what brute force finds, and refuses files that are not those it wrote."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -160,3 +161,13 @@ def test_a_query_of_another_dimension_or_without_numbers_is_refused() -> None:
         index.search(np.ones((1, 3), dtype=np.float32), 1)
     with pytest.raises(IndexMismatch, match="non-finite"):
         index.search(np.full((1, 16), np.inf, dtype=np.float32), 1)
+
+
+def test_vectors_outlive_their_index_and_cannot_be_changed(tmp_path: Path) -> None:
+    VectorIndex.build(units(500), names(500)).save(tmp_path)
+    vectors = [VectorIndex.load(tmp_path).vectors, VectorIndex.build(units(500), names(500)).vectors]
+    gc.collect()
+    for found in vectors:
+        np.testing.assert_array_equal(found, units(500))
+        with pytest.raises(ValueError, match="read-only"):
+            found[0, 0] = 1.0

@@ -86,6 +86,12 @@ def test_a_better_model_makes_and_fills_its_collection(gateway: Gateway) -> None
     assert gateway.http.get("/v1/fine_tuning/jobs").json()["data"][0]["deployment"] == again
 
 
+def order_index(gateway: Gateway) -> None:
+    """An ordinary index job waits, as after many documents."""
+    with gateway.parts.database.write() as tx:
+        jobs.order_index(tx, catalog.get_collection(tx, "default", name="faq"), now=gateway.parts.clock())
+
+
 def test_a_model_that_is_not_better_is_published_and_held_back(gateway: Gateway) -> None:
     order(gateway, corpus_file=corpus(gateway))
     job = train(gateway, WORSE)
@@ -99,6 +105,7 @@ def test_a_model_that_is_not_better_is_published_and_held_back(gateway: Gateway)
 def test_a_collection_keeps_its_own_documents_where_no_file_is_given(gateway: Gateway) -> None:
     collection(gateway, model=BASE)
     store(gateway, "own", "a text of its own")
+    order_index(gateway)
     end_index(begin_index(gateway))
     order(gateway)
     model = train(gateway)["fine_tuned_model"]
@@ -157,6 +164,7 @@ def test_documents_written_meanwhile_are_indexed_by_the_new_model_afterwards(gat
 def test_an_index_of_the_model_before_never_takes_the_place_of_a_deployment(gateway: Gateway) -> None:
     collection(gateway, model=BASE)
     store(gateway, "one", "a text")
+    order_index(gateway)
     order(gateway)
     model = train(gateway)["fine_tuned_model"]
     ordinary, deployment = begin_index(gateway), begin_index(gateway)
@@ -183,6 +191,7 @@ def test_a_waiting_deployment_is_no_twin_of_an_ordinary_index_job(gateway: Gatew
     order(gateway)
     deployment = train(gateway)["deployment"]["job"]
     store(gateway, "one", "a text")
+    order_index(gateway)
     with gateway.parts.database.read() as tx:
         waiting = [job["id"] for job in gateway.http.get("/v1/jobs").json()["data"] if job["kind"] == "index"]
         assert documents.count(tx, catalog.get_collection(tx, "default", name="faq").id) == 1

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from infonce.columns import Columns
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
-from infonce.errors import IndexMismatch
+from infonce.errors import IndexCorrupt, IndexMismatch
+from infonce.id_table import IdTable
 from infonce.index import VectorIndex
 from infonce.index_config import IndexConfig
 from infonce.live_index import Main
@@ -25,12 +26,16 @@ from worker.progress import Progress
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Documents:
-    """The documents of an order: a row each, and the texts of those rows that bring no vector."""
+    """The documents of an order: a row each, and the texts of those rows that have no vector yet."""
 
     ids: list[str]
     vectors: NDArray[np.float32]
     """(n, D); rows of texts are still to be filled."""
     texts: dict[int, str]
+    sequences: list[int]
+    """When each was written."""
+    embedded: dict[int, str]
+    """Vectors of texts that were made when the texts came, as base64."""
     columns: Columns
     """Their metadata."""
 
@@ -49,9 +54,15 @@ class Documents:
             if row["vector"] is None:
                 texts[number] = row["text"]
             else:
-                vectors[number] = _vector(row, dimension)
-        columns = Columns.build([row["metadata"] for row in rows])
-        return cls(ids=[row["id"] for row in rows], vectors=vectors, texts=texts, columns=columns)
+                vectors[number] = _vector(row["vector"], row["id"], dimension)
+        return cls(
+            ids=[row["id"] for row in rows],
+            vectors=vectors,
+            texts=texts,
+            sequences=[row["sequence"] for row in rows],
+            embedded={number: row["embedded"] for number, row in enumerate(rows) if row["embedded"] is not None},
+            columns=Columns.build([row["metadata"] for row in rows]),
+        )
 
 
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
@@ -67,8 +78,9 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         precision = serving_precision(encoder, root, wanted=Precision(order["precision"]))
         source = cached(encoder, root, precision=precision, progress=progress)
         progress.phase(Phase.EMBEDDING)
+        reused = take_known(documents, order, fingerprint=fingerprint, progress=progress)
         embed(documents, source)
-        reused, embedded = source.reused, source.computed
+        reused, embedded = reused + source.reused, source.computed
     progress.phase(Phase.BUILDING)
     index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=IndexConfig())
     Main(index=index, columns=documents.columns).save(Path(order["staging"]))
@@ -80,6 +92,30 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         "reused": reused,
         "embedded": embedded,
     }
+
+
+def take_known(documents: Documents, order: Mapping[str, Any], *, fingerprint: str, progress: Progress) -> int:
+    """Vectors that this encoder made of a text when it came, or for the index that answers now, are not made again."""
+    before = len(documents.texts)
+    if order["embedded_by"] == fingerprint:
+        for row, coded in documents.embedded.items():
+            documents.vectors[row] = _vector(coded, documents.ids[row], documents.vectors.shape[1])
+            del documents.texts[row]
+    previous = order["previous"]
+    if previous is not None and documents.texts:
+        try:
+            index = VectorIndex.load(Path(previous["path"]))
+        except IndexCorrupt as error:
+            progress.event("warn", "index", message=f"All texts are embedded again: {error}.")
+            return before - len(documents.texts)
+        if index.fingerprint == fingerprint:
+            table = IdTable(index.ids)
+            for row in list(documents.texts):
+                place = table.row(documents.ids[row])
+                if place is not None and documents.sequences[row] <= previous["watermark"]:
+                    documents.vectors[row] = index.vectors[place]
+                    del documents.texts[row]
+    return before - len(documents.texts)
 
 
 def embed(documents: Documents, source: TextEncoder) -> None:
@@ -97,9 +133,9 @@ def embed(documents: Documents, source: TextEncoder) -> None:
     documents.vectors[list(documents.texts)] = vectors
 
 
-def _vector(row: Mapping[str, Any], dimension: int) -> NDArray[np.float32]:
-    vector = np.frombuffer(base64.b64decode(row["vector"]), dtype="<f4")
+def _vector(coded: str, id: str, dimension: int) -> NDArray[np.float32]:
+    vector = np.frombuffer(base64.b64decode(coded), dtype="<f4")
     if len(vector) != dimension:
-        found = f"the vector of document {row['id']!r} has {len(vector)} dimensions"
+        found = f"the vector of document {id!r} has {len(vector)} dimensions"
         raise IndexMismatch(f"{found}, the collection has {dimension}")
     return vector

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from worker.jobs.index import run
 
 def document(id: str, text: str | None = None, vector: list[float] | None = None) -> str:
     encoded = None if vector is None else base64.b64encode(np.array(vector, dtype="<f4").tobytes()).decode()
-    return json.dumps({"id": id, "text": text, "vector": encoded, "metadata": {"from": id[:1]}}) + "\n"
+    told = {"id": id, "text": text, "vector": encoded, "metadata": {"from": id[:1]}, "embedded": None, "sequence": 1}
+    return json.dumps(told) + "\n"
 
 
 @pytest.fixture
@@ -38,6 +40,8 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "documents": str(path),
         "dimension": 32,
         "precision": "float32",
+        "embedded_by": None,
+        "previous": None,
     }
 
 
@@ -61,6 +65,27 @@ def test_what_was_embedded_before_is_not_embedded_again(order: dict[str, Any], r
         lines.write(document("new", "a text that nobody has seen"))
     result = run(order, recorder)
     assert (result["count"], result["reused"], result["embedded"]) == (31, 30, 1)
+
+
+def test_vectors_that_are_known_are_not_made_again(order: dict[str, Any], recorder: Recorder, tmp_path: Path) -> None:
+    first = run(order, recorder)
+    Path(order["staging"]).rename(tmp_path / "previous")
+    shutil.rmtree(order["vectors_root"])
+    rows = [json.loads(line) for line in Path(order["documents"]).read_text().splitlines()]
+    rows[0] |= {"sequence": 9, "text": "changed since"}
+    rows[1] |= {"sequence": 9, "embedded": base64.b64encode(np.eye(32, dtype="<f4")[0].tobytes()).decode()}
+    Path(order["documents"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    previous = {"path": str(tmp_path / "previous"), "watermark": 8}
+    known = {"previous": previous, "embedded_by": first["fingerprint"]}
+    result = run(order | known, recorder)
+    assert (result["reused"], result["embedded"]) == (29, 1)
+    made, before = (VectorIndex.load(Path(path)).vectors for path in (order["staging"], previous["path"]))
+    assert np.array_equal(made[2:], before[2:]) and made[1, 0] == 1.0 and not np.allclose(made[0], before[0])
+    assert run(order | known | {"embedded_by": "other"}, recorder)["reused"] == 30 - 1  # the cache has the changed one
+    (tmp_path / "previous" / "ids").write_text("damaged")
+    shutil.rmtree(order["vectors_root"])
+    assert run(order | known, recorder)["embedded"] == 29
+    assert recorder.events[-1] == "index"
 
 
 def test_given_vectors_are_used_as_they_are(order: dict[str, Any], recorder: Recorder) -> None:

@@ -1,0 +1,131 @@
+"""Collections that are open for queries: each the index of its active version, kept up with what is written.
+
+A collection that has no version yet is served from what was written to it alone.
+"""
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from service.store import catalog, changes, documents
+from service.store.artifacts import Artifacts
+from service.store.changes import ChangeRecord
+from service.store.database import Database
+from service.store.records import CollectionRecord, VersionRecord
+
+if TYPE_CHECKING:
+    from infonce.live_index import Change, LiveIndex
+
+MAX_OPEN: Final = 8
+"""How many indexes stay in memory; the least recently asked one goes first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """One state of a collection: which model and version answer, and what they search."""
+
+    collection: CollectionRecord
+    version: VersionRecord | None
+    fingerprint: str | None
+    """Of the model whose vectors are searched; None where they are the client's, or none was made yet."""
+    live: "LiveIndex"
+    pending: int
+    """Documents that cannot be found as they are now."""
+
+    @property
+    def model(self) -> str | None:
+        """What embeds a query."""
+        return self.collection.model if self.version is None else self.version.model
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    served: Served
+    seen: int
+    """The collection's watermark that it is up to date with."""
+
+
+class LiveIndexes:
+    """What can be searched, as of the moment of the question: every write that was committed is seen."""
+
+    def __init__(self, database: Database, artifacts: Artifacts) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._lock = threading.Lock()
+        self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def current(self, project: str, name: str) -> Served:
+        """The collection as it is now.
+
+        Raises:
+            NotFound: no such collection.
+            ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
+        """
+        with self._database.read() as tx:
+            collection = catalog.get_collection(tx, project, name=name)
+            active = collection.active_version
+            version = None if active is None else catalog.get_version(tx, active)
+        key = collection.id if version is None else version.id
+        found = self._opened(key, collection)
+        if found is None:
+            with self._lock_of(key):  # one at a time: what two ask for at once is read once
+                found = self._opened(key, collection) or self._renewed(key, collection, version)
+        return found
+
+    def _opened(self, key: str, collection: CollectionRecord) -> Served | None:
+        with self._lock:
+            known = self._open.get(key)
+            if known is None:
+                return None
+            self._open.move_to_end(key)
+            return known.served if known.seen >= collection.watermark else None
+
+    def _lock_of(self, key: str) -> threading.Lock:
+        with self._lock:
+            return self._of_key[key]
+
+    def _renewed(self, key: str, collection: CollectionRecord, version: VersionRecord | None) -> Served:
+        """The newest state, made of the one that is open or of what is on disk, and kept."""
+        with self._lock:
+            known = self._open.get(key)
+        if known is None:
+            live, seen = self._load(collection, version), 0 if version is None else version.watermark
+        else:
+            live, seen = known.served.live, known.seen
+        with self._database.read() as tx:
+            collection = catalog.get_collection(tx, collection.project, name=collection.id)
+            fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
+            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
+            live = live.with_changes(_as_changes(written))
+            pending = documents.pending(tx, collection)
+        served = Served(collection=collection, version=version, fingerprint=fingerprint, live=live, pending=pending)
+        with self._lock:
+            self._open[key] = _Open(served, collection.watermark)
+            self._open.move_to_end(key)
+            if len(self._open) > MAX_OPEN:
+                gone, _ = self._open.popitem(last=False)
+                self._of_key.pop(gone, None)
+        return served
+
+    def _load(self, collection: CollectionRecord, version: VersionRecord | None) -> "LiveIndex":
+        """What is on disk, which is what was sealed."""
+        from infonce.live_index import LiveIndex, Main  # brings FAISS: not before the first query
+
+        if version is None:
+            return LiveIndex.over(Main.empty(collection.dimension))
+        folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
+        self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
+        return LiveIndex.over(Main.load(folder))
+
+
+def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:
+    from infonce.live_index import Change
+
+    for one in written:
+        vector = None if one.vector is None else np.frombuffer(one.vector, dtype="<f4")
+        yield Change(id=one.id, vector=vector, metadata=one.metadata)

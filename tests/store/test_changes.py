@@ -1,0 +1,108 @@
+"""What was written since an index was made is read back in order, once, as the last write left it."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.store import catalog, changes, documents
+from service.store.changes import Embedded
+from service.store.database import Database
+from service.store.documents import NewDocument
+from service.store.records import CollectionRecord
+
+MakeCollection = Callable[..., CollectionRecord]
+NAMES = st.sampled_from("abcdef")
+WRITES = st.lists(
+    st.tuples(st.sampled_from(["vector", "embedded", "other model", "text", "delete"]), st.lists(NAMES, unique=True)),
+    max_size=12,
+)
+
+
+@pytest.fixture
+def collection(database: Database, make_collection: MakeCollection) -> CollectionRecord:
+    collection = make_collection()
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+    return collection
+
+
+def write(database: Database, collection: CollectionRecord, how: str, ids: list[str], *, mark: bytes) -> None:
+    with database.write() as tx:
+        if how == "delete":
+            documents.delete(tx, collection, ids=ids)
+            return
+        vector = mark if how == "vector" else None
+        new = [NewDocument(id=id, text="t", vector=vector, metadata={"how": how}) for id in ids]
+        model = {"embedded": "f", "other model": "g"}.get(how)
+        embedded = None if model is None else Embedded(fingerprint=model, vectors=dict.fromkeys(ids, mark))
+        documents.upsert(tx, collection, documents=new, embedded=embedded)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(WRITES, st.integers(0, 12))
+def test_any_writes_read_back_as_a_dictionary_would_hold_them(
+    database: Database, make_collection: MakeCollection, writes: list[tuple[str, list[str]]], seen: int
+) -> None:
+    collection = make_collection(name=f"c{hash((str(writes), seen)) % 10**12}")
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+    expected: dict[str, bytes | None] = {}
+    sequence, at = 0, 0
+    for number, (how, ids) in enumerate(writes):
+        mark = bytes([number] * 4)
+        if number == seen:
+            expected, at = {}, sequence
+        write(database, collection, how, ids, mark=mark)
+        with database.read() as tx:
+            sequence = catalog.get_collection(tx, "default", name=collection.id).watermark
+        for id in ids:
+            if how in ("vector", "embedded"):
+                expected[id] = mark
+            elif how == "delete":
+                expected[id] = None
+            else:
+                expected.pop(id, None)  # nothing is known of it until an index job has embedded it
+    with database.read() as tx:
+        found = list(changes.since(tx, collection.id, fingerprint="f", after=at))
+        there = set(documents.by_ids(tx, collection.id, ids=list("abcdef")))
+    assert [one.sequence for one in found] == sorted({one.sequence for one in found})
+    last = {one.id: one.vector for one in found}
+    assert {id: vector for id, vector in last.items() if vector is not None} == {
+        id: vector for id, vector in expected.items() if vector is not None and id in there
+    }
+    assert all(id not in there for id, vector in last.items() if vector is None)
+
+
+def test_pages_of_changes_are_read_to_the_end(database: Database, collection: CollectionRecord) -> None:
+    with database.write() as tx:
+        rows = [NewDocument(id=f"d{n}", vector=b"\0\0\x80?") for n in range(1_300)]
+        documents.upsert(tx, collection, documents=rows)
+        documents.delete(tx, collection, ids=[f"d{n}" for n in range(0, 1_300, 2)])
+    with database.read() as tx:
+        found = list(changes.since(tx, collection.id, fingerprint=None, after=0))
+        assert changes.count_since(tx, collection.id, after=0) == len(found) == 1_300
+    assert sum(one.vector is None for one in found) == 650
+
+
+def test_deleting_frees_what_the_documents_took_and_names_those_that_existed(
+    database: Database, collection: CollectionRecord
+) -> None:
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text=id * 9) for id in "ab"])
+        full = catalog.get_collection(tx, "default", name=collection.id)
+        assert documents.delete(tx, full, ids=["b", "x", "b"]) == ["b"]
+        left = catalog.get_collection(tx, "default", name=collection.id)
+    assert 0 < left.num_bytes < full.num_bytes and left.watermark == full.watermark + 1
+
+
+def test_what_an_index_holds_is_forgotten_here(database: Database, collection: CollectionRecord) -> None:
+    with database.write() as tx:
+        for n in range(4):
+            new = [NewDocument(id=f"d{n}", text="t")]
+            made = Embedded(fingerprint="f", vectors={f"d{n}": b"\0\0\x80?"})
+            documents.upsert(tx, collection, documents=new, embedded=made)
+        assert changes.fingerprint_of(tx, collection.id) == "f"
+        changes.forget_until(tx, collection.id, watermark=2)
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"d2", "d3"}
