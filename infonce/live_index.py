@@ -111,6 +111,11 @@ class LiveIndex:
         """How many documents can be found."""
         return int(self.main.index.count - np.count_nonzero(self.outdated) + np.count_nonzero(self.newer.current))
 
+    def count_of(self, asked: Filter) -> int:
+        """How many documents that can be found pass the filter."""
+        main, newer = ~self.outdated & self.main.columns.mask(asked), self.newer.current
+        return int(np.count_nonzero(main) + np.count_nonzero(newer & self._newer_columns.mask(asked)))
+
     @property
     def num_changed(self) -> int:
         """How many rows are not as the main index has them: what a compaction would settle."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from infonce.compare import Outcome
 from infonce.config import Side
 from service.errors import ApiError
-from service.schemas.collections import CollectionCreate, CollectionObject, DocumentsAccepted, QueryAnswer
+from service.schemas.collections import CollectionCreate, CollectionObject, QueryAnswer
+from service.schemas.documents import DocumentsAccepted
 from service.schemas.embeddings import Embeddings
 from service.schemas.evaluations import EvaluatedQuery, EvaluationCreate, EvaluationObject
 from service.schemas.files import FileDeleted, FileObject

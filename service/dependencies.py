@@ -14,6 +14,7 @@ from service.embedder import Embedder
 from service.errors import ServiceError
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
+from service.schemas.collections import COLLECTION_NAME
 from service.search import Search
 from service.settings import GatewaySettings
 from service.store.artifacts import Artifacts
@@ -24,6 +25,7 @@ from service.store.sweep import Sweep
 
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
+_COLLECTION_ID = re.compile(r"col-[0-9a-z]{26}")
 _METADATA = re.compile(r"metadata\[([^\]]{1,64})\]")
 
 
@@ -65,6 +67,16 @@ def object_id(prefix: str, kind: str) -> Callable[[str], str]:
         return id
 
     return check
+
+
+def collection_path(c: str) -> str:
+    """The path's `c` if it can be a name or an id; else it is not found, as a random one."""
+    if not COLLECTION_NAME.fullmatch(c) and not _COLLECTION_ID.fullmatch(c):
+        raise NotFound("collection", c[:80])
+    return c
+
+
+CollectionPath = Annotated[str, Depends(collection_path)]
 
 
 def window(

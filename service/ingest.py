@@ -4,17 +4,20 @@ Few texts, or documents that bring their vectors, can be found as soon as they a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infonce.columns import Columns
+from infonce.filters import Filter
 from infonce.jsonl import IssueLog, TextLines
 from service.bodies import MAX_LISTED_PLACES, parse
 from service.errors import InvalidInput, Place
 from service.quotas import require_kept
-from service.schemas.collections import DocumentBody, DocumentsAccepted
+from service.schemas.documents import DocumentBody, DocumentsAccepted, DocumentsDeleted
 from service.settings import Quotas
 from service.store import catalog, changes, documents, jobs
 from service.store.changes import Embedded
@@ -22,6 +25,7 @@ from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 from service.store.records import CollectionRecord
 
+_DELETED_AT_ONCE: Final = 1_000
 _LINE_BYTES = 4 << 20  # 262,144 characters may be escaped as 12 bytes each
 _MAX_LINES = 1 << 40  # a stream has no total limit
 
@@ -112,6 +116,41 @@ def store_lines(
             require_kept(tx, project, quotas=quotas, now=now)
             accepted = _accepted(tx, collection, num=num, is_found=is_found, now=now)
     return accepted
+
+
+def delete_documents(
+    database: Database, *, project: str, name: str, ids: Sequence[str], allowed: Filter | None = None, now: float
+) -> DocumentsDeleted:
+    """Those of the documents that existed, and all that pass the filter if there is one, are gone.
+
+    Thousands go in several transactions, so that other writers need not wait; deleting again goes on where a crash
+    ended it.
+
+    Raises:
+        NotFound: no such collection.
+    """
+    with database.read() as tx:
+        collection = catalog.get_collection(tx, project, name=name)
+    found = iter(ids) if allowed is None else _passing(database, collection, allowed)
+    num = 0
+    while batch := list(islice(found, _DELETED_AT_ONCE)):
+        with database.write() as tx:
+            num += len(documents.delete(tx, collection, ids=batch))
+    with database.write() as tx:
+        if num and _is_due(tx, collection):
+            jobs.order_index(tx, collection, now=now)
+    return DocumentsDeleted(deleted=num)
+
+
+def _passing(database: Database, collection: CollectionRecord, allowed: Filter) -> Iterator[str]:
+    """The ids of the documents that pass the filter, read a page at a time."""
+    after, more = None, True
+    while more:
+        with database.read() as tx:
+            records, more = documents.page(tx, collection.id, after=after, limit=_DELETED_AT_ONCE)
+        mask = Columns.build([record.metadata for record in records]).mask(allowed)
+        yield from (record.id for record, passes in zip(records, mask, strict=True) if passes)
+        after = records[-1].id if records else None
 
 
 def _accepted(tx: Tx, collection: CollectionRecord, *, num: int, is_found: bool, now: float) -> DocumentsAccepted:

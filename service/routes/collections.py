@@ -1,52 +1,28 @@
-"""Collections: made, filled and asked."""
+"""Collections: made, asked, deleted."""
 
-import re
-import sys
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 
 from infonce.errors import IndexMismatch
-from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_all, require_type
+from service.bodies import DOCUMENTS_LIMIT, described, json_body
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Window, Wiring
-from service.ingest import store_documents, store_lines
-from service.quotas import require_bytes
+from service.dependencies import CollectionPath, Parts, Window, Wiring
 from service.repetition import Once
-from service.room import declared_bytes, require_room
 from service.schemas.collections import (
-    COLLECTION_NAME,
     CollectionCreate,
     CollectionObject,
     CollectionQuery,
-    DocumentsAccepted,
-    DocumentsUpsert,
     QueryAnswer,
     QueryAnswers,
 )
 from service.schemas.lists import Listing
 from service.store import catalog, documents
 from service.store.database import Tx
-from service.store.errors import NotFound
 from service.store.records import CollectionRecord, new_id
-from service.uploads import received_stream
-
-NDJSON = "application/x-ndjson"
-_ID = re.compile(r"col-[0-9a-z]{26}")
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=KEY_FIRST)
-
-
-def collection_name(c: str) -> str:
-    """The path's `c` if it can be a name or an id; else it is not found, as a random one."""
-    if not COLLECTION_NAME.fullmatch(c) and not _ID.fullmatch(c):
-        raise NotFound("collection", c[:80])
-    return c
-
-
-Name = Annotated[str, Depends(collection_name)]
 
 
 @router.post("", status_code=201, openapi_extra=described(CollectionCreate))
@@ -90,78 +66,21 @@ def list_collections(parts: Parts, project: Project, page: Window) -> Listing[Co
 
 
 @router.get("/{c}")
-def retrieve(c: Name, parts: Parts, project: Project) -> CollectionObject:
+def retrieve(c: CollectionPath, parts: Parts, project: Project) -> CollectionObject:
     """One collection, by name or id."""
     with parts.database.read() as tx:
         return _answer(tx, catalog.get_collection(tx, project, name=c))
 
 
-@router.post(
-    "/{c}/documents",
-    responses={202: {"model": DocumentsAccepted, "description": "Stored; `job` makes them searchable."}},
-    openapi_extra=described(DocumentsUpsert, NDJSON),
-)
-async def upsert(
-    c: Name, request: Request, response: Response, parts: Parts, project: Project, after: BackgroundTasks
-) -> DocumentsAccepted:
-    """Store documents, in place of those with the same ids; up to 256 texts can be found when this is answered.
-
-    Documents that bring their vectors always can. For more texts a job is named, and the answer is a 202.
-    A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
-    """
-    media_type = require_type(request, "application/json", NDJSON)
-    coming = declared_bytes(request, limit=sys.maxsize if media_type == NDJSON else DOCUMENTS_LIMIT)
-    await run_in_threadpool(_require_place, parts, project, coming)
-    if media_type == NDJSON:
-        async with received_stream(request, parts.artifacts) as path:
-            accepted = await run_in_threadpool(
-                store_lines,
-                parts.database,
-                path,
-                project=project,
-                name=c,
-                embed=parts.search.embed_documents,
-                quotas=parts.settings.quotas,
-                now=parts.clock(),
-            )
-    else:
-        raw = await read_all(request, DOCUMENTS_LIMIT)
-        accepted = await run_in_threadpool(_store, parts, project, c, raw)
-    after.add_task(parts.sweep.poke)
-    if accepted.job is not None:
-        response.status_code = 202
-    return accepted
-
-
 @router.post("/{c}/query", openapi_extra=described(CollectionQuery))
 def query(
-    c: Name,
+    c: CollectionPath,
     asked: Annotated[CollectionQuery, Depends(json_body(CollectionQuery, limit=DOCUMENTS_LIMIT))],
     parts: Parts,
     project: Project,
 ) -> QueryAnswer | QueryAnswers:
     """The documents nearest to a text, a vector or another document; `queries` has several at once."""
     return parts.search.query(project, c, asked=asked)
-
-
-def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:
-    bodies, quotas = parse(DocumentsUpsert, raw).documents, parts.settings.quotas
-    return store_documents(
-        parts.database,
-        project=project,
-        name=name,
-        bodies=bodies,
-        embed=parts.search.embed_documents,
-        quotas=quotas,
-        now=parts.clock(),
-    )
-
-
-def _require_place(parts: Wiring, project: str, coming: int) -> None:
-    """Disk and project have place for so many bytes more."""
-    require_room(parts.artifacts, parts.settings, num_bytes=coming)
-    with parts.database.read() as tx:
-        require_bytes(tx, project, num_bytes=coming, quotas=parts.settings.quotas)
 
 
 def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:

@@ -8,7 +8,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from service.errors import ServiceError
-from service.schemas.collections import CollectionCreate, CollectionQuery, DocumentsUpsert
+from service.schemas.collections import CollectionCreate, CollectionQuery
+from service.schemas.documents import DocumentsCount, DocumentsDelete, DocumentsUpsert
 from service.schemas.embeddings import EmbeddingCreate
 from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
@@ -24,6 +25,8 @@ _BODIES = (
     EvaluationCreate,
     EmbeddingCreate,
     CollectionCreate,
+    DocumentsCount,
+    DocumentsDelete,
     DocumentsUpsert,
     CollectionQuery,
     ApiKeyCreate,

@@ -3,21 +3,18 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.schemas.filters import BoundedFilter
 from service.schemas.strict import (
-    MAX_DOCUMENT_CHARACTERS,
     Answer,
+    DocumentId,
     Metadata,
     Name,
     Off,
     Request,
     Text,
-    Whole,
-    bounded_text,
-    sentence,
 )
 from service.schemas.vectors import MAX_DIMENSION, Vector
 
@@ -26,24 +23,6 @@ MAX_QUERIES = 256
 """Of a call."""
 _NAME = "(?!col-)[a-z0-9][a-z0-9_-]{0,62}"
 COLLECTION_NAME = re.compile(_NAME)
-
-
-def _no_whole(value: object) -> object:
-    """A whole number beyond 2^53 must not slip in as a rounded float."""
-    if isinstance(value, int):
-        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
-    return value
-
-
-_Fraction = Annotated[float, BeforeValidator(_no_whole)]
-_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | _Fraction | None
-_MetadataValue = Annotated[
-    _Scalar | Annotated[list[_Scalar], Field(max_length=256)],
-    sentence("must be a text, a finite number, true, false, null, or a list of these"),
-]
-DocumentMetadata = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=128)], _MetadataValue], Field(max_length=64)
-]
 
 
 def _collection_name(name: str) -> str:
@@ -88,33 +67,6 @@ class CollectionObject(Answer):
     pending: int
     """Of these, how many are not searchable yet."""
     active_version: str | None
-
-
-DocumentId = Annotated[str, Field(min_length=1, max_length=512)]
-
-
-class DocumentBody(Request):
-    """One text to be found; a vector is taken as it is, else the server embeds the text."""
-
-    id: DocumentId
-    text: Annotated[str, bounded_text(MAX_DOCUMENT_CHARACTERS)] | None = None
-    metadata: DocumentMetadata = Field(default_factory=dict)
-    vector: Vector | None = None
-
-
-class DocumentsUpsert(Request):
-    """The body of `POST /v1/collections/{c}/documents`; NDJSON has one document a line instead."""
-
-    documents: list[DocumentBody] = Field(min_length=1)
-
-
-class DocumentsAccepted(Answer):
-    """The documents are stored and can be found; those that are `pending` once `job` has embedded them."""
-
-    object: Literal["collection.documents"] = "collection.documents"
-    accepted: int
-    pending: int
-    job: str | None
 
 
 class CollectionQuery(Request):

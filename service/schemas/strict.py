@@ -63,6 +63,7 @@ Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
 AutoWhole = Annotated[Whole | Auto, sentence('must be a whole number within ±2^53, or "auto"')]
 AutoNumber = Annotated[float | Auto, sentence('must be a finite number, or "auto"')]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+DocumentId = Annotated[str, Field(min_length=1, max_length=512)]
 Metadata = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),

@@ -131,6 +131,15 @@ def pending(tx: Tx, collection: CollectionRecord) -> int:
     return _count(tx, sa.and_(later, table.c.vector.is_(None), ~known))
 
 
+def page(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[DocumentRecord], bool]:
+    """At most so many documents in the order of their ids, behind that one, and whether more follow."""
+    query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    rows = tx.execute(query.order_by(table.c.id).limit(limit + 1)).all()
+    return [record_of(DocumentRecord, row) for row in rows[:limit]], len(rows) > limit
+
+
 def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:
     """The documents written up to the watermark, in the order of their writing; few are in memory at a time."""
     last = 0

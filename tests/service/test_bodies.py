@@ -5,7 +5,8 @@ import pytest
 from infonce.config import EncoderConfig, TrainConfig
 from service.bodies import parse
 from service.errors import InvalidInput
-from service.schemas.collections import CollectionQuery, DocumentBody
+from service.schemas.collections import CollectionQuery
+from service.schemas.documents import DocumentBody
 from service.schemas.jobs import Hyperparameters, JobCreate
 from tests.service.conftest import Gateway, problem
 

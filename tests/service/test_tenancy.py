@@ -14,6 +14,8 @@ from tests.service.test_keys import bearer, make
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/collections/{c}/documents": {"documents": [{"id": "a", "text": "a dog"}]},
     "/v1/collections/{c}/query": {"query": "a dog"},
+    "/v1/collections/{c}/count": {},
+    "/v1/collections/{c}/documents/delete": {"ids": ["a"]},
     "/v1/api_keys/{id}/rotate": {},
     "/v1/projects/{id}": {},
 }

@@ -1,0 +1,146 @@
+"""Documents of a collection: stored, read, counted, deleted."""
+
+import sys
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_all, require_type
+from service.callers import KEY_FIRST, Project
+from service.dependencies import MAX_PAGE, CollectionPath, Parts, Wiring
+from service.ingest import delete_documents, store_documents, store_lines
+from service.quotas import require_bytes
+from service.room import declared_bytes, require_room
+from service.schemas.documents import (
+    DocumentObject,
+    DocumentsAccepted,
+    DocumentsCount,
+    DocumentsCounted,
+    DocumentsDelete,
+    DocumentsDeleted,
+    DocumentsUpsert,
+)
+from service.schemas.lists import Listing
+from service.store import catalog, documents
+from service.uploads import received_stream
+
+NDJSON = "application/x-ndjson"
+_MAX_IDS = 100
+
+router = APIRouter(prefix="/v1/collections/{c}", tags=["documents"], dependencies=KEY_FIRST)
+
+Ids = Annotated[
+    list[Annotated[str, Query(min_length=1, max_length=512)]] | None,
+    Query(alias="id", max_length=_MAX_IDS, description=f"of a document; up to {_MAX_IDS} times"),
+]
+
+
+@router.post(
+    "/documents",
+    responses={202: {"model": DocumentsAccepted, "description": "Stored; `job` makes them searchable."}},
+    openapi_extra=described(DocumentsUpsert, NDJSON),
+)
+async def upsert(
+    c: CollectionPath, request: Request, response: Response, parts: Parts, project: Project, after: BackgroundTasks
+) -> DocumentsAccepted:
+    """Store documents, in place of those with the same ids; up to 256 texts can be found when this is answered.
+
+    Documents that bring their vectors always can. For more texts a job is named, and the answer is a 202.
+    A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
+    """
+    media_type = require_type(request, "application/json", NDJSON)
+    coming = declared_bytes(request, limit=sys.maxsize if media_type == NDJSON else DOCUMENTS_LIMIT)
+    await run_in_threadpool(_require_place, parts, project, coming)
+    if media_type == NDJSON:
+        async with received_stream(request, parts.artifacts) as path:
+            accepted = await run_in_threadpool(
+                store_lines,
+                parts.database,
+                path,
+                project=project,
+                name=c,
+                embed=parts.search.embed_documents,
+                quotas=parts.settings.quotas,
+                now=parts.clock(),
+            )
+    else:
+        raw = await read_all(request, DOCUMENTS_LIMIT)
+        accepted = await run_in_threadpool(_store, parts, project, c, raw)
+    after.add_task(parts.sweep.poke)
+    if accepted.job is not None:
+        response.status_code = 202
+    return accepted
+
+
+@router.get("/documents")
+def list_documents(
+    c: CollectionPath,
+    parts: Parts,
+    project: Project,
+    ids: Ids = None,
+    after: Annotated[str | None, Query(max_length=512, description="the id that the list goes on behind")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+) -> Listing[DocumentObject]:
+    """The documents of these ids, or all of them in the order of their ids; vectors are not sent back."""
+    with parts.database.read() as tx:
+        collection = catalog.get_collection(tx, project, name=c)
+        if ids is not None:
+            found = documents.by_ids(tx, collection.id, ids=ids)
+            return Listing.of([DocumentObject.of(found[id]) for id in dict.fromkeys(ids) if id in found], False)
+        page, more = documents.page(tx, collection.id, after=after, limit=limit)
+        return Listing.of([DocumentObject.of(one) for one in page], more)
+
+
+@router.delete("/documents")
+def delete_by_id(c: CollectionPath, parts: Parts, project: Project, ids: Ids = None) -> DocumentsDeleted:
+    """Delete the documents of these ids; those that do not exist are not counted."""
+    return delete_documents(parts.database, project=project, name=c, ids=ids or [], now=parts.clock())
+
+
+@router.post("/documents/delete", openapi_extra=described(DocumentsDelete))
+def delete(
+    c: CollectionPath,
+    asked: Annotated[DocumentsDelete, Depends(json_body(DocumentsDelete))],
+    parts: Parts,
+    project: Project,
+) -> DocumentsDeleted:
+    """Delete the documents of these ids, or all that pass the filter; they can be found no more at once."""
+    allowed = None if asked.filter is None else asked.filter.to_library()
+    return delete_documents(
+        parts.database, project=project, name=c, ids=asked.ids or [], allowed=allowed, now=parts.clock()
+    )
+
+
+@router.post("/count", openapi_extra=described(DocumentsCount))
+def count(
+    c: CollectionPath,
+    asked: Annotated[DocumentsCount, Depends(json_body(DocumentsCount))],
+    parts: Parts,
+    project: Project,
+) -> DocumentsCounted:
+    """How many documents can be found, or how many of them pass the filter."""
+    served = parts.search.indexes.current(project, c)
+    allowed = None if asked.filter is None else asked.filter.to_library()
+    return DocumentsCounted(count=served.live.count if allowed is None else served.live.count_of(allowed))
+
+
+def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:
+    bodies, quotas = parse(DocumentsUpsert, raw).documents, parts.settings.quotas
+    return store_documents(
+        parts.database,
+        project=project,
+        name=name,
+        bodies=bodies,
+        embed=parts.search.embed_documents,
+        quotas=quotas,
+        now=parts.clock(),
+    )
+
+
+def _require_place(parts: Wiring, project: str, coming: int) -> None:
+    """Disk and project have place for so many bytes more."""
+    require_room(parts.artifacts, parts.settings, num_bytes=coming)
+    with parts.database.read() as tx:
+        require_bytes(tx, project, num_bytes=coming, quotas=parts.settings.quotas)

@@ -1,0 +1,113 @@
+"""Documents of a collection: bodies and answers."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from service.schemas.filters import BoundedFilter
+from service.schemas.strict import (
+    MAX_DOCUMENT_CHARACTERS,
+    Answer,
+    DocumentId,
+    Request,
+    Whole,
+    bounded_text,
+    sentence,
+)
+from service.schemas.vectors import Vector
+from service.store.records import DocumentRecord
+
+MAX_DELETED = 10_000
+"""Ids of a call."""
+
+
+def _no_whole(value: object) -> object:
+    """A whole number beyond 2^53 must not slip in as a rounded float."""
+    if isinstance(value, int):
+        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
+    return value
+
+
+_Fraction = Annotated[float, BeforeValidator(_no_whole)]
+_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | _Fraction | None
+_MetadataValue = Annotated[
+    _Scalar | Annotated[list[_Scalar], Field(max_length=256)],
+    sentence("must be a text, a finite number, true, false, null, or a list of these"),
+]
+DocumentMetadata = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=128)], _MetadataValue], Field(max_length=64)
+]
+
+
+class DocumentBody(Request):
+    """One text to be found; a vector is taken as it is, else the server embeds the text."""
+
+    id: DocumentId
+    text: Annotated[str, bounded_text(MAX_DOCUMENT_CHARACTERS)] | None = None
+    metadata: DocumentMetadata = Field(default_factory=dict)
+    vector: Vector | None = None
+
+
+class DocumentsUpsert(Request):
+    """The body of `POST /v1/collections/{c}/documents`; NDJSON has one document a line instead."""
+
+    documents: list[DocumentBody] = Field(min_length=1)
+
+
+class DocumentsAccepted(Answer):
+    """The documents are stored and can be found; those that are `pending` once `job` has embedded them."""
+
+    object: Literal["collection.documents"] = "collection.documents"
+    accepted: int
+    pending: int
+    job: str | None
+
+
+class DocumentObject(Answer):
+    """A document as it is stored."""
+
+    id: str
+    object: Literal["collection.document"] = "collection.document"
+    text: str | None
+    metadata: dict[str, Any]
+    has_vector: bool
+    """Whether the client brought its vector."""
+
+    @classmethod
+    def of(cls, record: DocumentRecord) -> Self:
+        """The answer about the record."""
+        return cls(id=record.id, text=record.text, metadata=dict(record.metadata), has_vector=record.vector is not None)
+
+
+class DocumentsDelete(Request):
+    """The body of `POST /v1/collections/{c}/documents/delete`: ids, or a filter."""
+
+    ids: Annotated[list[DocumentId], Field(min_length=1, max_length=MAX_DELETED)] | None = None
+    filter: BoundedFilter | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.ids is None) == (self.filter is None):
+            raise PydanticCustomError("invalid_value", "give either ids or a filter, and not both")
+        return self
+
+
+class DocumentsDeleted(Answer):
+    """So many documents existed and are gone."""
+
+    object: Literal["collection.documents.deleted"] = "collection.documents.deleted"
+    deleted: int
+
+
+class DocumentsCount(Request):
+    """The body of `POST /v1/collections/{c}/count`."""
+
+    filter: BoundedFilter | None = None
+
+
+class DocumentsCounted(Answer):
+    """So many documents can be found."""
+
+    object: Literal["collection.count"] = "collection.count"
+    count: int

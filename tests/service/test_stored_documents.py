@@ -1,0 +1,95 @@
+"""Documents are read back, counted and deleted, and what is gone is found no more."""
+
+from typing import Any
+
+import pytest
+
+from tests.service.conftest import Gateway, problem
+from tests.service.test_collections import MANY, PETS, ask, build, make, put
+
+ROWS = [row | {"metadata": {"n": n % 3}} for n, row in enumerate(MANY[:30])]
+
+
+def listed(gateway: Gateway, **asked: Any) -> Any:
+    answer = gateway.http.get("/v1/collections/pets/documents", params=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_documents_read_back_by_id_in_the_order_that_was_asked_for(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, [*PETS, {"id": "v", "vector": [1.0] * 8, "metadata": {"a": [1, None]}}])
+    found = listed(gateway, id=["v", "nobody", "a", "v"])["data"]
+    assert [one["id"] for one in found] == ["v", "a"]
+    assert found[0] == {
+        "id": "v",
+        "object": "collection.document",
+        "text": None,
+        "metadata": {"a": [1, None]},
+        "has_vector": True,
+    }
+    assert found[1]["text"] == "the dog barks" and not found[1]["has_vector"]
+
+
+def test_all_documents_are_walked_a_page_at_a_time(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, ROWS)
+    walked, after, more = [], {}, True
+    while more:
+        page = listed(gateway, limit=7, **after)
+        walked += [one["id"] for one in page["data"]]
+        after, more = {"after": page["last_id"]}, page["has_more"]
+    assert walked == sorted(row["id"] for row in ROWS)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_is_deleted_is_found_no_more_and_can_come_back(gateway: Gateway, indexed: bool) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    if indexed:
+        build(gateway)
+    answer = gateway.http.delete("/v1/collections/pets/documents", params={"id": ["a", "x"]})
+    assert answer.json() == {"object": "collection.documents.deleted", "deleted": 1}
+    assert [hit["id"] for hit in ask(gateway, query="the dog barks").json()["hits"]] != []
+    assert "a" not in [hit["id"] for hit in ask(gateway, query="the dog barks").json()["hits"]]
+    assert gateway.http.post("/v1/collections/pets/count", json={}).json()["count"] == 2
+    assert gateway.http.get("/v1/collections/pets").json()["count"] == 2
+    put(gateway, PETS[:1])
+    assert ask(gateway, query="the dog barks").json()["hits"][0]["id"] == "a"
+    if indexed:
+        build(gateway)
+        assert len(ask(gateway, query="dog").json()["hits"]) == 3
+
+
+def test_a_filter_counts_and_deletes_what_it_allows(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, ROWS[:20])
+    build(gateway)
+    put(gateway, ROWS[20:])
+    one = {"type": "eq", "key": "n", "value": 1}
+    assert gateway.http.post("/v1/collections/pets/count", json={"filter": one}).json()["count"] == 10
+    gone = gateway.http.post("/v1/collections/pets/documents/delete", json={"filter": one})
+    assert gone.json()["deleted"] == 10
+    assert gateway.http.post("/v1/collections/pets/count", json={"filter": one}).json()["count"] == 0
+    assert gateway.http.post("/v1/collections/pets/count", json={}).json()["count"] == 20
+    assert {one["metadata"]["n"] for one in listed(gateway, limit=100)["data"]} == {0, 2}
+
+
+@pytest.mark.parametrize("body", [{}, {"ids": []}, {"ids": ["a"], "filter": {"type": "exists", "key": "a"}}])
+def test_what_to_delete_has_to_be_said_in_one_way(gateway: Gateway, body: dict[str, Any]) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    problem(gateway.http.post("/v1/collections/pets/documents/delete", json=body), 422, "invalid_value")
+    assert gateway.http.delete("/v1/collections/pets/documents").json()["deleted"] == 0
+    assert len(listed(gateway)["data"]) == 3
+
+
+def test_so_many_deletions_order_an_index_that_lets_them_go(gateway: Gateway) -> None:
+    make(gateway, name="own", model=None, dimension=2)
+    put(gateway, [{"id": f"d{n}", "vector": [n + 1.0, 1.0]} for n in range(1_500)], "own")
+    version = build(gateway, "own", fingerprint=None)
+    gateway.http.post("/v1/collections/own/documents/delete", json={"ids": [f"d{n}" for n in range(1_200)]})
+    assert [job["status"] for job in gateway.http.get("/v1/jobs").json()["data"]] == ["queued", "succeeded"]
+    newer = build(gateway, "own", fingerprint=None)
+    assert (version.count, newer.count) == (1_500, 300)
+    assert len(ask(gateway, "own", vector=[1, 0], k=1_000).json()["hits"]) == 300
