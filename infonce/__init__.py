@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from infonce.gradcache import GradCache
     from infonce.hub import FoundModel, Hub, HubMode
     from infonce.index import Hits, VectorIndex
+    from infonce.index_config import IndexConfig, IndexType
     from infonce.length_picture import TokenCounter
     from infonce.lora_config import LoraConfig
     from infonce.loss_config import LossConfig, Negatives
@@ -65,6 +66,8 @@ _HOMES = {
     "GradCache": "gradcache",
     "HardNegatives": "config",
     "Hits": "index",
+    "IndexConfig": "index_config",
+    "IndexType": "index_config",
     "Hub": "hub",
     "HubMode": "hub",
     "InfoNCE": "modules",
@@ -137,6 +140,8 @@ __all__ = [
     "Hits",
     "Hub",
     "HubMode",
+    "IndexConfig",
+    "IndexType",
     "InfoNCE",
     "InfonceError",
     "Issue",

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.filters import NEGATIONS, Comparator, Comparison, Filter, Joined, Joint, Scalar, accepts, tag
+from infonce.filters import NEGATIONS, Comparator, Condition, Filter, Joined, Joint, Scalar, accepts, tag
 
 Mask = NDArray[np.bool_]
 
@@ -32,7 +32,7 @@ class Column:
     def _codes_of(self) -> Mapping[tuple[str, Scalar], int]:
         return {tag(value): code for code, value in enumerate(self.values)}
 
-    def passing(self, comparison: Comparison) -> NDArray[np.int32]:
+    def passing(self, comparison: Condition) -> NDArray[np.int32]:
         """The rows that have a value which passes; the comparison is no negation."""
         fits = np.zeros(len(self.values), dtype=np.bool_)
         if comparison.comparator in (Comparator.EQ, Comparator.IN):
@@ -86,7 +86,7 @@ class Columns:
                 return ~self._any(asked.parts)
             return self._any(asked.parts) if asked.joint is Joint.OR else self._all(asked.parts)
         if asked.comparator in NEGATIONS:
-            opposite = Comparison(comparator=NEGATIONS[asked.comparator], key=asked.key, value=asked.value)
+            opposite = Condition(comparator=NEGATIONS[asked.comparator], key=asked.key, value=asked.value)
             return ~self.mask(opposite)
         found = np.zeros(self.count, dtype=np.bool_)
         column = self.by_key.get(asked.key)

@@ -39,7 +39,7 @@ NEGATIONS: Final[Mapping[Comparator, Comparator]] = {Comparator.NE: Comparator.E
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class Condition:
     """One metadata key against a value; a list of values for `in` and `nin`, true or false for `exists`."""
 
     comparator: Comparator
@@ -55,19 +55,19 @@ class Joined:
     parts: Sequence["Filter"]
 
 
-Filter = Comparison | Joined
+Filter = Condition | Joined
 
 
 def keys_of(asked: Filter) -> Iterator[str]:
     """Every metadata key that the filter names."""
-    if isinstance(asked, Comparison):
+    if isinstance(asked, Condition):
         yield asked.key
         return
     for part in asked.parts:
         yield from keys_of(part)
 
 
-def accepts(comparison: Comparison) -> Callable[[Scalar], bool]:
+def accepts(comparison: Condition) -> Callable[[Scalar], bool]:
     """Whether one value passes a comparison that is no negation and not `exists`."""
     wanted = comparison.value
     if comparison.comparator is Comparator.IN:

@@ -18,9 +18,6 @@ from infonce.errors import IndexMismatch
 from infonce.index_config import IndexConfig, IndexType
 from infonce.index_files import FoundIndex, read_index, write_index
 
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
-
 QUERIES_AT_ONCE: Final = 1_024
 """A block that many queries are searched in, some ten seconds for a million documents on one core. FAISS multiplies
 matrices only where queries · dimension is above 128,000 (its `distance_compute_blas_threshold`), 12 times as fast."""
@@ -35,6 +32,10 @@ class Hits:
 
     ids: tuple[str, ...]
     scores: tuple[float, ...]
+
+
+_Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Rows and their scores, best first; (n, m) each."""
 
 
 class VectorIndex:
@@ -52,7 +53,7 @@ class VectorIndex:
     @classmethod
     def build(
         cls,
-        vectors: Vectors,
+        vectors: NDArray[np.float32],
         ids: Sequence[str],
         *,
         fingerprint: str | None = None,
@@ -95,7 +96,7 @@ class VectorIndex:
         return IndexType.FLAT if self._approximate is None else self._approximate.config.type
 
     def search(
-        self, vectors: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
+        self, vectors: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
     ) -> list[Hits]:
         """The `k` best of each query, or all there are, among the allowed rows; scores are exact.
 
@@ -107,7 +108,7 @@ class VectorIndex:
         rows, scores = self.nearest(vectors, k, allowed=allowed, exact=exact)
         return [self._hits(row[row >= 0], score) for row, score in zip(rows, scores, strict=True)]
 
-    def rows(self, vectors: Vectors, k: int) -> Rows:
+    def rows(self, vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """The places in `ids` of the `k` best of each query, best first.
 
         Shape:
@@ -118,8 +119,8 @@ class VectorIndex:
         return self.nearest(vectors, k)[0]
 
     def nearest(
-        self, vectors: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
-    ) -> tuple[Rows, Vectors]:
+        self, vectors: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
+    ) -> _Found:
         """The places in `ids` of the `k` best of each query among the allowed ones, best first, and their scores.
 
         Shape:
@@ -138,7 +139,7 @@ class VectorIndex:
             return self._ranked(queries, width, selection=selection, approximate=self._approximate)
         return self._exact(queries, width, allowed=allowed)
 
-    def _check(self, vectors: Vectors) -> None:
+    def _check(self, vectors: NDArray[np.float32]) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             found = vectors.shape[-1] if vectors.ndim else 0
             raise IndexMismatch(f"the index has {self.dimension} dimensions, the query has {found}")
@@ -153,7 +154,7 @@ class VectorIndex:
         effort = 0 if selection is None else self._approximate.effort(refined, selection)
         return room <= max(config.exact_up_to, refined, effort)
 
-    def _exact(self, queries: Vectors, width: int, *, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Vectors]:
+    def _exact(self, queries: NDArray[np.float32], width: int, *, allowed: NDArray[np.bool_] | None) -> _Found:
         """By comparing each query with all that is allowed."""
         if allowed is None:
             scores, rows = self._flat.search(queries, width)
@@ -166,26 +167,26 @@ class VectorIndex:
             scores, rows = faiss.knn(queries, self.vectors[some], count, metric=faiss.METRIC_INNER_PRODUCT)
             best_rows = np.concatenate([best_rows, some[rows]], axis=1)
             best_scores = np.concatenate([best_scores, scores], axis=1)
-            best_rows, best_scores = _best(best_rows, best_scores, width)
+            best_rows, best_scores = _best(best_rows, best_scores, width=width)
         return best_rows, best_scores
 
     def _ranked(
-        self, queries: Vectors, width: int, *, selection: Selection | None, approximate: Approximate
-    ) -> tuple[Rows, Vectors]:
+        self, queries: NDArray[np.float32], width: int, *, selection: Selection | None, approximate: Approximate
+    ) -> _Found:
         """Candidates of the approximate index, ranked by exact scores; queries that found too few look exactly."""
         found = approximate.candidates(
             queries, min(approximate.config.candidates(width), self.count), selection=selection
         )
         scores = np.einsum("nd,ncd->nc", queries, self.vectors[np.maximum(found, 0)])
         scores[found < 0] = -np.inf
-        rows, scores = _best(found, scores, width)
+        rows, scores = _best(found, scores, width=width)
         short = np.flatnonzero((rows < 0).any(axis=1))
         if len(short):
             allowed = None if selection is None else selection.allowed
             rows[short], scores[short] = self._exact(queries[short], width, allowed=allowed)
         return rows, scores
 
-    def _hits(self, rows: Rows, scores: Vectors) -> Hits:
+    def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
         return Hits(tuple(self.ids[row] for row in rows), tuple(map(float, scores)))
 
     def save(self, folder: Path) -> None:
@@ -212,12 +213,12 @@ class _Held:
         self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": shape, "data": (address, True)}
 
 
-def _vectors_in(flat: Any) -> Vectors:
+def _vectors_in(flat: Any) -> NDArray[np.float32]:
     """The vectors of a flat index, not copied; (n, D)."""
     return np.asarray(_Held(flat)) if flat.ntotal else np.empty((0, flat.d), dtype=np.float32)
 
 
-def _best(rows: Rows, scores: Vectors, width: int) -> tuple[Rows, Vectors]:
+def _best(rows: NDArray[np.int64], scores: NDArray[np.float32], *, width: int) -> _Found:
     """The `width` best of each line, best first; equal scores keep their order."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)

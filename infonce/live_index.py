@@ -19,8 +19,6 @@ from infonce.filters import Filter
 from infonce.id_table import IdTable
 from infonce.index import Hits, VectorIndex
 
-Vectors = NDArray[np.float32]
-
 COLUMNS_FILE: Final = "columns.npz"
 
 
@@ -29,7 +27,7 @@ class Change:
     """A document as it is after a write; without a vector it is gone."""
 
     id: str
-    vector: Vectors | None
+    vector: NDArray[np.float32] | None
     """(D,), unit length."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,7 +80,7 @@ class _Newer:
 
     ids: Sequence[str]
     metadata: Sequence[Mapping[str, Any]]
-    vectors: Vectors
+    vectors: NDArray[np.float32]
     """(capacity, D); rows beyond the ids belong to a later state."""
     rows: Mapping[str, int]
     """Of the newest state of each id."""
@@ -148,26 +146,28 @@ class LiveIndex:
         current = np.ones(len(ids), dtype=np.bool_)
         current[: len(newer.ids)] = newer.current
         current[stale] = False
-        kept = _extended(newer.vectors, len(newer.ids), vectors)
+        kept = _extended(newer.vectors, len(newer.ids), more=vectors)
         newer = _Newer(ids=ids, metadata=metadata, vectors=kept, rows=rows, current=current)
         return replace(self, outdated=outdated, newer=newer)
 
-    def vector(self, id: str) -> Vectors | None:
+    def vector(self, id: str) -> NDArray[np.float32] | None:
         """The document's vector, if it can be found; (D,)."""
         if (row := self.newer.rows.get(id)) is not None:
-            newest: Vectors = self.newer.vectors[row]
+            newest: NDArray[np.float32] = self.newer.vectors[row]
             return newest
         row = self.main.table.row(id)
         if row is None or self.outdated[row]:
             return None
-        found: Vectors = self.main.index.vectors[row]
+        found: NDArray[np.float32] = self.main.index.vectors[row]
         return found
 
     def keys(self) -> set[str]:
         """Every metadata key that some document has or had."""
         return {*self.main.columns.by_key, *self._newer_columns.by_key}
 
-    def search(self, vectors: Vectors, k: int, *, asked: Filter | None = None, exact: bool = False) -> list[Hits]:
+    def search(
+        self, vectors: NDArray[np.float32], k: int, *, asked: Filter | None = None, exact: bool = False
+    ) -> list[Hits]:
         """The `k` best documents of each query that pass the filter, or all there are; scores are exact.
 
         Shape:
@@ -188,7 +188,7 @@ class LiveIndex:
         scores[:, ~newer] = -np.inf
         best = np.argsort(-scores, axis=1, kind="stable")[:, :room]
         return [
-            _merged(hits, Hits(tuple(self.newer.ids[at] for at in order), tuple(map(float, score[order]))), k)
+            _merged(hits, Hits(tuple(self.newer.ids[at] for at in order), tuple(map(float, score[order]))), k=k)
             for hits, order, score in zip(found, best, scores, strict=True)
         ]
 
@@ -197,7 +197,7 @@ class LiveIndex:
         return Columns.build(self.newer.metadata)
 
 
-def _extended(vectors: Vectors, count: int, more: Sequence[Vectors]) -> Vectors:
+def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """The first `count` rows and then the new ones; room is doubled, so that growing costs little a row.
 
     The array is shared with the state before, which never looks at the rows behind its own.
@@ -212,7 +212,7 @@ def _extended(vectors: Vectors, count: int, more: Sequence[Vectors]) -> Vectors:
     return vectors
 
 
-def _merged(one: Hits, other: Hits, k: int) -> Hits:
+def _merged(one: Hits, other: Hits, *, k: int) -> Hits:
     """The `k` best of both, best first."""
     pairs = sorted(
         [*zip(one.scores, one.ids, strict=True), *zip(other.scores, other.ids, strict=True)], key=lambda pair: -pair[0]

@@ -4,6 +4,7 @@ Few texts, or documents that bring their vectors, can be found as soon as they a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -41,16 +42,19 @@ _INDEXED_ANYWAY: Final = 1_000
 compares with all of them."""
 
 
-def store_documents(
-    database: Database,
-    *,
-    project: str,
-    name: str,
-    bodies: Sequence[DocumentBody],
-    embed: Embed,
-    quotas: Quotas,
-    now: float,
-) -> DocumentsAccepted:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Into:
+    """Where documents go, and by which rules."""
+
+    project: str
+    name: str
+    """Of the collection, or its id."""
+    embed: Embed
+    quotas: Quotas
+    now: float
+
+
+def store_documents(database: Database, into: Into, *, bodies: Sequence[DocumentBody]) -> DocumentsAccepted:
     """All of the documents are stored, or none; up to 256 texts, and all that bring vectors, can be found then.
 
     Raises:
@@ -61,23 +65,23 @@ def store_documents(
         Unavailable: too many others wait for their texts to be embedded.
     """
     with database.read() as tx:
-        collection = catalog.get_collection(tx, project, name=name)
+        collection = catalog.get_collection(tx, into.project, name=into.name)
     found = ((place, _misfit(collection, body)) for place, body in enumerate(bodies))
     misfits = [_at(place, misfit) for place, misfit in found if misfit is not None]
     if misfits:
         raise InvalidInput(misfits[:MAX_LISTED_PLACES], param="documents")
-    embedded = _embedded(collection, bodies, embed)
+    embedded = _embedded(collection, bodies, embed=into.embed)
     with database.write() as tx:
-        newest = catalog.get_collection(tx, project, name=name)
+        newest = catalog.get_collection(tx, into.project, name=into.name)
         if newest.model != collection.model:  # a deployment moved it meanwhile: its index job embeds them
             embedded = None
         documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
-        require_kept(tx, project, quotas=quotas, now=now)
+        require_kept(tx, into.project, quotas=into.quotas, now=into.now)
         is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
-        return _accepted(tx, newest, num=len(bodies), is_found=is_found, now=now)
+        return _accepted(tx, newest, num=len(bodies), is_found=is_found, now=into.now)
 
 
-def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], embed: Embed) -> Embedded | None:
+def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], *, embed: Embed) -> Embedded | None:
     """The vectors of the texts, if these are few."""
     texts = {body.id: body.text for body in bodies if body.vector is None and body.text is not None}
     if not texts or len(texts) > MAX_EMBEDDED:
@@ -87,9 +91,7 @@ def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], embe
     return Embedded(fingerprint=fingerprint, vectors={id: made[row].tobytes() for row, id in enumerate(texts)})
 
 
-def store_lines(
-    database: Database, path: Path, *, project: str, name: str, embed: Embed, quotas: Quotas, now: float
-) -> DocumentsAccepted:
+def store_lines(database: Database, into: Into, *, path: Path) -> DocumentsAccepted:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
     Few are stored as `store_documents` does it; many in batches, so that a long stream does not shut out other writers.
@@ -103,18 +105,18 @@ def store_lines(
         Unavailable: too many others wait for their texts to be embedded.
     """
     with database.read() as tx:
-        collection = catalog.get_collection(tx, project, name=name)
+        collection = catalog.get_collection(tx, into.project, name=into.name)
     if _check_lines(path, collection) <= MAX_EMBEDDED:
         bodies = list({body.id: body for _, body in _documents(path, IssueLog())}.values())
-        return store_documents(database, project=project, name=name, bodies=bodies, embed=embed, quotas=quotas, now=now)
+        return store_documents(database, into, bodies=bodies)
     num, is_found = 0, True
     for batch in documents.in_transactions(_new(body) for _, body in _documents(path, IssueLog())):
         num += len(batch)
         is_found = is_found and all(one.vector is not None for one in batch)
         with database.write() as tx:
             documents.upsert(tx, collection, documents=list({one.id: one for one in batch}.values()))
-            require_kept(tx, project, quotas=quotas, now=now)
-            accepted = _accepted(tx, collection, num=num, is_found=is_found, now=now)
+            require_kept(tx, into.project, quotas=into.quotas, now=into.now)
+            accepted = _accepted(tx, collection, num=num, is_found=is_found, now=into.now)
     return accepted
 
 
@@ -131,7 +133,7 @@ def delete_documents(
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
-    found = iter(ids) if allowed is None else _passing(database, collection, allowed)
+    found = iter(ids) if allowed is None else _passing(database, collection, allowed=allowed)
     num = 0
     while batch := list(islice(found, _DELETED_AT_ONCE)):
         with database.write() as tx:
@@ -142,7 +144,7 @@ def delete_documents(
     return DocumentsDeleted(deleted=num)
 
 
-def _passing(database: Database, collection: CollectionRecord, allowed: Filter) -> Iterator[str]:
+def _passing(database: Database, collection: CollectionRecord, *, allowed: Filter) -> Iterator[str]:
     """The ids of the documents that pass the filter, read a page at a time."""
     after, more = None, True
     while more:

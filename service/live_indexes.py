@@ -74,7 +74,7 @@ class LiveIndexes:
         found = self._opened(key, collection)
         if found is None:
             with self._lock_of(key):  # one at a time: what two ask for at once is read once
-                found = self._opened(key, collection) or self._renewed(key, collection, version)
+                found = self._opened(key, collection) or self._renewed(key, collection, version=version)
         return found
 
     def _opened(self, key: str, collection: CollectionRecord) -> Served | None:
@@ -89,7 +89,7 @@ class LiveIndexes:
         with self._lock:
             return self._of_key[key]
 
-    def _renewed(self, key: str, collection: CollectionRecord, version: VersionRecord | None) -> Served:
+    def _renewed(self, key: str, collection: CollectionRecord, *, version: VersionRecord | None) -> Served:
         """The newest state, made of the one that is open or of what is on disk, and kept."""
         with self._lock:
             known = self._open.get(key)

@@ -79,14 +79,14 @@ def index_inputs(asking: Asking) -> Inputs:
                 if number % _DOCUMENTS_BETWEEN == 0 and asking.stop():
                     raise Stopped("stopped while documents were read")
                 lines.write(json.dumps(_line(document, known.get(document.id))) + "\n")
-        previous = _previous(tx, shop, collection)
+        previous = _previous(tx, shop, collection=collection)
     model = None if collection.model is None else _model(asking, collection.model)
     values = {"model": model, "documents": str(path), "dimension": collection.dimension}
     values |= {"embedded_by": fingerprint, "previous": previous}
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)
 
 
-def _previous(tx: Tx, shop: Workshop, collection: CollectionRecord) -> dict[str, Any] | None:
+def _previous(tx: Tx, shop: Workshop, *, collection: CollectionRecord) -> dict[str, Any] | None:
     """The index that answers now: where it lies, and up to which write its vectors are those of the documents."""
     if collection.active_version is None:
         return None

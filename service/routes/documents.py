@@ -10,7 +10,7 @@ from starlette.requests import Request
 from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_all, require_type
 from service.callers import KEY_FIRST, Project
 from service.dependencies import MAX_PAGE, CollectionPath, Parts, Wiring
-from service.ingest import delete_documents, store_documents, store_lines
+from service.ingest import Into, delete_documents, store_documents, store_lines
 from service.quotas import require_bytes
 from service.room import declared_bytes, require_room
 from service.schemas.documents import (
@@ -55,19 +55,12 @@ async def upsert(
     await run_in_threadpool(_require_place, parts, project, coming)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
-            accepted = await run_in_threadpool(
-                store_lines,
-                parts.database,
-                path,
-                project=project,
-                name=c,
-                embed=parts.search.embed_documents,
-                quotas=parts.settings.quotas,
-                now=parts.clock(),
-            )
+            accepted = await run_in_threadpool(store_lines, parts.database, _into(parts, project, name=c), path=path)
     else:
         raw = await read_all(request, DOCUMENTS_LIMIT)
-        accepted = await run_in_threadpool(_store, parts, project, c, raw)
+        bodies = (await run_in_threadpool(parse, DocumentsUpsert, raw)).documents
+        into = _into(parts, project, name=c)
+        accepted = await run_in_threadpool(store_documents, parts.database, into, bodies=bodies)
     after.add_task(parts.sweep.poke)
     if accepted.job is not None:
         response.status_code = 202
@@ -126,15 +119,12 @@ def count(
     return DocumentsCounted(count=served.live.count if allowed is None else served.live.count_of(allowed))
 
 
-def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:
-    bodies, quotas = parse(DocumentsUpsert, raw).documents, parts.settings.quotas
-    return store_documents(
-        parts.database,
+def _into(parts: Wiring, project: str, *, name: str) -> Into:
+    return Into(
         project=project,
         name=name,
-        bodies=bodies,
         embed=parts.search.embed_documents,
-        quotas=quotas,
+        quotas=parts.settings.quotas,
         now=parts.clock(),
     )
 

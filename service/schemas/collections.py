@@ -122,25 +122,25 @@ class Hits(Answer):
     warnings: list[str] = Field(default_factory=list)
 
 
-class Answered(Answer):
-    """By which model in which version a query was answered."""
+class QueryAnswer(Answer):
+    """What was found, and by which model in which version; a filter's key that no document has is a warning."""
 
     object: Literal["collection.query"] = "collection.query"
+    hits: list[Hit]
     collection: str
     version: str | None
-    """Null before the first version is built: then there are no hits yet."""
+    """Null before the first version is built: only what was written with its vector is found then."""
     model: str | None
     pending: int
-
-
-class QueryAnswer(Answered):
-    """What was found; a filter's key that no document has is a warning."""
-
-    hits: list[Hit]
     warnings: list[str] = Field(default_factory=list)
 
 
-class QueryAnswers(Answered):
-    """What each query found, in the order of the queries."""
+class QueryAnswers(Answer):
+    """What each query found, in the order of the queries, by one model in one version."""
 
+    object: Literal["collection.query"] = "collection.query"
     results: list[Hits]
+    collection: str
+    version: str | None
+    model: str | None
+    pending: int

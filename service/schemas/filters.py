@@ -51,7 +51,7 @@ class DocumentFilter(Request):
             return library.Joined(joint=Joint(self.type), parts=[part.to_library() for part in self.filters])
         assert self.key is not None, "the body was checked"
         value = True if self.type == "exists" and "value" not in self.model_fields_set else self.value
-        return library.Comparison(comparator=Comparator(self.type), key=self.key, value=value)
+        return library.Condition(comparator=Comparator(self.type), key=self.key, value=value)
 
 
 def _fits(type: str, value: Any, *, given: bool) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infonce.columns import Columns
-from infonce.filters import Comparator, Comparison, Filter, Joined, Joint, keys_of
+from infonce.filters import Comparator, Condition, Filter, Joined, Joint, keys_of
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, 1.0]), st.sampled_from("abA"))
 KEYS = st.sampled_from(["lang", "year", "tags"])
@@ -19,10 +19,10 @@ METADATA = st.dictionaries(KEYS, SCALARS | st.lists(SCALARS, max_size=3), max_si
 
 def comparisons() -> st.SearchStrategy[Filter]:
     plain = [Comparator.EQ, Comparator.NE, Comparator.GT, Comparator.GTE, Comparator.LT, Comparator.LTE]
-    one = st.builds(Comparison, comparator=st.sampled_from(plain), key=KEYS, value=SCALARS)
+    one = st.builds(Condition, comparator=st.sampled_from(plain), key=KEYS, value=SCALARS)
     several = st.lists(SCALARS, max_size=3)
-    many = st.builds(Comparison, comparator=st.sampled_from([Comparator.IN, Comparator.NIN]), key=KEYS, value=several)
-    there = st.builds(Comparison, comparator=st.just(Comparator.EXISTS), key=KEYS, value=st.booleans())
+    many = st.builds(Condition, comparator=st.sampled_from([Comparator.IN, Comparator.NIN]), key=KEYS, value=several)
+    there = st.builds(Condition, comparator=st.just(Comparator.EXISTS), key=KEYS, value=st.booleans())
     return one | many | there
 
 
@@ -75,6 +75,6 @@ def test_columns_come_back_from_their_file(metadata: list[dict[str, Any]], asked
 
 
 def test_a_filter_names_its_keys() -> None:
-    one = Comparison(comparator=Comparator.EQ, key="lang", value="en")
-    two = Comparison(comparator=Comparator.EXISTS, key="year", value=True)
+    one = Condition(comparator=Comparator.EQ, key="lang", value="en")
+    two = Condition(comparator=Comparator.EXISTS, key="year", value=True)
     assert set(keys_of(Joined(joint=Joint.NOT, parts=[one, Joined(joint=Joint.OR, parts=[two])]))) == {"lang", "year"}

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from infonce.columns import Columns
 from infonce.errors import IndexCorrupt, IndexMismatch
-from infonce.filters import Comparator, Comparison
+from infonce.filters import Comparator, Condition
 from infonce.id_table import IdTable
 from infonce.index import VectorIndex
 from infonce.live_index import COLUMNS_FILE, Change, LiveIndex, Main
@@ -57,7 +57,7 @@ class AgainstADictionary(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 50), k=st.integers(1, 15), lang=st.none() | LANGS)
     def query(self, seed: int, k: int, lang: str | None) -> None:
-        asked = None if lang is None else Comparison(comparator=Comparator.EQ, key="lang", value=lang)
+        asked = None if lang is None else Condition(comparator=Comparator.EQ, key="lang", value=lang)
         [hits] = self.live.search(unit(seed)[None], k, asked=asked)
         right = {i: float(v @ unit(seed)) for i, (v, m) in self.documents.items() if lang in (None, m["lang"])}
         assert len(hits.ids) == len(set(hits.ids)) == min(k, len(right))
@@ -87,7 +87,7 @@ def test_a_search_goes_on_in_the_state_that_it_began_in() -> None:
 def test_a_main_index_comes_back_with_its_columns_or_is_refused(tmp_path: Path) -> None:
     main = main_of({"a": (unit(1), {"lang": "en"}), "b": (unit(2), {})})
     main.save(tmp_path)
-    asked = Comparison(comparator=Comparator.EQ, key="lang", value="en")
+    asked = Condition(comparator=Comparator.EQ, key="lang", value="en")
     assert Main.load(tmp_path).columns.mask(asked).tolist() == [True, False]
     main_of({"a": (unit(1), {})}).columns.save(tmp_path / COLUMNS_FILE)
     with pytest.raises(IndexCorrupt, match="not of this index"):

@@ -54,7 +54,7 @@ class Documents:
             if row["vector"] is None:
                 texts[number] = row["text"]
             else:
-                vectors[number] = _vector(row["vector"], row["id"], dimension)
+                vectors[number] = _vector(row["vector"], row["id"], dimension=dimension)
         return cls(
             ids=[row["id"] for row in rows],
             vectors=vectors,
@@ -99,7 +99,7 @@ def take_known(documents: Documents, order: Mapping[str, Any], *, fingerprint: s
     before = len(documents.texts)
     if order["embedded_by"] == fingerprint:
         for row, coded in documents.embedded.items():
-            documents.vectors[row] = _vector(coded, documents.ids[row], documents.vectors.shape[1])
+            documents.vectors[row] = _vector(coded, documents.ids[row], dimension=documents.vectors.shape[1])
             del documents.texts[row]
     previous = order["previous"]
     if previous is not None and documents.texts:
@@ -133,7 +133,7 @@ def embed(documents: Documents, source: TextEncoder) -> None:
     documents.vectors[list(documents.texts)] = vectors
 
 
-def _vector(coded: str, id: str, dimension: int) -> NDArray[np.float32]:
+def _vector(coded: str, id: str, *, dimension: int) -> NDArray[np.float32]:
     vector = np.frombuffer(base64.b64decode(coded), dtype="<f4")
     if len(vector) != dimension:
         found = f"the vector of document {id!r} has {len(vector)} dimensions"

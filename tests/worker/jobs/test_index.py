@@ -12,7 +12,7 @@ import pytest
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.errors import IndexMismatch, Stopped
-from infonce.filters import Comparator, Comparison
+from infonce.filters import Comparator, Condition
 from infonce.index import VectorIndex
 from infonce.live_index import Main
 from tests.factories import sentences
@@ -50,7 +50,7 @@ def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: 
     index, encoder = VectorIndex.load(Path(order["staging"])), Encoder.load(Path(order["model"]["path"]))
     vectors = encoder.encode(sentences(30), side=Side.DOCUMENT)
     assert [hits.ids[0] for hits in index.search(vectors, 1)] == [f"d{place}" for place in range(30)]
-    asked = Comparison(comparator=Comparator.EQ, key="from", value="d")
+    asked = Condition(comparator=Comparator.EQ, key="from", value="d")
     assert Main.load(Path(order["staging"])).columns.mask(asked).tolist() == [True] * 30
     assert (result["count"], result["embedded"], result["reused"]) == (30, 30, 0)
     assert result["precision"] == "float32"
