@@ -34,6 +34,7 @@ from service.routes import (
     models,
     projects,
     reports,
+    versions,
 )
 from service.search import Search
 from service.settings import GatewaySettings
@@ -82,7 +83,20 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
     work = (jobs, reports, mining, evaluations)
-    for module in (files, audits, *work, models, embeddings, collections, documents, api_keys, projects, health, docs):
+    for module in (
+        files,
+        audits,
+        *work,
+        models,
+        embeddings,
+        collections,
+        documents,
+        versions,
+        api_keys,
+        projects,
+        health,
+        docs,
+    ):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

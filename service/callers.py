@@ -13,7 +13,12 @@ from service.store import keys, projects
 from service.store.records import DEFAULT_PROJECT, ProjectRecord, Scope
 
 _ADMINISTERED: Final = ("/v1/api_keys", "/v1/projects")
-_ASKED_BY_POST: Final = ("/v1/embeddings", "/v1/collections/{c}/query", "/v1/collections/{c}/count")
+_ASKED_BY_POST: Final = (
+    "/v1/embeddings",
+    "/v1/collections/{c}/query",
+    "/v1/collections/{c}/count",
+    "/v1/collections/{c}/compare",
+)
 _CHANGED: Final = {
     "/v1/files": Scope.TRAIN,
     "/v1/fine_tuning": Scope.TRAIN,

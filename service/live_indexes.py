@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from service.store import catalog, changes, documents
+from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
 from service.store.database import Database
+from service.store.errors import Conflict
 from service.store.records import CollectionRecord, VersionRecord
 
 if TYPE_CHECKING:
@@ -69,8 +70,26 @@ class LiveIndexes:
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
             active = collection.active_version
-            version = None if active is None else catalog.get_version(tx, active)
-        key = collection.id if version is None else version.id
+            version = None if active is None else versions.get(tx, collection.id, id=active)
+        return self._up_to_date(collection, version)
+
+    def of_version(self, project: str, name: str, *, id: str) -> Served:
+        """The collection as it would be if that version answered now.
+
+        Raises:
+            NotFound: no such collection or version.
+            Conflict: the version is still being built (`not_ready`).
+            ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
+        """
+        with self._database.read() as tx:
+            collection = catalog.get_collection(tx, project, name=name)
+            version = versions.get(tx, collection.id, id=id)
+        if version.folder is None:
+            raise Conflict("not_ready", f"Version {id} is being built by job {version.job_id}; ask again later")
+        return self._up_to_date(collection, version)
+
+    def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served:
+        key = collection.id if version is None else f"{version.id}/{version.folder}"
         found = self._opened(key, collection)
         if found is None:
             with self._lock_of(key):  # one at a time: what two ask for at once is read once
@@ -102,7 +121,7 @@ class LiveIndexes:
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
             written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
             live = live.with_changes(_as_changes(written))
-            pending = documents.pending(tx, collection)
+            pending = documents.pending(tx, collection, version=version)
         served = Served(collection=collection, version=version, fingerprint=fingerprint, live=live, pending=pending)
         with self._lock:
             self._open[key] = _Open(served, collection.watermark)
@@ -118,6 +137,7 @@ class LiveIndexes:
 
         if version is None:
             return LiveIndex.over(Main.empty(collection.dimension))
+        assert version.folder is not None, "it was built"
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
         return LiveIndex.over(Main.load(folder))

@@ -61,6 +61,17 @@ class Search:
         [only] = results
         return QueryAnswer(hits=only.hits, warnings=only.warnings, **told)
 
+    def texts(self, served: Served, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
+        """The hits of each text in that state of the collection.
+
+        Raises:
+            ServiceError: the collection has no model.
+        """
+        queries = [as_asked(CollectionQuery(query=text, k=k)) for text in texts]
+        for one in queries:
+            _check(served.collection, one)
+        return [found.hits for found in self._results(served, queries)]
+
     def _results(self, served: Served, queries: Sequence[Asked]) -> list[Hits]:
         """What each query finds; those that differ in their vector alone are searched together."""
         vectors = self._vectors(served, queries)

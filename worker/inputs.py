@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from infonce.errors import Stopped, UnknownModel
 from infonce.hub import FoundModel
-from service.store import catalog, changes, documents, files
+from service.store import catalog, changes, documents, files, versions
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord
+from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord, VersionRecord
 from worker.filling import fill
 from worker.workshop import Workshop
 
@@ -70,27 +70,33 @@ def index_inputs(asking: Asking) -> Inputs:
         fill(shop, asking.job, path=Path(corpus["path"]), stop=asking.stop)
     with shop.database.read() as tx:
         collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
-        collection = replace(collection, model=spec.get("model", collection.model))  # a deployment brings its own
-        fingerprint, known = changes.fingerprint_of(tx, collection.id), {}
-        if fingerprint is not None:
-            known = changes.vectors_of(tx, collection.id, fingerprint=fingerprint)
+        model = spec.get("model", spec.get("of_model", collection.model))  # a deployment and a version bring their own
+        version = _renewed(tx, collection, spec=spec)
+        collection = replace(collection, model=model)
+        fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
+        known = {} if fingerprint is None else changes.vectors_of(tx, collection.id, fingerprint=fingerprint)
         with path.open("w", encoding="utf-8") as lines:
             for number, document in enumerate(documents.iterate(tx, collection.id, watermark=collection.watermark)):
                 if number % _DOCUMENTS_BETWEEN == 0 and asking.stop():
                     raise Stopped("stopped while documents were read")
                 lines.write(json.dumps(_line(document, known.get(document.id))) + "\n")
-        previous = _previous(tx, shop, collection=collection)
+        previous = None if version is None else _previous(shop, version)
     model = None if collection.model is None else _model(asking, collection.model)
     values = {"model": model, "documents": str(path), "dimension": collection.dimension}
     values |= {"embedded_by": fingerprint, "previous": previous}
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)
 
 
-def _previous(tx: Tx, shop: Workshop, *, collection: CollectionRecord) -> dict[str, Any] | None:
-    """The index that answers now: where it lies, and up to which write its vectors are those of the documents."""
-    if collection.active_version is None:
+def _renewed(tx: Tx, collection: CollectionRecord, *, spec: Mapping[str, Any]) -> VersionRecord | None:
+    """The version whose index the job makes anew, or the one that answers now; None where there is none yet."""
+    id = spec.get("version", collection.active_version)
+    return None if id is None else versions.get(tx, collection.id, id=id)
+
+
+def _previous(shop: Workshop, version: VersionRecord) -> dict[str, Any] | None:
+    """Where an index lies, and up to which write its vectors are those of the documents."""
+    if version.folder is None:
         return None
-    version = catalog.get_version(tx, collection.active_version)
     path = shop.artifacts.collection_version_path(version.collection_id, version.folder)
     return {"path": str(path), "watermark": version.watermark}
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from service.store import catalog, changes, deployments, documents, jobs
+from service.store import catalog, deployments, documents, jobs, versions
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
 from worker import gate
@@ -55,7 +55,7 @@ def publish_version(finished: Finished) -> Publication:
     artifacts, collection = finished.shop.artifacts, finished.order.collection
     assert collection is not None, "an index job's order names its collection"
     version = _version_record(finished, collection=collection)
-    path = artifacts.collection_version_path(collection.id, version.id)
+    path = artifacts.collection_version_path(collection.id, str(version.folder))
 
     def commit(tx: Tx, now: float) -> bool:
         result = {**finished.result, "version": version.id}
@@ -63,10 +63,12 @@ def publish_version(finished: Finished) -> Publication:
         moves = deployments.is_deployment(finished.job)
         if moves and (later := deployments.outrun_by(tx, finished.job)) is not None:
             moves, result = False, {**result, "outrun_by": later}
-        if not finished.succeed(tx, now, result=result):
+        renewed = None if moves else _renewed(tx, finished.job, built=version)
+        if not finished.succeed(tx, now, result=result | ({} if renewed is None else {"version": renewed})):
             return False
-        if catalog.insert_version_and_activate(tx, version, moves_model=moves):
-            changes.forget_until(tx, collection.id, watermark=version.watermark)
+        if renewed is None:
+            catalog.insert_version_and_activate(tx, version, moves_model=moves)
+        versions.forget_changes(tx, collection.id)
         newest = catalog.get_collection(tx, finished.job.project, name=collection.id)
         if documents.pending(tx, newest):  # documents came while this job ran, or the model was another by now
             jobs.order_index(tx, newest, now=now)
@@ -74,6 +76,16 @@ def publish_version(finished: Finished) -> Publication:
 
     artifacts.publish(finished.order.staging, path)
     return Publication(path=path, commit=commit)
+
+
+def _renewed(tx: Tx, job: JobRecord, *, built: VersionRecord) -> str | None:
+    """The id of the version that has the index now, or keeps a better one: the job's, or the one that answers."""
+    collection = catalog.get_collection(tx, job.project, name=built.collection_id)
+    wanted = job.spec.get("version", collection.active_version)
+    if wanted is None:
+        return None
+    versions.renew(tx, wanted, built=built)
+    return str(wanted)
 
 
 PUBLISHERS: Final[Mapping[JobKind, Callable[[Finished], Publication]]] = {

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from infonce.errors import IndexMismatch
 from service.bodies import DOCUMENTS_LIMIT, described, json_body
 from service.callers import KEY_FIRST, Project
+from service.collection_answers import collection_object
 from service.dependencies import CollectionPath, Parts, Window, Wiring
 from service.repetition import Once
 from service.schemas.collections import (
@@ -18,8 +19,7 @@ from service.schemas.collections import (
     QueryAnswers,
 )
 from service.schemas.lists import Listing
-from service.store import catalog, documents
-from service.store.database import Tx
+from service.store import catalog
 from service.store.records import CollectionRecord, new_id
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=KEY_FIRST)
@@ -54,7 +54,7 @@ def create(
 
     id = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
-        return _answer(tx, catalog.get_collection(tx, project, name=id))
+        return collection_object(tx, catalog.get_collection(tx, project, name=id))
 
 
 @router.get("")
@@ -62,14 +62,14 @@ def list_collections(parts: Parts, project: Project, page: Window) -> Listing[Co
     """The project's collections, newest first."""
     with parts.database.read() as tx:
         records, more = catalog.page_collections(tx, project, page=page)
-        return Listing.of([_answer(tx, record) for record in records], more)
+        return Listing.of([collection_object(tx, record) for record in records], more)
 
 
 @router.get("/{c}")
 def retrieve(c: CollectionPath, parts: Parts, project: Project) -> CollectionObject:
     """One collection, by name or id."""
     with parts.database.read() as tx:
-        return _answer(tx, catalog.get_collection(tx, project, name=c))
+        return collection_object(tx, catalog.get_collection(tx, project, name=c))
 
 
 @router.post("/{c}/query", openapi_extra=described(CollectionQuery))
@@ -93,17 +93,3 @@ def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:
         message = f"dimension is {asked.dimension} and model {asked.model} has {dimensions}; leave dimension out"
         raise IndexMismatch(message)
     return dimensions
-
-
-def _answer(tx: Tx, record: CollectionRecord) -> CollectionObject:
-    return CollectionObject(
-        id=record.id,
-        name=record.name,
-        model=record.model,
-        dimension=record.dimension,
-        created_at=int(record.created_at),
-        metadata=dict(record.metadata),
-        count=documents.count(tx, record.id),
-        pending=documents.pending(tx, record),
-        active_version=record.active_version,
-    )

@@ -16,6 +16,7 @@ from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
 from service.schemas.mining import MiningCreate
 from service.schemas.problem import ProblemBody
+from service.schemas.versions import Compare, Promote, Rollback, VersionCreate
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,6 +30,10 @@ _BODIES = (
     DocumentsDelete,
     DocumentsUpsert,
     CollectionQuery,
+    Compare,
+    Promote,
+    Rollback,
+    VersionCreate,
     ApiKeyCreate,
     ApiKeyRotate,
     ProjectCreate,

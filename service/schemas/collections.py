@@ -67,6 +67,9 @@ class CollectionObject(Answer):
     pending: int
     """Of these, how many are not searchable yet."""
     active_version: str | None
+    """That answers its queries."""
+    previous_version: str | None
+    """That answered before; a rollback returns to it."""
 
 
 class CollectionQuery(Request):

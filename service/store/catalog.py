@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from service.store import versions as collection_versions
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
@@ -100,17 +101,16 @@ def insert_version_and_activate(tx: Tx, version: VersionRecord, *, moves_model: 
     Raises:
         NotFound: the collection does not exist.
     """
-    columns = (collections.c.active_version, collections.c.model)
-    locked = sa.select(*columns).where(collections.c.id == version.collection_id).with_for_update()
+    locked = sa.select(collections).where(collections.c.id == version.collection_id).with_for_update()
     row = tx.execute(locked).one_or_none()
     if row is None:
         raise NotFound("collection", version.collection_id)
-    tx.execute(sa.insert(versions).values(values_of(version, versions)))
+    collection_versions.insert(tx, version)
     newer = row.active_version is not None and get_version(tx, row.active_version).watermark > version.watermark
     if not moves_model and (newer or row.model != version.model):
         return False
-    statement = sa.update(collections).where(collections.c.id == version.collection_id)
-    tx.execute(statement.values(active_version=version.id, model=version.model))
+    collection = record_of(CollectionRecord, row)
+    collection_versions.activate(tx, collection, version=version, now=version.created_at)
     return True
 
 

@@ -53,7 +53,7 @@ def supersede(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> None:
 
 
 def keep_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: Mapping[str, int]) -> None:
-    """These documents can be found from now on; `sequences` are those of the writes that the vectors belong to."""
+    """The vectors are known; `sequences` are those of the writes that they belong to, and still count."""
     told = {"collection_id": collection_id, "fingerprint": embedded.fingerprint}
     rows = [
         {**told, "document_id": id, "sequence": sequences[id], "vector": vector}
@@ -102,10 +102,17 @@ def count_since(tx: Tx, collection_id: str, *, after: int) -> int:
     return total
 
 
-def forget_until(tx: Tx, collection_id: str, *, watermark: int) -> None:
-    """What every index of the collection that answers holds by now takes no more room here."""
-    for table in (deletions, document_vectors):
-        tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, table.c.sequence <= watermark))
+def missing(tx: Tx, collection_id: str, *, fingerprint: str, after: int, limit: int) -> dict[str, tuple[int, str]]:
+    """Later documents whose text that encoder has not embedded: sequence number and text, by id."""
+    known = sa.exists().where(
+        document_vectors.c.collection_id == documents.c.collection_id,
+        document_vectors.c.document_id == documents.c.id,
+        document_vectors.c.fingerprint == fingerprint,
+    )
+    query = sa.select(documents.c.id, documents.c.sequence, documents.c.text)
+    query = query.where(documents.c.collection_id == collection_id, documents.c.sequence > after)
+    query = query.where(documents.c.vector.is_(None), ~known).order_by(documents.c.sequence).limit(limit)
+    return {row.id: (row.sequence, row.text) for row in tx.execute(query)}
 
 
 def fingerprint_of(tx: Tx, collection_id: str) -> str | None:

@@ -14,7 +14,7 @@ from service.store import changes
 from service.store.changes import Embedded
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
-from service.store.records import CollectionRecord, DocumentRecord
+from service.store.records import CollectionRecord, DocumentRecord, VersionRecord
 from service.store.tables import collections, document_vectors, record_of, versions
 from service.store.tables import documents as table
 
@@ -114,14 +114,18 @@ def count(tx: Tx, collection_id: str) -> int:
     return _count(tx, table.c.collection_id == collection_id)
 
 
-def pending(tx: Tx, collection: CollectionRecord) -> int:
-    """How many documents cannot be found as they are now: neither the active version's index nor its model has them."""
-    searchable, fingerprint = 0, None
-    if collection.active_version is not None:
+def pending(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | None = None) -> int:
+    """How many documents cannot be found as they are now: no index has them, and their vectors are not known.
+
+    Of the version that answers, unless another one is given.
+    """
+    if version is not None:
+        searchable, fingerprint = version.watermark, version.fingerprint
+    elif collection.active_version is not None:
         query = sa.select(versions.c.watermark, versions.c.fingerprint)
         searchable, fingerprint = tx.execute(query.where(versions.c.id == collection.active_version)).one()
     else:
-        fingerprint = changes.fingerprint_of(tx, collection.id)
+        searchable, fingerprint = 0, changes.fingerprint_of(tx, collection.id)
     later = sa.and_(table.c.collection_id == collection.id, table.c.sequence > searchable)
     known = sa.exists().where(
         document_vectors.c.collection_id == table.c.collection_id,

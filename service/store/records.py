@@ -207,8 +207,17 @@ class CollectionRecord:
     watermark: int
     """Sequence number of the newest document write."""
     active_version: str | None = None
+    previous_version: str | None = None
+    """That answered before, and can answer again."""
     num_bytes: int = 0
     """Of its documents: texts, metadata and vectors."""
+
+
+class VersionStatus(StrEnum):
+    """How far a version is."""
+
+    BUILDING = "building"
+    READY = "ready"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,10 +233,15 @@ class VersionRecord:
     count: int
     watermark: int
     """The newest document write that the index contains."""
-    folder: str
+    folder: str | None
+    """None while its first index is built."""
     job_id: str
+    """That made its index, or makes it."""
     num_bytes: int = 0
     """Of its folder; 0 where it was published before this was counted."""
+    status: VersionStatus = VersionStatus.READY
+    activated_at: float | None = None
+    """When queries were last moved to it; None where they never were."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from service.store.columns import Json, PlainText, Whole, Word
-from service.store.records import FilePurpose, JobKind, JobStatus, Phase
+from service.store.records import FilePurpose, JobKind, JobStatus, Phase, VersionStatus
 
 SCHEMA_VERSION = "0005"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
@@ -151,6 +151,7 @@ collections = sa.Table(
     _column("metadata", Json()),
     _column("watermark", Whole()),
     _column("active_version", PlainText(), optional=True),
+    _column("previous_version", PlainText(), optional=True),
     _column("num_bytes", Whole()),
     sa.UniqueConstraint("project", "name"),
     sa.Index(None, "project", "created_at", "id"),
@@ -168,8 +169,10 @@ versions = sa.Table(
     _column("count", Whole()),
     _column("watermark", Whole()),
     _column("num_bytes", Whole()),
-    sa.Column("folder", PlainText, nullable=False, unique=True),
+    sa.Column("folder", PlainText, nullable=True, unique=True),
     sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
+    _column("status", Word(VersionStatus)),
+    _column("activated_at", sa.Double(), optional=True),
 )
 
 documents = sa.Table(
@@ -190,7 +193,7 @@ document_vectors = sa.Table(
     metadata,
     sa.Column("collection_id", PlainText, sa.ForeignKey("collections.id"), primary_key=True),
     sa.Column("document_id", PlainText, primary_key=True),
-    _column("fingerprint", PlainText()),
+    sa.Column("fingerprint", PlainText, primary_key=True),
     _column("sequence", Whole()),
     _column("vector", sa.LargeBinary()),
     sa.Index(None, "collection_id", "sequence"),

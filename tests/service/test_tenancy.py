@@ -16,6 +16,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/collections/{c}/query": {"query": "a dog"},
     "/v1/collections/{c}/count": {},
     "/v1/collections/{c}/documents/delete": {"ids": ["a"]},
+    "/v1/collections/{c}/versions": {"model": BASE},
+    "/v1/collections/{c}/promote": {"version": "ver-" + "0" * 26},
+    "/v1/collections/{c}/rollback": {},
+    "/v1/collections/{c}/compare": {"queries": ["a dog"], "a": "ver-" + "0" * 26, "b": "ver-" + "0" * 26},
     "/v1/api_keys/{id}/rotate": {},
     "/v1/projects/{id}": {},
 }

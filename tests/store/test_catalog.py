@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_version_answers_from_its_activation(
         catalog.insert_collection(tx, collection)
         version = make_version(tx, make_job, collection, watermark=7)
         assert catalog.insert_version_and_activate(tx, version)
-        assert catalog.get_version(tx, version.id) == version
+        assert catalog.get_version(tx, version.id) == replace(version, activated_at=version.created_at)
         assert catalog.get_collection(tx, "default", name="faq").active_version == version.id
         with pytest.raises(NotFound):
             catalog.get_version(tx, "ver-unknown")

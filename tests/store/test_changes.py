@@ -1,16 +1,17 @@
 """What was written since an index was made is read back in order, once, as the last write left it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.store import catalog, changes, documents
+from service.store import catalog, changes, documents, jobs, versions
 from service.store.changes import Embedded
 from service.store.database import Database
 from service.store.documents import NewDocument
-from service.store.records import CollectionRecord
+from service.store.records import CollectionRecord, JobRecord, VersionRecord
 
 MakeCollection = Callable[..., CollectionRecord]
 NAMES = st.sampled_from("abcdef")
@@ -97,12 +98,55 @@ def test_deleting_frees_what_the_documents_took_and_names_those_that_existed(
     assert 0 < left.num_bytes < full.num_bytes and left.watermark == full.watermark + 1
 
 
-def test_what_an_index_holds_is_forgotten_here(database: Database, collection: CollectionRecord) -> None:
+def test_what_every_version_holds_is_forgotten_here(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
     with database.write() as tx:
         for n in range(4):
             new = [NewDocument(id=f"d{n}", text="t")]
             made = Embedded(fingerprint="f", vectors={f"d{n}": b"\0\0\x80?"})
             documents.upsert(tx, collection, documents=new, embedded=made)
         assert changes.fingerprint_of(tx, collection.id) == "f"
-        changes.forget_until(tx, collection.id, watermark=2)
-        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"d2", "d3"}
+        documents.delete(tx, collection, ids=["d3"])
+        for watermark in (4, 2):
+            job = make_job()
+            jobs.insert(tx, job)
+            made = version(collection, job_id=job.id, watermark=watermark)
+            versions.insert(tx, made)
+        versions.forget_changes(tx, collection.id)
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"d2"}
+        assert changes.count_since(tx, collection.id, after=4) == 1
+        versions.delete(tx, collection.id, id=made.id)
+        versions.forget_changes(tx, collection.id)
+        assert changes.vectors_of(tx, collection.id, fingerprint="f") == {}
+        assert changes.count_since(tx, collection.id, after=4) == 1  # the version has d3 in its index
+
+
+def version(collection: CollectionRecord, *, job_id: str, watermark: int) -> VersionRecord:
+    return VersionRecord(
+        id=f"ver-{watermark}",
+        collection_id=collection.id,
+        created_at=1.0,
+        model=None,
+        fingerprint="f",
+        dimension=1,
+        count=2,
+        watermark=watermark,
+        folder=f"ver-{watermark}",
+        job_id=job_id,
+    )
+
+
+def test_an_index_of_older_documents_or_of_another_model_takes_no_ones_place(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    with database.write() as tx:
+        job = make_job()
+        jobs.insert(tx, job)
+        there = version(collection, job_id=job.id, watermark=4)
+        versions.insert(tx, there)
+        assert not versions.renew(tx, there.id, built=replace(there, watermark=3, folder="older"))
+        assert not versions.renew(tx, there.id, built=replace(there, watermark=9, folder="other", model="m"))
+        assert versions.get(tx, collection.id, id=there.id) == there
+        assert versions.renew(tx, there.id, built=replace(there, watermark=5, folder="newer", count=3))
+        assert versions.get(tx, collection.id, id=there.id) == replace(there, watermark=5, folder="newer", count=3)

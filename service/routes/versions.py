@@ -1,0 +1,170 @@
+"""Versions of a collection: built beside the one that answers, compared, promoted, taken back."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Header
+
+from service.bodies import described, json_body
+from service.callers import KEY_FIRST, Project
+from service.collection_answers import collection_object
+from service.comparison import compare as compare_versions
+from service.dependencies import CollectionPath, Parts, Wiring, object_id
+from service.errors import ServiceError
+from service.promotion import Promotion, order_version
+from service.schemas.collections import CollectionObject
+from service.schemas.lists import Listing
+from service.schemas.versions import (
+    Compare,
+    Comparison,
+    Promote,
+    Rollback,
+    VersionCreate,
+    VersionDeleted,
+    VersionObject,
+)
+from service.store import catalog, jobs, versions
+from service.store.database import Tx
+from service.store.errors import Conflict
+from service.store.records import CollectionRecord, VersionRecord, VersionStatus, new_id
+
+router = APIRouter(prefix="/v1/collections/{c}", tags=["versions"], dependencies=KEY_FIRST)
+
+VersionId = Annotated[str, Depends(object_id("ver", "version"))]
+IfMatch = Annotated[str | None, Header(max_length=200, description="the version that answers now, in quotes")]
+
+
+@router.post("/versions", status_code=202, openapi_extra=described(VersionCreate))
+def create(
+    c: CollectionPath,
+    asked: Annotated[VersionCreate, Depends(json_body(VersionCreate))],
+    parts: Parts,
+    project: Project,
+    after: BackgroundTasks,
+) -> VersionObject:
+    """Build the collection's index by another model, beside the one that answers; promote it when it is ready."""
+    dimensions = parts.lookup.dimensions(parts.lookup.find(project, asked.model))
+    with parts.database.write() as tx:
+        collection = catalog.get_collection(tx, project, name=c)
+        _check_model(collection, asked.model, dimensions=dimensions)
+        now = parts.clock()
+        version = VersionRecord(
+            id=new_id("ver"),
+            collection_id=collection.id,
+            created_at=now,
+            model=asked.model,
+            fingerprint=None,
+            dimension=dimensions,
+            count=0,
+            watermark=0,
+            folder=None,
+            job_id="",
+            status=VersionStatus.BUILDING,
+        )
+        job = order_version(tx, collection, version=version, now=now)
+        version = replace(version, job_id=job)
+        versions.insert(tx, version)
+        answer = _answer(tx, version, collection)
+    after.add_task(parts.sweep.poke)
+    return answer
+
+
+@router.get("/versions")
+def list_versions(c: CollectionPath, parts: Parts, project: Project) -> Listing[VersionObject]:
+    """The collection's versions, newest first: the one that answers, the one before, and what was built beside."""
+    with parts.database.read() as tx:
+        collection = catalog.get_collection(tx, project, name=c)
+        found = versions.of_collection(tx, collection.id)
+        made_by = jobs.by_ids(tx, project, ids=[one.job_id for one in found])
+    return Listing.of([VersionObject.of(one, collection, job=made_by[one.job_id]) for one in found], False)
+
+
+@router.get("/versions/{id}")
+def retrieve(c: CollectionPath, id: VersionId, parts: Parts, project: Project) -> VersionObject:
+    """One version."""
+    with parts.database.read() as tx:
+        collection = catalog.get_collection(tx, project, name=c)
+        return _answer(tx, versions.get(tx, collection.id, id=id), collection)
+
+
+@router.delete("/versions/{id}")
+def delete(c: CollectionPath, id: VersionId, parts: Parts, project: Project) -> VersionDeleted:
+    """Delete a version that does not answer."""
+    with parts.database.write() as tx:
+        collection = catalog.get_collection(tx, project, name=c)
+        versions.get(tx, collection.id, id=id)
+        if collection.active_version == id:
+            raise Conflict("in_use", f"Version {id} answers the queries of {collection.name!r}; promote another first")
+        versions.delete(tx, collection.id, id=id)
+    return VersionDeleted(id=id)
+
+
+@router.post("/promote", openapi_extra=described(Promote))
+def promote(
+    c: CollectionPath,
+    asked: Annotated[Promote, Depends(json_body(Promote))],
+    parts: Parts,
+    project: Project,
+    after: BackgroundTasks,
+    if_match: IfMatch = None,
+) -> CollectionObject:
+    """Move the collection's queries to a version, its model and its index at once."""
+    try:
+        moved = _promotion(parts).promote(
+            project, c, id=asked.version, expected=_tag(if_match), guard=asked.guard, now=parts.clock()
+        )
+    finally:
+        after.add_task(parts.sweep.poke)
+    with parts.database.read() as tx:
+        return collection_object(tx, moved)
+
+
+@router.post("/rollback", openapi_extra=described(Rollback))
+def rollback(
+    c: CollectionPath,
+    asked: Annotated[Rollback, Depends(json_body(Rollback))],
+    parts: Parts,
+    project: Project,
+    if_match: IfMatch = None,
+) -> CollectionObject:
+    """Move the collection's queries to the version before."""
+    moved = _promotion(parts).roll_back(project, c, expected=_tag(if_match), now=parts.clock())
+    with parts.database.read() as tx:
+        return collection_object(tx, moved)
+
+
+@router.post("/compare", openapi_extra=described(Compare))
+def compare(
+    c: CollectionPath,
+    asked: Annotated[Compare, Depends(json_body(Compare))],
+    parts: Parts,
+    project: Project,
+) -> Comparison:
+    """What two versions find for the same queries, side by side."""
+    return compare_versions(parts.search, project, c, asked=asked)
+
+
+def _promotion(parts: Wiring) -> Promotion:
+    return Promotion(
+        database=parts.database, indexes=parts.search.indexes, lookup=parts.lookup, embedder=parts.embedder
+    )
+
+
+def _answer(tx: Tx, version: VersionRecord, collection: CollectionRecord) -> VersionObject:
+    return VersionObject.of(version, collection, job=jobs.get(tx, collection.project, id=version.job_id))
+
+
+def _check_model(collection: CollectionRecord, model: str, *, dimensions: int) -> None:
+    if collection.model is None:
+        message = f"collection {collection.name!r} has no model, only vectors of its clients; make another collection"
+        raise ServiceError("no_model", message, param="model")
+    if collection.dimension != dimensions:
+        message = f"collection {collection.name!r} has {collection.dimension} dimensions and {model} {dimensions}"
+        raise ServiceError("index_mismatch", message + "; make another collection", param="model")
+
+
+def _tag(header: str | None) -> str | None:
+    """What an If-Match names; a star, as none, matches every version."""
+    if header is None or header.strip() == "*":
+        return None
+    return header.strip().removeprefix("W/").strip('"')

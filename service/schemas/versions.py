@@ -1,0 +1,118 @@
+"""Versions of a collection: bodies and answers."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from service.schemas.collections import Hit
+from service.schemas.strict import Answer, Name, Request, Text
+from service.store.records import CollectionRecord, JobRecord, JobStatus, VersionRecord, VersionStatus
+
+MAX_COMPARED = 100
+"""Queries of a comparison."""
+
+
+class VersionCreate(Request):
+    """The body of `POST /v1/collections/{c}/versions`."""
+
+    model: Name
+
+
+class Guard(Request):
+    """An evaluation that judged both models, and how much better the new one has to be."""
+
+    metric: Annotated[str, Field(pattern=r"^(ndcg|mrr|recall|map)@[1-9][0-9]{0,3}$")] = "ndcg@10"
+    min_delta: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    evaluation: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Promote(Request):
+    """The body of `POST /v1/collections/{c}/promote`."""
+
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    guard: Guard | None = None
+
+
+class Rollback(Request):
+    """The body of `POST /v1/collections/{c}/rollback`: nothing has to be said."""
+
+
+class Compare(Request):
+    """The body of `POST /v1/collections/{c}/compare`."""
+
+    queries: Annotated[list[Text], Field(min_length=1, max_length=MAX_COMPARED)]
+    a: Annotated[str, Field(min_length=1, max_length=64)]
+    b: Annotated[str, Field(min_length=1, max_length=64)]
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class VersionObject(Answer):
+    """One (model, index) state of a collection."""
+
+    id: str
+    object: Literal["collection.version"] = "collection.version"
+    collection: str
+    created_at: int
+    model: str | None
+    status: Literal["building", "ready", "failed"]
+    active: bool
+    """Whether it answers the collection's queries."""
+    count: int
+    """Documents in its index; what was written since is searched beside it."""
+    job: str
+    """That made its index, or makes it."""
+
+    @classmethod
+    def of(cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord) -> Self:
+        """The answer about the record; `job` is its job."""
+        failed = record.status is VersionStatus.BUILDING and job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        return cls(
+            id=record.id,
+            collection=collection.name,
+            created_at=int(record.created_at),
+            model=record.model,
+            status="failed" if failed else record.status.value,
+            active=collection.active_version == record.id,
+            count=record.count,
+            job=record.job_id,
+        )
+
+
+class VersionDeleted(Answer):
+    """The version is gone."""
+
+    id: str
+    object: Literal["collection.version.deleted"] = "collection.version.deleted"
+    deleted: Literal[True] = True
+
+
+class RankMove(Answer):
+    """One document under both versions; null where it is not among the first k."""
+
+    id: str
+    rank_a: int | None
+    rank_b: int | None
+
+
+class ComparedQuery(Answer):
+    """One query: what each version finds, and what moved."""
+
+    query: str
+    a: list[Hit]
+    b: list[Hit]
+    overlap: float
+    """The share of the first k that both have."""
+    moves: list[RankMove]
+    """Documents whose rank differs, those first that moved most."""
+
+
+class Comparison(Answer):
+    """Two versions side by side."""
+
+    object: Literal["collection.comparison"] = "collection.comparison"
+    collection: str
+    a: str
+    b: str
+    k: int
+    mean_overlap: float
+    results: list[ComparedQuery]

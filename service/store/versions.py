@@ -1,0 +1,98 @@
+"""The versions of a collection: which model and index it has, had, or is to have.
+
+A version keeps its id while index jobs renew its folder, for what changes then is how far its index reaches and
+nothing that a caller could tell. A collection answers by one version at a time; the one before can be returned to.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from service.store.database import Tx
+from service.store.errors import NotFound
+from service.store.records import CollectionRecord, VersionRecord, VersionStatus
+from service.store.tables import collections, deletions, document_vectors, record_of, values_of, versions
+
+
+def insert(tx: Tx, version: VersionRecord) -> None:
+    """The version exists; it answers nothing yet."""
+    tx.execute(sa.insert(versions).values(values_of(version, versions)))
+
+
+def get(tx: Tx, collection_id: str, *, id: str) -> VersionRecord:
+    """The version.
+
+    Raises:
+        NotFound: the collection has none of that id.
+    """
+    query = sa.select(versions).where(versions.c.collection_id == collection_id, versions.c.id == id)
+    row = tx.execute(query).one_or_none()
+    if row is None:
+        raise NotFound("version", id)
+    return record_of(VersionRecord, row)
+
+
+def of_collection(tx: Tx, collection_id: str) -> list[VersionRecord]:
+    """All versions of the collection, newest first; there are few."""
+    query = sa.select(versions).where(versions.c.collection_id == collection_id)
+    rows = tx.execute(query.order_by(versions.c.created_at.desc(), versions.c.id.desc()))
+    return [record_of(VersionRecord, row) for row in rows]
+
+
+def renew(tx: Tx, id: str, *, built: VersionRecord) -> bool:
+    """The version has the index that was built, unless the one it has reaches further or is of another model.
+
+    Two jobs may build an index of one version and end in either order; what can be found never goes back.
+    """
+    row = tx.execute(sa.select(versions).where(versions.c.id == id).with_for_update()).one_or_none()
+    if row is None or row.model != built.model:
+        return False
+    if row.status is VersionStatus.READY and row.watermark > built.watermark:
+        return False
+    names = ("folder", "fingerprint", "count", "watermark", "num_bytes", "job_id")
+    values = {name: getattr(built, name) for name in names}
+    tx.execute(sa.update(versions).where(versions.c.id == id).values(status=VersionStatus.READY, **values))
+    return True
+
+
+def activate(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, now: float) -> None:
+    """The collection answers by this version's model and index alone, and can return to the one before.
+
+    Versions that answered before that one are gone: only the last step can be taken back.
+    """
+    if collection.active_version == version.id:
+        return
+    moved = sa.update(collections).where(collections.c.id == collection.id)
+    values = {"active_version": version.id, "model": version.model, "previous_version": collection.active_version}
+    tx.execute(moved.values(**values))
+    tx.execute(sa.update(versions).where(versions.c.id == version.id).values(activated_at=now))
+    kept = [id for id in (version.id, collection.active_version) if id is not None]
+    old = sa.and_(versions.c.collection_id == collection.id, versions.c.activated_at.is_not(None))
+    tx.execute(sa.delete(versions).where(old, versions.c.id.not_in(kept)))
+
+
+def delete(tx: Tx, collection_id: str, *, id: str) -> None:
+    """The version is gone; its folder goes with the next `infonce gc`."""
+    tx.execute(sa.delete(versions).where(versions.c.collection_id == collection_id, versions.c.id == id))
+    unset = sa.update(collections).where(collections.c.id == collection_id, collections.c.previous_version == id)
+    tx.execute(unset.values(previous_version=None))
+
+
+def forget_changes(tx: Tx, collection_id: str) -> None:
+    """Vectors and deletions that every version holds in its index take no more room beside it."""
+    ready = [one for one in of_collection(tx, collection_id) if one.status is VersionStatus.READY]
+    if not ready:
+        return
+    floor = min(one.watermark for one in ready)
+    tx.execute(sa.delete(deletions).where(deletions.c.collection_id == collection_id, deletions.c.sequence <= floor))
+    table = document_vectors
+    of_here = table.c.collection_id == collection_id
+    for fingerprint in {one.fingerprint for one in ready if one.fingerprint is not None}:
+        reached = min(one.watermark for one in ready if one.fingerprint == fingerprint)
+        held = sa.and_(of_here, table.c.fingerprint == fingerprint, table.c.sequence <= reached)
+        tx.execute(sa.delete(table).where(held))
+    tx.execute(sa.delete(table).where(of_here, table.c.fingerprint.not_in(_prints(ready))))
+
+
+def _prints(ready: Sequence[VersionRecord]) -> list[str]:
+    return [one.fingerprint for one in ready if one.fingerprint is not None]
