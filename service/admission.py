@@ -26,6 +26,7 @@ SMALL_BODY_BYTES = 64 << 10
 
 _HEALTH = ("/healthz", "/readyz")
 _AUDITED = ("/issues", "/stats", "/clean")
+_BROUGHT = ("/v1/files", "/v1/models")
 
 
 class Work(StrEnum):
@@ -53,7 +54,7 @@ def work_of(method: str, path: str) -> Work | None:
         return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
     if path == "/v1/embeddings" or path.endswith("/query"):
         return Work.SEARCH
-    if path == "/v1/files" or path.endswith("/documents"):
+    if path in _BROUGHT or path.endswith(("/documents", "/parts", "/complete")):
         return Work.UPLOAD
     return Work.CHANGE
 

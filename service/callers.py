@@ -16,6 +16,9 @@ _ADMINISTERED: Final = ("/v1/api_keys", "/v1/projects")
 _ASKED_BY_POST: Final = ("/v1/embeddings", "/v1/collections/{c}/query")
 _CHANGED: Final = {
     "/v1/files": Scope.TRAIN,
+    "/v1/uploads": Scope.TRAIN,
+    "/v1/models": Scope.TRAIN,
+    "/v1/model_exports": Scope.TRAIN,
     "/v1/fine_tuning": Scope.TRAIN,
     "/v1/jobs": Scope.TRAIN,
     "/v1/mining": Scope.TRAIN,

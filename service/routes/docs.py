@@ -14,7 +14,9 @@ from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
 from service.schemas.mining import MiningCreate
+from service.schemas.models import ModelExportCreate
 from service.schemas.problem import ProblemBody
+from service.schemas.uploads import UploadComplete, UploadCreate
 
 router = APIRouter(include_in_schema=False)
 
@@ -22,6 +24,9 @@ _BODIES = (
     JobCreate,
     MiningCreate,
     EvaluationCreate,
+    UploadCreate,
+    UploadComplete,
+    ModelExportCreate,
     EmbeddingCreate,
     CollectionCreate,
     DocumentsUpsert,
