@@ -53,10 +53,10 @@ def bare_environment() -> dict[str, str]:
     return environment | {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}  # other pools reserve GBs
 
 
-def confine(parent: int) -> None:
+def confine(parent: int, *, memory_bytes: int = _MEMORY_BYTES) -> None:
     """This process ends with its parent, and may use so much memory and time, and no more."""
     end_with(parent)
-    _bound(resource.RLIMIT_DATA, _MEMORY_BYTES)
+    _bound(resource.RLIMIT_DATA, memory_bytes)
     _bound(resource.RLIMIT_CPU, _CPU_SECONDS)
     _bound(resource.RLIMIT_CORE, 0)
 

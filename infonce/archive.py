@@ -1,7 +1,6 @@
 """A zip from a stranger: members are read as bounded streams, by name, and never unpacked to disk."""
 
 import io
-import os
 import struct
 import zipfile
 import zlib
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from infonce.bounded_file import BoundedFile
 from infonce.errors import DatasetError, Issue
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def open_archive(path: Path, *, max_unpacked_bytes: int) -> Iterator["Archive | 
     if path.is_dir():
         yield Folder(path)
         return
-    with _BoundedFile(path.open("rb", buffering=0)) as stream:
+    raw, limit = path.open("rb", buffering=0), _MAX_DIRECTORY_BYTES
+    with BoundedFile(raw, max_read_bytes=limit, broken=zipfile.BadZipFile) as stream:
         try:
             opened = zipfile.ZipFile(stream)
         except _BROKEN as error:
@@ -118,20 +119,6 @@ class _Metered(io.RawIOBase):
         self._archive.count(len(content))
         space[: len(content)] = content
         return len(content)
-
-
-class _BoundedFile(io.BufferedReader):
-    """A file for zipfile, which believes every offset, and reads a directory of any size at once."""
-
-    def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
-        if whence == os.SEEK_SET and not 0 <= target <= os.fstat(self.fileno()).st_size:
-            raise zipfile.BadZipFile(f"offset {target} is outside of the file")
-        return super().seek(target, whence)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MAX_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"its directory has {size} bytes; the limit is {_MAX_DIRECTORY_BYTES}")
-        return super().read(size)
 
 
 def _corrupt_member(name: str, error: Exception) -> DatasetError:

@@ -8,6 +8,8 @@ InfonceError
 ├── ModelError
 │   ├── UnknownModel       no folder is known by that name
 │   └── InvalidModel       the folder is not a model that can be trusted
+│       ├── ForbiddenFile  something is in it that no model needs
+│       └── UnsafeModel    it asks for code of its own to be run
 ├── IndexFault
 │   ├── IndexMismatch      index, query and encoder do not belong together
 │   └── IndexCorrupt       the files are not those that were written
@@ -78,6 +80,14 @@ class UnknownModel(ModelError):
 
 class InvalidModel(ModelError):
     """The folder does not hold a model that can be trusted."""
+
+
+class ForbiddenFile(InvalidModel):
+    """Something is in the folder that no model needs: a pickle, code, a link, a path that leads out of it."""
+
+
+class UnsafeModel(InvalidModel):
+    """The folder asks for code of its own to be run when it is loaded."""
 
 
 class IndexFault(InfonceError):

@@ -39,7 +39,7 @@ _POOLING_FLAGS = {
 _POOLINGS = {"cls": Pooling.CLS, "mean": Pooling.MEAN, "lasttoken": Pooling.LAST}
 _MODULES = {"Transformer", "Pooling", "Normalize"}
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"}  # count from pad_token_id + 1
-_DECODERS = {"gemma", "gemma2", "gemma3_text", "gpt2", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3"}
+DECODERS = {"gemma", "gemma2", "gemma3_text", "gpt2", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3"}
 _DEFAULT_POSITIONS = 512
 
 
@@ -117,7 +117,7 @@ def _read_pooling(folder: Path, config: dict[str, Any]) -> Pooling:
 
 def _is_decoder(config: dict[str, Any]) -> bool:
     names = config.get("architectures") or [""]
-    return "CausalLM" in names[0] or config.get("model_type") in _DECODERS
+    return "CausalLM" in names[0] or config.get("model_type") in DECODERS
 
 
 def _max_positions(config: dict[str, Any]) -> int:

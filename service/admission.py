@@ -26,6 +26,7 @@ SMALL_BODY_BYTES = 64 << 10
 
 _HEALTH = ("/healthz", "/readyz")
 _AUDITED = ("/issues", "/stats", "/clean")
+_BROUGHT = ("/v1/files", "/v1/models")
 
 
 class Work(StrEnum):
@@ -39,6 +40,9 @@ class Work(StrEnum):
     AUDIT = "audits"
     """Of uploads, and what is made of them; each has a process, or waits for one."""
 
+    DOWNLOAD = "downloads"
+    """Of stored bytes; each lasts for as long as its reader takes, and keeps out nobody but others."""
+
     CHANGE = "changes"
     READ = "reads"
 
@@ -49,11 +53,13 @@ def work_of(method: str, path: str) -> Work | None:
         return None
     if path.startswith("/v1/files/") and path.endswith(_AUDITED) and method in ("GET", "HEAD", "POST"):
         return Work.AUDIT
+    if method == "GET" and path.endswith("/content"):
+        return Work.DOWNLOAD
     if method != "POST":
         return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
     if path == "/v1/embeddings" or path.endswith("/query"):
         return Work.SEARCH
-    if path == "/v1/files" or path.endswith("/documents"):
+    if path in _BROUGHT or path.endswith(("/documents", "/parts", "/complete")):
         return Work.UPLOAD
     return Work.CHANGE
 
@@ -107,6 +113,7 @@ class Admission:
             Work.SEARCH: limits.num_searches,
             Work.UPLOAD: limits.num_uploads,
             Work.AUDIT: limits.num_audits,
+            Work.DOWNLOAD: limits.num_downloads,
             Work.CHANGE: limits.num_changes,
             Work.READ: limits.num_reads,
         }

@@ -17,6 +17,7 @@ from service.broker import BrokerHealth
 from service.dependencies import Wiring
 from service.embedder import Embedder, Loader, encoder_loader
 from service.errors import StartRefused
+from service.importing import ModelImports
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.routes import (
@@ -31,9 +32,11 @@ from service.routes import (
     health,
     jobs,
     mining,
+    model_exports,
     models,
     projects,
     reports,
+    uploads,
     versions,
 )
 from service.search import Search
@@ -42,6 +45,7 @@ from service.slow_bodies import BodyDeadline
 from service.store import keys
 from service.store.artifacts import Artifacts
 from service.store.database import Database
+from service.store.expiry import expire
 from service.store.queue import Doorbell
 from service.store.sweep import Sweep
 
@@ -82,21 +86,9 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
-    work = (jobs, reports, mining, evaluations)
-    for module in (
-        files,
-        audits,
-        *work,
-        models,
-        embeddings,
-        collections,
-        documents,
-        versions,
-        api_keys,
-        projects,
-        health,
-        docs,
-    ):
+    stored, work = (files, audits, uploads), (jobs, reports, mining, evaluations)
+    served = (models, model_exports, embeddings, collections, documents, versions)
+    for module in (*stored, *work, *served, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
@@ -134,6 +126,10 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     embedder = Embedder(seams.load or loader)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
+    chores = (
+        lambda: uses.write(database, now=seams.clock()),
+        lambda: expire(database, artifacts, now=seams.clock()),
+    )
     return Wiring(
         settings=settings,
         database=database,
@@ -142,7 +138,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         embedder=embedder,
         search=Search(database, artifacts, lookup=lookup, embedder=embedder),
         audits=Audits(artifacts),
-        sweep=Sweep(database, ring, clock=clock, chores=[lambda: uses.write(database, now=seams.clock())]),
+        imports=ModelImports(database, artifacts, quotas=settings.quotas),
+        sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
         rates=Rates(time.monotonic),
         uses=uses,

@@ -21,6 +21,9 @@ _ASKED_BY_POST: Final = (
 )
 _CHANGED: Final = {
     "/v1/files": Scope.TRAIN,
+    "/v1/uploads": Scope.TRAIN,
+    "/v1/models": Scope.TRAIN,
+    "/v1/model_exports": Scope.TRAIN,
     "/v1/fine_tuning": Scope.TRAIN,
     "/v1/jobs": Scope.TRAIN,
     "/v1/mining": Scope.TRAIN,

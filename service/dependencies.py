@@ -12,6 +12,7 @@ from service.audits import Audits
 from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.importing import ModelImports
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.schemas.collections import COLLECTION_NAME
@@ -40,6 +41,7 @@ class Wiring:
     embedder: Embedder
     search: Search
     audits: Audits
+    imports: ModelImports
     sweep: Sweep
     broker: BrokerHealth
     rates: Rates

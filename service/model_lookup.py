@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from infonce.errors import InvalidModel, UnknownModel
 from infonce.hub import FoundModel, Hub, Source
 from infonce.layout import Layout, read_layout
 from service.errors import ServiceError
-from service.schemas.models import ModelObject
+from service.schemas.models import ModelObject, ModelPrompts
 from service.store import catalog
 from service.store.artifacts import Artifacts
 from service.store.database import Database
@@ -61,6 +62,10 @@ class ModelLookup:
         except UnknownModel as error:
             raise ServiceError("model_not_found", str(error), param="model") from None
 
+    def may_be_own(self, name: str) -> bool:
+        """Whether a project's own model may be called so; no base model is."""
+        return _TUNED.fullmatch(name) is not None
+
     def layout(self, found: FoundModel) -> Layout:
         """How the folder's backbone is used as a text encoder.
 
@@ -88,17 +93,17 @@ class ModelLookup:
             ServiceError: no such model.
         """
         record = self._record(project, name)
-        return _tuned(record) if record is not None else self._base(self.served(project, name))
+        return self._tuned(record) if record is not None else self._base(self.served(project, name))
 
     def page(self, project: str, page: Page) -> tuple[list[ModelObject], bool]:
         """A window of the tuned models, the base models before its first element, and whether more follow."""
         with self._database.read() as tx:
             records, more = catalog.page_models(tx, project, page=page)
         base = [] if page.after is not None else [self._base(self._hub.resolve(name)) for name in self._hub.known()]
-        return [*base, *map(_tuned, records)], more
+        return [*base, *map(self._tuned, records)], more
 
     def _record(self, project: str, name: str) -> ModelRecord | None:
-        if not _TUNED.fullmatch(name):
+        if not self.may_be_own(name):
             return None
         with self._database.read() as tx:
             try:
@@ -108,16 +113,33 @@ class ModelLookup:
 
     def _base(self, found: FoundModel) -> ModelObject:
         """The base model as callers see it; of a folder that this library cannot use only the name is known."""
-        sizes: tuple[int | None, int | None] = (None, None)
+        known: dict[str, Any] = {}
         with suppress(InvalidModel):
-            sizes = (self.dimensions(found), self.layout(found).max_seq_length)
+            dimensions, layout = self.dimensions(found), self.layout(found)
+            known = {"dimensions": dimensions, "max_tokens": layout.max_seq_length, "prompts": _prompts(layout)}
+        owner = found.name.split("/")[0] if "/" in found.name else "local"
+        return ModelObject(id=found.name, created=0, owned_by=owner, kind="base", **known)
+
+    def _tuned(self, record: ModelRecord) -> ModelObject:
+        """The model as callers see it; of a damaged folder all is known but the prompts."""
+        prompts = None
+        with suppress(ArtifactCorrupt):
+            path = self._artifacts.model_path(record.folder)
+            prompts = _prompts(self.layout(FoundModel(name=record.id, path=path, source=Source.TUNED)))
         return ModelObject(
-            id=found.name,
-            created=0,
-            owned_by=found.name.split("/")[0] if "/" in found.name else "local",
-            kind="base",
-            dimensions=sizes[0],
-            max_tokens=sizes[1],
+            id=record.id,
+            created=int(record.created_at),
+            owned_by=record.project,
+            kind="imported" if record.job_id is None else "tuned",
+            dimensions=record.dimensions,
+            max_tokens=record.max_tokens,
+            prompts=prompts,
+            parent=record.parent,
+            job=record.job_id,
+            data_sha256=record.data_sha256,
+            bytes=record.num_bytes or None,
+            fingerprint=record.fingerprint,
+            evaluation=dict(record.summary) or None,
         )
 
 
@@ -145,16 +167,5 @@ def _width(found: FoundModel) -> int:
     return width
 
 
-def _tuned(record: ModelRecord) -> ModelObject:
-    return ModelObject(
-        id=record.id,
-        created=int(record.created_at),
-        owned_by=record.project,
-        kind="tuned",
-        dimensions=record.dimensions,
-        max_tokens=record.max_tokens,
-        parent=record.parent,
-        job=record.job_id,
-        fingerprint=record.fingerprint,
-        evaluation=dict(record.summary),
-    )
+def _prompts(layout: Layout) -> ModelPrompts:
+    return ModelPrompts(query=layout.prompts.query, document=layout.prompts.document)

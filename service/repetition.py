@@ -68,6 +68,10 @@ class Repetition:
         if self.window_seconds is not None:
             repeats.remember(tx, self._record(body_sha256, object_id), since=self._since)
 
+    def remembering(self, body_sha256: str, *, object_id: str) -> Callable[[Tx], None]:
+        """`remember`, for whoever opens the transaction."""
+        return lambda tx: self.remember(tx, body_sha256, object_id=object_id)
+
     @property
     def _since(self) -> float:
         """Before it the key was another request's."""

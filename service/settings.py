@@ -37,6 +37,8 @@ class EdgeLimits:
     """A read takes milliseconds."""
     num_audits: int = 4
     """Each waits for seconds, or has a process of up to 1 GiB for minutes; fixed, as that process's limits are."""
+    num_downloads: int = 8
+    """Each may last for hours; none needs a thread of its own, but for a millisecond a piece."""
     wait_seconds: float = 5.0
     """For a place; a burst is over by then, and an upload may hold its own for hours."""
     header_seconds: float = 10.0
@@ -51,7 +53,7 @@ class EdgeLimits:
 
     @property
     def num_threads(self) -> int:
-        """One for each place, and two that are always left for health."""
+        """One for each place of work, and two that are always left for health."""
         work = self.num_searches + self.num_uploads + self.num_audits + self.num_changes + self.num_reads
         return work + 2
 

@@ -6,14 +6,17 @@ from dataclasses import replace
 from infonce.config import TrainConfig
 from infonce.errors import ConfigError
 from infonce.mining_config import check_foreseen
+from infonce.model_tar import check_packable
 from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
 from service.references import find_file, find_model
 from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
 from service.schemas.mining import MiningCreate
+from service.schemas.models import ModelExportCreate
 from service.store.database import Database, Tx
 from service.store.evaluations import EvaluationRecord
+from service.store.exports import ExportRecord
 from service.store.records import FilePurpose, JobKind, JobRecord, new_id
 from service.store.waiting import waiting_job
 from service.submit import submit_training
@@ -87,6 +90,32 @@ def submit_evaluation(
     )
     with database.write() as tx:
         find_file(tx, project, id=asked.file, purpose=FilePurpose.EVAL, param="file")
+        insert(tx, job, record)
+    return record
+
+
+def submit_export(
+    database: Database,
+    lookup: ModelLookup,
+    *,
+    project: str,
+    asked: ModelExportCreate,
+    now: float,
+    insert: Callable[[Tx, JobRecord, ExportRecord], None],
+) -> ExportRecord:
+    """The export exists and its job waits; `insert` writes both, and may add to that or refuse.
+
+    Raises:
+        UnknownModel: no such base model here, and none may be downloaded.
+        InvalidModel: its weights are not in one safetensors file.
+    """
+    found = find_model(lookup, project, name=asked.model)
+    if found is not None:
+        check_packable(found.path)
+    id, name = new_id("export"), asked.model if found is None else found.name
+    job = waiting_job(JobKind.EXPORT, project=project, spec={"model": name}, now=now, subject=id)
+    record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, model=name)
+    with database.write() as tx:
         insert(tx, job, record)
     return record
 

@@ -5,11 +5,11 @@ What is received is a part file in the artifact root's `tmp`; it is gone at the 
 
 import hashlib
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -21,13 +21,26 @@ from service.digests import check_sha256, stated_sha256
 from service.errors import InvalidInput, Place, ServiceError, TooLarge
 from service.store.artifacts import Artifacts, disk_errors
 
-FIELD_LIMITS = {"purpose": 1 << 10, "mapping": 16 << 10}
-"""What a form may have beside its file, and how many bytes each may take; a mapping may name many fields."""
 HEADER_LIMIT = 32 << 10
 """Of a part: a file name of 5,000 characters is odd and no reason to refuse the file."""
 _OVERHEAD = 64 << 10  # what boundaries, headers and fields may add to the file
 _WRITE_BYTES = 1 << 20  # written at once: one trip to a thread per MiB
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormShape:
+    """What a form is made of: one file, and fields of so many bytes each."""
+
+    file: str = "file"
+    fields: Mapping[str, int] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    remedy: str = "split it, or raise INFONCE_MAX_UPLOAD_BYTES"
+    """For a file that is too large."""
+
+
+FILE_FORM: Final = FormShape(fields={"purpose": 1 << 10, "mapping": 16 << 10}, required=("purpose",))
+"""A mapping may name many fields."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +50,8 @@ class Upload:
     path: Path
     filename: str
     """A label: the last part of the caller's name without anything that does not print."""
-    purpose: str
-    mapping: bytes | None
-    """As it was sent."""
+    fields: Mapping[str, bytes]
+    """As they were sent."""
     num_bytes: int
     sha256: str
 
@@ -83,8 +95,10 @@ class PartFile:
 
 
 @asynccontextmanager
-async def received_upload(request: Request, artifacts: Artifacts, *, limit: int) -> AsyncIterator[Upload]:
-    """The `file`, `purpose` and `mapping` of a multipart body.
+async def received_upload(
+    request: Request, artifacts: Artifacts, *, limit: int, shape: FormShape = FILE_FORM
+) -> AsyncIterator[Upload]:
+    """The file and the fields of a multipart body.
 
     Raises:
         TooLarge: the file has more than `limit` bytes.
@@ -92,7 +106,7 @@ async def received_upload(request: Request, artifacts: Artifacts, *, limit: int)
             says.
         StorageFull: the disk is full.
     """
-    form = _Form(_boundary(request))
+    form = _Form(_boundary(request), shape)
     stated = request.headers.get("content-digest")
     stated_body = None if stated is None else stated_sha256(stated)
     body = hashlib.sha256()
@@ -106,19 +120,17 @@ async def received_upload(request: Request, artifacts: Artifacts, *, limit: int)
                     body.update(chunk)
                 await part.add(form.feed(chunk))
                 if part.num_bytes > limit:
-                    raise TooLarge("the file", limit, remedy="split it, or raise INFONCE_MAX_UPLOAD_BYTES")
+                    raise TooLarge(f"the {shape.file}", limit, remedy=shape.remedy)
             form.check_end()
             sha256 = await part.finish()
         finally:
             part.close()
         check_sha256(stated_body, body.hexdigest(), what="the body")
         check_sha256(form.stated_sha256, sha256, what="the file")
-        purpose = form.fields["purpose"].decode("utf-8", "replace")
         yield Upload(
             path=path,
             filename=form.filename,
-            purpose=purpose,
-            mapping=form.fields.get("mapping"),
+            fields=form.fields,
             num_bytes=part.num_bytes,
             sha256=sha256,
         )
@@ -170,11 +182,12 @@ def _boundary(request: Request) -> bytes:
 class _Form:
     """The state of one multipart body: fields are kept, the bytes of the file are handed on."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, shape: FormShape) -> None:
         names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
         callbacks = {f"on_{name}": getattr(self, f"_{name}") for name in (*names, "headers_finished", "end")}
         known: Any = callbacks  # a TypedDict of callables
         self._parser = MultipartParser(boundary, known, max_header_size=HEADER_LIMIT)
+        self._shape = shape
         self.fields: dict[str, bytes] = {}
         self.filename = ""
         self.stated_sha256: str | None = None
@@ -195,12 +208,13 @@ class _Form:
         return data
 
     def check_end(self) -> None:
-        """Raise unless the body is whole and has a file and a purpose."""
+        """Raise unless the body is whole and has a file and the fields that are required."""
         if not self._ended:
             raise ServiceError("malformed_multipart", "the multipart body has no closing boundary; it ended early")
-        for name, there in (("file", self._has_file), ("purpose", "purpose" in self.fields)):
-            if not there:
-                detail = f"{name} is missing; send file and purpose as multipart/form-data"
+        needed = (self._shape.file, *self._shape.required)
+        for name in needed:
+            if not (self._has_file if name == self._shape.file else name in self.fields):
+                detail = f"{name} is missing; send {' and '.join(needed)} as multipart/form-data"
                 raise InvalidInput([Place(code="missing_field", pointer=f"/{name}", detail=detail)], param=name)
 
     def _part_begin(self) -> None:
@@ -219,13 +233,15 @@ class _Form:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name not in ("file", *FIELD_LIMITS):
-            detail = f"{self._name[:100]!r} is not a known field; known are file, {', '.join(FIELD_LIMITS)}"
+        known = (self._shape.file, *self._shape.fields)
+        if self._name not in known:
+            detail = f"{self._name[:100]!r} is not a known field; known are {', '.join(known)}"
             raise InvalidInput([Place(code="unknown_field", detail=detail)], param=self._name[:100])
-        if self._name in self.fields or (self._name == "file" and self._has_file):
+        is_file = self._name == self._shape.file
+        if self._name in self.fields or (is_file and self._has_file):
             detail = f"{self._name} is given twice; send one file at a time"
             raise InvalidInput([Place(code="invalid_value", pointer=f"/{self._name}", detail=detail)], param=self._name)
-        if self._name == "file":
+        if is_file:
             self._has_file = True
             self.filename = label(options.get(b"filename", b"").decode("utf-8", "replace"))
             if (stated := self._headers.get(b"content-digest")) is not None:
@@ -234,12 +250,12 @@ class _Form:
             self.fields[self._name] = b""
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == "file":
+        if self._name == self._shape.file:
             self._out += data[start:end]
             return
         self.fields[self._name] += data[start:end]
-        if len(self.fields[self._name]) > FIELD_LIMITS[self._name]:
-            raise TooLarge(f"the field {self._name}", FIELD_LIMITS[self._name])
+        if len(self.fields[self._name]) > (limit := self._shape.fields[self._name]):
+            raise TooLarge(f"the field {self._name}", limit)
 
     def _part_end(self) -> None:
         self._name = ""

@@ -32,6 +32,7 @@ BODIES: Final[Mapping[JobKind, str]] = {
     JobKind.EVALUATE: "worker.jobs.evaluate",
     JobKind.ESTIMATE: "worker.jobs.estimate",
     JobKind.INDEX: "worker.jobs.index",
+    JobKind.EXPORT: "worker.jobs.export",
 }
 """The module whose `run` does the work of a kind; what it imports is loaded when such a job comes, and torch with it.
 """

@@ -118,12 +118,18 @@ def evaluate_inputs(asking: Asking) -> Inputs:
     return Inputs(values=values | {"precision": asking.shop.settings.precision.value})
 
 
+def export_inputs(asking: Asking) -> Inputs:
+    """The model."""
+    return Inputs(values={"model": _model(asking, asking.job.spec["model"])})
+
+
 INPUTS_OF: Final[Mapping[JobKind, Callable[[Asking], Inputs]]] = {
     JobKind.TRAIN: train_inputs,
     JobKind.MINE: mine_inputs,
     JobKind.EVALUATE: evaluate_inputs,
     JobKind.ESTIMATE: train_inputs,
     JobKind.INDEX: index_inputs,
+    JobKind.EXPORT: export_inputs,
 }
 """Who gathers what a job of that kind reads."""
 

@@ -3,18 +3,18 @@
 One function a kind of job says where its files go and what the commit writes.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from service.store import catalog, deployments, documents, jobs, versions
+from service.store import catalog, deployments, documents, files, jobs, versions
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
 from worker import gate
 from worker.finished import Finished, Publication
 from worker.orders import Order
-from worker.publish_results import publish_evaluation, publish_mined, publish_numbers
+from worker.publish_results import publish_evaluation, publish_export, publish_mined, publish_numbers
 from worker.workshop import Workshop
 
 
@@ -41,7 +41,7 @@ def publish_model(finished: Finished) -> Publication:
             result["deployment"] = plan.told(job.spec["deploy"])
         if not finished.succeed(tx, now, result=result):
             return False
-        catalog.insert_model(tx, record)
+        catalog.insert_model(tx, replace(record, data_sha256=_trained_on(tx, job)))
         if plan is not None:
             gate.carry_out(tx, job, plan=plan, now=now)
         return True
@@ -94,21 +94,15 @@ PUBLISHERS: Final[Mapping[JobKind, Callable[[Finished], Publication]]] = {
     JobKind.EVALUATE: publish_evaluation,
     JobKind.ESTIMATE: publish_numbers,
     JobKind.INDEX: publish_version,
+    JobKind.EXPORT: publish_export,
 }
 """Who makes the result of a kind of job visible."""
-
-
-def model_name(base: str, suffix: str | None, *, job_id: str) -> str:
-    """`ft:<base-slug>:<suffix>:<id8>`; a model tuned from a tuned one keeps the slug of the first base."""
-    last = base.split(":")[1] if base.startswith("ft:") else base.rsplit("/", 1)[-1]
-    slug = re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-")
-    return f"ft:{slug}:{suffix or ''}:{job_id[-8:]}"
 
 
 def _model_record(finished: Finished, *, folder: str) -> ModelRecord:
     job, result = finished.job, finished.result
     return ModelRecord(
-        id=model_name(job.spec["model"], job.spec.get("suffix"), job_id=job.id),
+        id=catalog.model_name(job.spec["model"], job.spec.get("suffix"), unique=job.id),
         project=job.project,
         created_at=time.time(),
         folder=folder,
@@ -120,6 +114,11 @@ def _model_record(finished: Finished, *, folder: str) -> ModelRecord:
         summary=result["summary"],
         num_bytes=finished.num_bytes,
     )
+
+
+def _trained_on(tx: Tx, job: JobRecord) -> str:
+    """The SHA-256 of the pairs; the file stays while a job that runs names it."""
+    return files.get_file(tx, job.project, id=job.spec["training_file"]).sha256
 
 
 def _version_record(finished: Finished, *, collection: CollectionRecord) -> VersionRecord:

@@ -1,9 +1,9 @@
-"""What mining, evaluating and estimating leave: a new file, the values of single queries, or numbers alone."""
+"""What mining, evaluating, exporting and estimating leave: a file, values of queries, a tar, or numbers alone."""
 
 import time
 
-from service.store import evaluations, files
-from service.store.artifacts import MINED
+from service.store import evaluations, exports, files
+from service.store.artifacts import EXPORTED, MINED
 from service.store.checksums import sha256_of
 from service.store.database import Tx
 from service.store.records import FilePurpose, FileRecord, new_id
@@ -50,6 +50,22 @@ def publish_evaluation(finished: Finished) -> Publication:
         if not finished.succeed(tx, now, result={"evaluation": job.subject, **summary}):
             return False
         evaluations.complete(tx, job_id=job.id, folder=folder, num_bytes=finished.num_bytes, summary=summary)
+        return True
+
+    artifacts.publish(finished.order.staging, path)
+    return Publication(path=path, commit=commit)
+
+
+def publish_export(finished: Finished) -> Publication:
+    """The tar is in its place."""
+    job, artifacts = finished.job, finished.shop.artifacts
+    folder, staged = f"{job.id}-a{job.attempt}", finished.order.staging / EXPORTED
+    path, num_bytes, sha256 = artifacts.export_path(folder), staged.stat().st_size, sha256_of(staged)
+
+    def commit(tx: Tx, now: float) -> bool:
+        if not finished.succeed(tx, now, result={"export": job.subject, "bytes": num_bytes, "sha256": sha256}):
+            return False
+        exports.complete(tx, job_id=job.id, folder=folder, num_bytes=num_bytes, sha256=sha256, now=now)
         return True
 
     artifacts.publish(finished.order.staging, path)

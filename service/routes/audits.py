@@ -62,7 +62,8 @@ def clean(id: FileId, parts: Parts, project: Project, repetition: Once) -> FileO
         try:
             with _unless_deleted(parts, project, ids=[id]):
                 _clean(parts, parent, part)
-            return keep(parts, part, record=_cleaned(parts, parent, part), repetition=repetition, digest=digest)
+            record = _cleaned(parts, parent, part)
+            return keep(parts, part, record=record, first=repetition.remembering(digest, object_id=record.id))
         finally:
             for left in (part, part.with_name(f"{part.name}.part")):  # the second of a process that was killed
                 parts.artifacts.discard(left)

@@ -15,7 +15,9 @@ from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
 from service.schemas.mining import MiningCreate
+from service.schemas.models import ModelExportCreate
 from service.schemas.problem import ProblemBody
+from service.schemas.uploads import UploadComplete, UploadCreate
 from service.schemas.versions import Compare, Promote, Rollback, VersionCreate
 
 router = APIRouter(include_in_schema=False)
@@ -24,6 +26,9 @@ _BODIES = (
     JobCreate,
     MiningCreate,
     EvaluationCreate,
+    UploadCreate,
+    UploadComplete,
+    ModelExportCreate,
     EmbeddingCreate,
     CollectionCreate,
     DocumentsCount,

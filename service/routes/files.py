@@ -1,30 +1,27 @@
-"""Uploads: streamed to disk, every line read, then kept; or nothing of them is."""
+"""Files: streamed to disk, every line read, then kept and given back; or nothing of them is."""
 
 import hashlib
 import json
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import FileResponse
 
-from infonce.apart import check_foreign_pairs
 from infonce.dialects import FieldMapping
-from infonce.documents import check_documents
-from infonce.qrels import check_beir
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring, object_id
 from service.errors import InvalidInput, Place
-from service.keeping import keep
+from service.keeping import Content, checked, keep
 from service.repetition import Once, Repetition
 from service.room import declared_bytes, require_room
 from service.schemas.files import FileDeleted, FileObject
 from service.schemas.lists import Listing
 from service.store import files
 from service.store.audit_files import discard_audits
-from service.store.records import FilePurpose, FileRecord, new_id
+from service.store.records import FilePurpose, FileRecord
+from service.stored_content import CONTENT, content_of
 from service.uploads import Upload, received_upload
 
 router = APIRouter(prefix="/v1/files", tags=["files"], dependencies=KEY_FIRST)
@@ -82,6 +79,15 @@ def retrieve(id: FileId, parts: Parts, project: Project) -> FileObject:
         return FileObject.of(files.get_file(tx, project, id=id))
 
 
+@router.get("/{id}/content", response_class=FileResponse, responses=CONTENT)
+def content(id: FileId, request: Request, parts: Parts, project: Project) -> FileResponse:
+    """The bytes as they were sent; a `Range` of them where one is asked for."""
+    with parts.database.read() as tx:
+        record = files.get_file(tx, project, id=id)
+    path, label = parts.artifacts.file_path(id), record.filename
+    return content_of(request, path, name=label, num_bytes=record.num_bytes, sha256=record.sha256)
+
+
 @router.delete("/{id}")
 def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
     """Delete a file that no unfinished job needs."""
@@ -94,42 +100,29 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
 
 def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord:
     """What was made of the upload, now or when it came before; its boundary differs each time, and does not count."""
-    said = json.dumps([received.purpose, received.filename, received.sha256, repr(received.mapping)])
+    purpose, mapping = received.fields["purpose"].decode("utf-8", "replace"), received.fields.get("mapping")
+    said = json.dumps([purpose, received.filename, received.sha256, repr(mapping)])
     digest, project = hashlib.sha256(said.encode()).hexdigest(), repetition.project
 
     def make() -> str:
-        record = _checked(received, project, now=parts.clock())
-        return keep(parts, received.path, record=record, repetition=repetition, digest=digest)
+        content = Content(
+            path=received.path,
+            filename=received.filename,
+            purpose=_purpose(purpose),
+            mapping=None if mapping is None else FieldMapping.from_json(mapping),
+            num_bytes=received.num_bytes,
+            sha256=received.sha256,
+        )
+        record = checked(content, project, now=parts.clock())
+        return keep(parts, received.path, record=record, first=repetition.remembering(digest, object_id=record.id))
 
     id = repetition.once(parts.database, digest, make=make)
     with parts.database.read() as tx:
         return files.get_file(tx, project, id=id)
 
 
-def _checked(received: Upload, project: str, *, now: float) -> FileRecord:
-    """What is to be recorded of the upload, every line of which was read."""
-    if received.purpose not in list(FilePurpose):
-        detail = f"purpose is {received.purpose[:80]!r}; it must be one of {', '.join(FilePurpose)}"
+def _purpose(text: str) -> FilePurpose:
+    if text not in list(FilePurpose):
+        detail = f"purpose is {text[:80]!r}; it must be one of {', '.join(FilePurpose)}"
         raise InvalidInput([Place(code="invalid_value", pointer="/purpose", detail=detail)], param="purpose")
-    mapping = None if received.mapping is None else FieldMapping.from_json(received.mapping)
-    return FileRecord(
-        id=new_id("file"),
-        project=project,
-        created_at=now,
-        filename=received.filename,
-        purpose=FilePurpose(received.purpose),
-        num_bytes=received.num_bytes,
-        sha256=received.sha256,
-        counts=_counts(received.path, FilePurpose(received.purpose), mapping=mapping),
-        mapping=None if mapping is None else mapping.to_dict(),
-    )
-
-
-def _counts(path: Path, purpose: FilePurpose, *, mapping: FieldMapping | None) -> dict[str, int]:
-    """What the file holds, after every line of it was read."""
-    if purpose is FilePurpose.FINE_TUNE:
-        return asdict(check_foreign_pairs(path, mapping=mapping))
-    if mapping is not None:
-        detail = "mapping is for pairs; judgements and documents have fields of their own; leave it out"
-        raise InvalidInput([Place(code="invalid_value", pointer="/mapping", detail=detail)], param="mapping")
-    return asdict(check_documents(path) if purpose is FilePurpose.CORPUS else check_beir(path))
+    return FilePurpose(text)

@@ -37,9 +37,14 @@ REPORT: Final = "report.json"
 MINED: Final = "mined.jsonl"
 """What a mining job leaves in its staging folder."""
 
+EXPORTED: Final = "model.tar"
+"""What an export leaves in its staging folder."""
+
 LAYOUT: Final = 1
 
-_FOLDERS = ("files", "audits", "tmp", "models", "collections", "evaluations", "vectors", "runs")
+_FOLDERS = (
+    "files", "uploads", "audits", "tmp", "models", "exports", "collections", "evaluations", "vectors", "runs",
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -111,6 +116,14 @@ class Artifacts:
             raise ArtifactCorrupt("files", file=id, reason=reason, remedy=UPLOAD_REMEDY)
         return path
 
+    def upload_path(self, upload_id: str) -> Path:
+        """Where the parts of an unfinished upload lie."""
+        return self.root / "uploads" / _name(upload_id)
+
+    def part_path(self, upload_id: str, part_id: str) -> Path:
+        """Where the bytes of one part lie."""
+        return self.upload_path(upload_id) / _name(part_id)
+
     def model_path(self, folder: str) -> Path:
         """Where a published model lies."""
         return self.root / "models" / _name(folder)
@@ -118,6 +131,10 @@ class Artifacts:
     def collection_version_path(self, collection_id: str, version_id: str) -> Path:
         """Where a version's index lies."""
         return self.root / "collections" / _name(collection_id) / _name(version_id)
+
+    def export_path(self, folder: str) -> Path:
+        """Where the tar of an exported model lies, in a folder of its own."""
+        return self.root / "exports" / _name(folder)
 
     def evaluation_path(self, folder: str) -> Path:
         """Where the values of an evaluation's queries lie."""

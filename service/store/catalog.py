@@ -1,16 +1,29 @@
 """What can be used: finished models, collections, and the versions that make collections searchable."""
 
+import re
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from service.store import versions as collection_versions
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
-from service.store.records import CollectionRecord, ModelRecord, Page, VersionRecord
-from service.store.tables import collections, models, record_of, values_of, versions
+from service.store.records import CollectionRecord, JobStatus, ModelRecord, Page, VersionRecord
+from service.store.tables import collections, jobs, models, record_of, repeats, values_of, versions
 
 COLLECTION_ID_PREFIX = "col-"
 """No collection's name begins so, so that a path holds either."""
+
+TUNED_PREFIX = "ft:"
+"""Every model of ours is named so, and no base model is."""
+
+
+def model_name(base: str, suffix: str | None, *, unique: str) -> str:
+    """`ft:<base-slug>:<suffix>:<id8>`; a model tuned from a tuned one keeps the slug of the first base."""
+    last = base.split(":")[1] if base.startswith(TUNED_PREFIX) else base.rsplit("/", 1)[-1]
+    slug = re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-")
+    return f"{TUNED_PREFIX}{slug}:{suffix or ''}:{unique[-8:]}"
 
 
 def insert_model(tx: Tx, model: ModelRecord) -> None:
@@ -44,12 +57,50 @@ def page_models(tx: Tx, project: str, *, page: Page) -> tuple[list[ModelRecord],
     return [record_of(ModelRecord, row) for row in rows], more
 
 
-def insert_collection(tx: Tx, collection: CollectionRecord) -> None:
-    """The collection exists.
+def hold_models(tx: Tx, project: str, *, names: Collection[str]) -> None:
+    """None of the tuned models among these names can be deleted before this transaction ends.
 
     Raises:
+        NotFound: the project has none of that name.
+    """
+    tuned = {name for name in names if name.startswith(TUNED_PREFIX)}
+    query = sa.select(models.c.id).where(models.c.project == project, models.c.id.in_(tuned))
+    found = set(tx.execute(query.with_for_update(read=True)).scalars()) if tuned else set()
+    for name in sorted(tuned - found):
+        raise NotFound("model", name)
+
+
+def delete_model(tx: Tx, project: str, *, id: str) -> ModelRecord:
+    """What the tuned model was; the row is gone: remove its folder only after the commit.
+
+    Raises:
+        NotFound: the project has none of that id.
+        Conflict: a collection answers by it, or a job that has not ended names it (`in_use`).
+    """
+    row = tx.execute(sa.select(models).where(models.c.project == project, models.c.id == id).with_for_update()).first()
+    if row is None:
+        raise NotFound("model", id)
+    asked = sa.select(collections.c.name).where(collections.c.project == project, collections.c.model == id)
+    if name := tx.execute(asked.order_by(collections.c.name).limit(1)).scalar_one_or_none():
+        raise Conflict("in_use", f"The collection {name} answers by the model {id}; move it to another model first")
+    spec = sa.type_coerce(jobs.c.spec, sa.Text())
+    active = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED])
+    users = sa.select(jobs.c.id).where(jobs.c.project == project, active, spec.contains(f'"{id}"', autoescape=True))
+    if user := tx.execute(users.limit(1)).scalar_one_or_none():
+        raise Conflict("in_use", f"The job {user} needs the model {id}; cancel it or wait for its end")
+    tx.execute(sa.delete(models).where(models.c.project == project, models.c.id == id))
+    tx.execute(sa.delete(repeats).where(repeats.c.project == project, repeats.c.object_id == id))  # it may come again
+    return record_of(ModelRecord, row)
+
+
+def insert_collection(tx: Tx, collection: CollectionRecord) -> None:
+    """The collection exists, and so does its model.
+
+    Raises:
+        NotFound: the project has no tuned model of that name.
         Conflict: the project has one of that name (`name_taken`).
     """
+    hold_models(tx, collection.project, names=[] if collection.model is None else [collection.model])
     statement = insert(tx, collections).values(values_of(collection, collections))
     statement = statement.on_conflict_do_nothing(index_elements=["project", "name"])
     if tx.execute(statement.returning(collections.c.id)).first() is None:

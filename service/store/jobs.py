@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.store import events, files
+from service.store import catalog, events, files
 from service.store.columns import plain_text
 from service.store.database import Tx
 from service.store.errors import InvalidValue, NotFound
@@ -38,11 +38,12 @@ class Heartbeat:
 
 
 def insert(tx: Tx, job: JobRecord) -> None:
-    """The job waits; every file that its spec names exists and stays until the job has ended.
+    """The job waits; every file and tuned model that its spec names exists and stays until the job has ended.
 
     Raises:
-        NotFound: a file does not exist in the job's project.
+        NotFound: one does not exist in the job's project.
     """
+    catalog.hold_models(tx, job.project, names=[job.spec.get("model") or "", *job.spec.get("models", ())])
     files.hold(tx, job.project, ids=files.named_in(job.spec))
     error = None if job.error is None else asdict(job.error)
     tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))

@@ -8,7 +8,21 @@ from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
 from service.store.records import JobKind, JobStatus, Page, ProjectRecord
-from service.store.tables import collections, evaluations, files, jobs, models, projects, record_of, values_of, versions
+from service.store.tables import (
+    collections,
+    evaluations,
+    files,
+    jobs,
+    model_exports,
+    models,
+    projects,
+    record_of,
+    upload_parts,
+    uploads,
+    values_of,
+    versions,
+)
+from service.store.upload_status import UploadStatus
 
 
 def insert_project(tx: Tx, project: ProjectRecord) -> None:
@@ -80,11 +94,14 @@ def num_waiting_jobs(tx: Tx, id: str) -> int:
 
 
 def stored_bytes(tx: Tx, id: str) -> int:
-    """What its files, tuned models, evaluations, documents and indexes take on disk."""
+    """What its files, parts of uploads, models, exports, evaluations, documents and indexes take on disk."""
     of_collections = sa.select(collections.c.id).where(collections.c.project == id)
+    of_uploads = sa.select(uploads.c.id).where(uploads.c.project == id, uploads.c.status == UploadStatus.PENDING)
     queries = (
         sa.select(sa.func.sum(files.c.num_bytes)).where(files.c.project == id),
+        sa.select(sa.func.sum(upload_parts.c.num_bytes)).where(upload_parts.c.upload_id.in_(of_uploads)),
         sa.select(sa.func.sum(models.c.num_bytes)).where(models.c.project == id),
+        sa.select(sa.func.sum(model_exports.c.num_bytes)).where(model_exports.c.project == id),
         sa.select(sa.func.sum(evaluations.c.num_bytes)).where(evaluations.c.project == id),
         sa.select(sa.func.sum(collections.c.num_bytes)).where(collections.c.project == id),
         sa.select(sa.func.sum(versions.c.num_bytes)).where(versions.c.collection_id.in_(of_collections)),

@@ -22,6 +22,7 @@ QUEUE_OF: Final[Mapping[JobKind, str]] = {
     JobKind.EVALUATE: "medium",
     JobKind.ESTIMATE: "medium",
     JobKind.INDEX: "light",
+    JobKind.EXPORT: "light",
 }
 """Where a job of each kind waits: work of hours never stands in front of work of minutes, nor that before work of
 seconds. Each queue has a worker of its own."""

@@ -28,6 +28,7 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
     ESTIMATE = "estimate"
     INDEX = "index"
+    EXPORT = "export"
 
 
 class JobStatus(StrEnum):
@@ -173,7 +174,7 @@ class EventRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRecord:
-    """A finished, immutable encoder that a job published."""
+    """A finished, immutable encoder that a job published, or that a caller brought."""
 
     id: str
     """ft:<base-slug>:<suffix>:<id8>"""
@@ -181,8 +182,10 @@ class ModelRecord:
     created_at: float
     folder: str
     """Its folder's name under the artifact root's `models`."""
-    parent: str
-    job_id: str
+    parent: str | None
+    """What it was tuned from; None where a caller brought it."""
+    job_id: str | None
+    """None where a caller brought it."""
     dimensions: int
     max_tokens: int
     fingerprint: str
@@ -191,6 +194,8 @@ class ModelRecord:
     """Evaluation summary as in the report: base, tuned, verdict."""
     num_bytes: int = 0
     """Of its folder; 0 where it was published before this was counted."""
+    data_sha256: str | None = None
+    """Of the pairs that it was trained on; None where nobody here knows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

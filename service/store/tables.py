@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase, VersionStatus
+from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0007"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -104,6 +105,34 @@ files = sa.Table(
     sa.Index(None, "job_id", unique=True),  # a job makes at most one file, whatever its workers believe
 )
 
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    _id(),
+    _column("project", PlainText()),
+    _column("created_at", sa.Double()),
+    _column("expires_at", sa.Double()),
+    _column("filename", PlainText()),
+    _column("purpose", Word(FilePurpose)),
+    _column("num_bytes", Whole()),
+    _column("mapping", Json(), optional=True),
+    _column("status", Word(UploadStatus)),
+    _column("completion", PlainText(), optional=True),
+    _column("file_id", PlainText(), optional=True),
+    sa.Index(None, "status", "expires_at"),  # what has to go
+    sa.Index(None, "project", "status"),  # what is stored
+)
+
+upload_parts = sa.Table(
+    "upload_parts",
+    metadata,
+    _id(),
+    sa.Column("upload_id", PlainText, sa.ForeignKey("uploads.id"), nullable=False, index=True),
+    _column("created_at", sa.Double()),
+    _column("num_bytes", Whole()),
+    _column("sha256", PlainText()),
+)
+
 models = sa.Table(
     "models",
     metadata,
@@ -111,15 +140,32 @@ models = sa.Table(
     _column("project", PlainText()),
     _column("created_at", sa.Double()),
     sa.Column("folder", PlainText, nullable=False, unique=True),
-    _column("parent", PlainText()),
+    _column("parent", PlainText(), optional=True),
     # unique: a job publishes at most one model, whatever its workers believe
-    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
+    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=True, unique=True),
     _column("dimensions", Whole()),
     _column("max_tokens", Whole()),
     _column("fingerprint", PlainText()),
     _column("num_bytes", Whole()),
     _column("summary", Json()),
+    _column("data_sha256", PlainText(), optional=True),
     sa.Index(None, "project", "created_at", "id"),
+)
+
+model_exports = sa.Table(
+    "model_exports",
+    metadata,
+    _id(),
+    _column("project", PlainText()),
+    _column("created_at", sa.Double()),
+    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
+    _column("model", PlainText()),
+    sa.Column("folder", PlainText, nullable=True, unique=True),
+    _column("num_bytes", Whole()),
+    _column("sha256", PlainText(), optional=True),
+    _column("expires_at", sa.Double(), optional=True),
+    sa.Index(None, "project", "created_at", "id"),
+    sa.Index(None, "expires_at"),  # what has to go
 )
 
 evaluations = sa.Table(

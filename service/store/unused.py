@@ -15,9 +15,11 @@ import sqlalchemy as sa
 
 from service.store.artifacts import Artifacts, disk_errors
 from service.store.database import Database, Tx
+from service.store.expiry import expire
 from service.store.records import JobKind, JobStatus
 from service.store.repeats import KEPT_SECONDS as REPEATS_KEPT_SECONDS
-from service.store.tables import evaluations, files, jobs, models, repeats, versions
+from service.store.tables import evaluations, files, jobs, model_exports, models, repeats, uploads, versions
+from service.store.uploads import is_pending
 
 KEPT_SECONDS: Final = 7 * 24 * 3600.0
 """For people to look at: the checkpoints of a job that was cancelled or diverged. A cached vector that no published
@@ -59,6 +61,10 @@ class _Rows:
     """One state of the database, as far as it decides what is needed."""
 
     files: frozenset[str]
+    uploads: frozenset[str]
+    """Those that may still be completed."""
+    exports: frozenset[str]
+    """The folders of those that may still be fetched."""
     models: frozenset[str]
     evaluations: frozenset[str]
     versions: frozenset[tuple[str, str]]
@@ -70,15 +76,20 @@ class _Rows:
     """Whether a running job makes a file, which lies there before a row names it."""
 
     @classmethod
-    def read(cls, tx: Tx) -> "_Rows":
+    def read(cls, tx: Tx, *, now: float) -> "_Rows":
         error = jobs.c.error
         found = tx.execute(sa.select(jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.finished_at, error)).all()
         running = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind == JobKind.INDEX)
         mining = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind == JobKind.MINE)
         folders = sa.select(evaluations.c.folder).where(evaluations.c.folder.is_not(None))
+        exported = sa.select(model_exports.c.folder).where(model_exports.c.expires_at > now)
         made_by = [tx.execute(sa.select(table.c.fingerprint)).scalars() for table in (models, versions)]
         return cls(
             files=frozenset(tx.execute(sa.select(files.c.id)).scalars()),
+            uploads=frozenset(
+                tx.execute(sa.select(uploads.c.id).where(is_pending(), uploads.c.expires_at > now)).scalars()
+            ),
+            exports=frozenset(str(name) for name in tx.execute(exported).scalars()),
             models=frozenset(tx.execute(sa.select(models.c.folder)).scalars()),
             evaluations=frozenset(str(name) for name in tx.execute(folders).scalars()),
             versions=frozenset(
@@ -111,7 +122,7 @@ def remove_unused(
     with disk_errors():
         old = [path for path in artifacts.kept_paths() if now - _touched(path) >= older_than_seconds]
     with database.read() as tx:
-        rows = _Rows.read(tx)
+        rows = _Rows.read(tx, now=now)
     for path in old:
         for unused, why in _unused(artifacts, path, rows=rows, now=now, older_than_seconds=older_than_seconds):
             with disk_errors():
@@ -119,6 +130,8 @@ def remove_unused(
             if not dry_run:
                 artifacts.discard(unused)
             yield Unused(name=str(unused.relative_to(artifacts.root)), why=why, num_bytes=num_bytes)
+    if not dry_run:
+        expire(database, artifacts, now=now)  # where no gateway runs, which does it every few seconds
     if (num := _expired_repeats(database, before=now - REPEATS_KEPT_SECONDS, dry_run=dry_run)) > 0:
         yield Unused(name=f"{num} repeated requests", why="older than 24 hours", num_bytes=0)
 
@@ -132,6 +145,10 @@ def _unused(
         yield path, "unfinished or half removed"
     elif kind == "files" and name not in rows.files and not rows.mined_now:
         yield path, "no file of this id"
+    elif kind == "uploads" and name not in rows.uploads:
+        yield path, "the parts of an upload that has ended"
+    elif kind == "exports" and name not in rows.exports and not _being_published(name, rows):
+        yield path, "an export whose time is over, or that no row names"
     elif kind == "audits" and name.split(".")[0] not in rows.files:
         yield path, "the audit of no file"
     elif kind == "models" and name not in rows.models and not _being_published(name, rows):

@@ -1,6 +1,7 @@
 """A home as `infonce serve` leaves it, made by the store's own functions: files, models, collections with indexes."""
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +12,12 @@ from typing import Self
 import numpy as np
 
 from infonce.index import VectorIndex
-from service.store import catalog, documents, evaluations, files, jobs
-from service.store.artifacts import Artifacts, queries_file
+from service.store import catalog, documents, evaluations, exports, files, jobs, uploads
+from service.store.artifacts import EXPORTED, Artifacts, queries_file
 from service.store.database import Database, migrate, sqlite_url
 from service.store.documents import NewDocument
 from service.store.evaluations import EvaluationRecord
+from service.store.exports import ExportRecord
 from service.store.records import (
     DEFAULT_PROJECT,
     CollectionRecord,
@@ -30,6 +32,7 @@ from service.store.records import (
     new_id,
 )
 from service.store.settings import HOME_DATABASE
+from service.store.uploads import PartRecord, UploadRecord
 
 PAIR = b'{"anchor": "red cat", "positive": "cat red"}\n'
 
@@ -122,6 +125,40 @@ class Home:
         with self.database.write() as tx:
             evaluations.insert_evaluation(tx, record)
         return record
+
+    def part(self, content: bytes = PAIR) -> tuple[UploadRecord, Path]:
+        """An upload of which one part has come, and where that lies."""
+        upload = UploadRecord(
+            id=new_id("upload"), project=DEFAULT_PROJECT, created_at=1.0, expires_at=time.time() + 24 * 3600,
+            filename="pairs.jsonl", purpose=FilePurpose.FINE_TUNE, num_bytes=len(content),
+        )  # fmt: skip
+        part = PartRecord(
+            id=new_id("part"), upload_id=upload.id, created_at=1.0, num_bytes=len(content),
+            sha256=sha256(content).hexdigest(),
+        )  # fmt: skip
+        path, staged = self.artifacts.part_path(upload.id, part.id), self.artifacts.new_part()
+        staged.write_bytes(content)
+        self.artifacts.publish(staged, path)
+        with self.database.write() as tx:
+            uploads.insert_upload(tx, upload)
+            uploads.insert_part(tx, part)
+        return upload, path
+
+    def export(self) -> Path:
+        """Where the tar of an export lies that was made just now."""
+        job = self.ended_job(JobKind.EXPORT)
+        staging, folder = self.artifacts.run_path(job.id, 1) / "staging", f"{job.id}-a1"
+        staging.mkdir(parents=True)
+        (staging / EXPORTED).write_bytes(b"tar")
+        self.artifacts.seal(staging)
+        self.artifacts.publish(staging, self.artifacts.export_path(folder))
+        record = ExportRecord(
+            id=new_id("export"), project=DEFAULT_PROJECT, created_at=1.0, job_id=job.id, model="a", folder=folder,
+            num_bytes=3, sha256=sha256(b"tar").hexdigest(), expires_at=time.time() + 24 * 3600,
+        )  # fmt: skip
+        with self.database.write() as tx:
+            exports.insert_export(tx, record)
+        return self.artifacts.export_path(folder)
 
     def collection(self, name: str = "faq", *, dimension: int = 4) -> CollectionRecord:
         """An empty collection of the client's vectors."""

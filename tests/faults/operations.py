@@ -65,6 +65,24 @@ def delete(home: Path, counter: Counter) -> None:
     assert status in ALLOWED, status
 
 
+def complete_upload(home: Path, counter: Counter) -> None:
+    """The only upload that waits has become a file."""
+    [folder] = (home / "artifacts" / "uploads").iterdir()
+    with gateway(home) as http, armed(counter):
+        body = {"part_ids": sorted(path.name for path in folder.iterdir())}
+        status = http.post(f"/v1/uploads/{folder.name}/complete", json=body).status_code
+    assert status in ALLOWED, status
+
+
+def delete_model(home: Path, counter: Counter) -> None:
+    """The newest model is gone."""
+    with gateway(home) as http:
+        [*_, model] = [found for found in http.get("/v1/models").json()["data"] if found["kind"] != "base"]
+        with armed(counter):
+            status = http.delete(f"/v1/models/{model['id']}").status_code
+    assert status in ALLOWED, status
+
+
 def submit(home: Path, counter: Counter) -> None:
     """A job that trains on the first file."""
     with gateway(home) as http:

@@ -30,10 +30,12 @@ from tests.faults.homes import Home
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """Three files, a model, an evaluation and an index."""
+    """Three files, a part of a fourth, a model, an export, an evaluation and an index."""
     home = Home.new(tmp_path / "home")
     for number in range(3):
         file = home.upload(f"file {number}".encode() * 1_000)
+    home.part()
+    home.export()
     home.evaluation(file)
     home.model(lambda folder: (folder / "model.safetensors").write_bytes(b"weights" * 1_000))
     home.index(home.collection(), ["a", "b"])
@@ -62,7 +64,8 @@ def rows(home: Home) -> dict[str, list[tuple[object, ...]]]:
 def contents(home: Home) -> dict[str, bytes]:
     """What rows name, by its path below the root."""
     root = home.artifacts.root
-    found = [path for name in ("files", "models", "evaluations", "collections") for path in (root / name).rglob("*")]
+    names = ("files", "uploads", "models", "exports", "evaluations", "collections")
+    found = [path for name in names for path in (root / name).rglob("*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
 
 

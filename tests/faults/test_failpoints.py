@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from infonce.checkpoint import Checkpoints, newest
 from infonce.index import VectorIndex
 from service.store import catalog, evaluations, jobs
-from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, Phase, new_id
-from service.store.tables import collections, files, models, versions
+from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
+from service.store.tables import collections, files, models, upload_parts, uploads, versions
 from service.store.tables import evaluations as evaluations_table
 from service.store.tables import jobs as job_table
 from service.store.unused import remove_unused
+from service.store.uploads import is_pending
 from tests.faults import operations
 from tests.faults.failpoints import Counter, Fault, Operation, attempt, every_point, server
 from tests.faults.homes import PAIR, Home
@@ -36,6 +37,29 @@ def context() -> ForkServerContext:
 
 def one_file(home: Home) -> None:
     home.upload(PAIR * 40)
+
+
+def two_parts(home: Home) -> None:
+    """An upload whose parts have all come."""
+    with operations.gateway(home.path) as http:
+        asked = {"filename": "p", "purpose": "fine-tune", "bytes": 2 * len(PAIR), "mime_type": ""}
+        id = http.post("/v1/uploads", json=asked).json()["id"]
+        for _ in range(2):
+            assert http.post(f"/v1/uploads/{id}/parts", files={"data": ("p", PAIR)}).status_code == 200
+
+
+def brought_model(home: Home) -> None:
+    """A model that no job made."""
+    staging = home.artifacts.new_part()
+    staging.mkdir()
+    (staging / "model.safetensors").write_bytes(b"weights")
+    record = ModelRecord(
+        id="ft:tiny:imported:12345678", project=DEFAULT_PROJECT, created_at=1.0, folder="model-1", parent=None,
+        job_id=None, dimensions=8, max_tokens=8, fingerprint="f", summary={}, num_bytes=home.artifacts.seal(staging),
+    )  # fmt: skip
+    home.artifacts.publish(staging, home.artifacts.model_path(record.folder))
+    with home.database.write() as tx:
+        catalog.insert_model(tx, record)
 
 
 def training_job(home: Home) -> None:
@@ -91,6 +115,9 @@ CASES: list[tuple[Operation, Prepare, Fault]] = [
     (operations.upload, one_file, Fault.FULL),
     (operations.delete, one_file, Fault.DEATH),
     (operations.delete, one_file, Fault.FULL),
+    (operations.complete_upload, two_parts, Fault.DEATH),
+    (operations.complete_upload, two_parts, Fault.FULL),
+    (operations.delete_model, brought_model, Fault.DEATH),
     (operations.submit, one_file, Fault.DEATH),
     (operations.submit, one_file, Fault.FULL),
     (operations.publish_model, training_job, Fault.DEATH),
@@ -118,6 +145,8 @@ def assert_whole(home: Home) -> None:
         assert tx.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
         for row in tx.execute(sa.select(files)):
             home.artifacts.stored_file(row.id, num_bytes=row.num_bytes, sha256=row.sha256)
+        for row in tx.execute(sa.select(upload_parts)):
+            assert home.artifacts.part_path(row.upload_id, row.id).stat().st_size == row.num_bytes
         for row in tx.execute(sa.select(models)):
             home.artifacts.verify(home.artifacts.model_path(row.folder))
         for row in tx.execute(sa.select(versions)):
@@ -145,12 +174,13 @@ def assert_nothing_left(home: Home) -> None:
     assert_whole(home)
     with home.database.read() as tx:
         named = set(tx.execute(sa.select(files.c.id)).scalars())
+        named |= set(tx.execute(sa.select(uploads.c.id).where(is_pending(), uploads.c.expires_at > later)).scalars())
         tables = (models, versions, evaluations_table)
         named |= {name for table in tables for name in tx.execute(sa.select(table.c.folder)).scalars() if name}
         running = {row.id for row in tx.execute(sa.select(job_table)) if row.status == JobStatus.RUNNING}
     root = home.artifacts.root
     left = [*(root / "files").iterdir(), *(root / "models").iterdir(), *(root / "collections").glob("*/*")]
-    left += (root / "evaluations").iterdir()
+    left += [*(root / "evaluations").iterdir(), *(root / "uploads").iterdir()]
     assert running or {path.name for path in left} == named
     assert list((root / "tmp").iterdir()) == []
 

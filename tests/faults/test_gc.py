@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store import files, jobs
+from service.store import files, jobs, uploads
 from service.store.queue import QUEUE_OF
 from service.store.records import DEFAULT_PROJECT, JobError, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import repeats
@@ -92,6 +92,19 @@ def test_what_a_running_attempt_has_put_in_place_stays_until_it_is_fenced(home: 
     gone = {f"models/{train.id}-a1", f"collections/{collection.id}/ver-1", f"evaluations/{evaluate.id}-a1"}
     gone |= {"files/file-mined"}
     assert collect(home) == gone and checkpoint.exists(), "the next attempt goes on from it"
+
+
+def test_parts_and_exports_go_when_their_time_is_over(home: Home) -> None:
+    (upload, part), export, now = home.part(), home.export(), time.time()
+    exporting = running(home, JobKind.EXPORT)
+    made = write(home.artifacts.export_path(f"{exporting.id}-a1") / "model.tar")
+    gone = {f"uploads/{upload.id}", f"exports/{export.name}"}
+    assert collect(home, now=now + DAY - 60) == set() and part.exists() and export.exists()
+    assert collect(home, now=now + DAY + 60, dry_run=True) == gone and part.exists()
+    assert collect(home, now=now + DAY + 60) == gone and not part.exists() and made.exists()
+    with home.database.read() as tx:
+        assert uploads.get_upload(tx, DEFAULT_PROJECT, id=upload.id).status == "expired"
+        assert uploads.parts_of(tx, upload.id) == {}
 
 
 @pytest.mark.parametrize(("code", "days"), [("failed", 1), ("nan_loss", 7)])

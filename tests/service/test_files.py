@@ -1,5 +1,6 @@
 """Uploads: all of a file or nothing of it."""
 
+import base64
 import hashlib
 import json
 import resource
@@ -234,3 +235,43 @@ def test_a_client_that_goes_away_leaves_nothing(live: Live, until: Callable[...,
     until(lambda: not any(tmp.iterdir()))
     with live.parts.database.read() as tx:
         assert files.page_files(tx, "default", page=Page()) == ([], False)
+
+
+def test_the_bytes_of_a_file_are_given_back_as_they_came(gateway: Gateway) -> None:
+    content = lines([PAIR] * 2)
+    made = gateway.upload(content, name="räte.jsonl").json()
+    answer = gateway.http.get(f"/v1/files/{made['id']}/content")
+    assert (answer.content, answer.headers["content-type"]) == (content, "application/octet-stream")
+    assert answer.headers["content-disposition"] == "attachment; filename*=utf-8''r%C3%A4te.jsonl"
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert answer.headers["repr-digest"] == f"sha-256=:{digest}:" and answer.headers["etag"] == f'"{made["sha256"]}"'
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "first", "last"),
+    [
+        ("bytes=2-5", 206, 2, 6),
+        ("bytes=-4", 206, -4, None),
+        ("bytes=7-", 206, 7, None),
+        ("bytes=0-999999", 206, 0, None),
+    ]
+    + [(odd, 200, 0, None) for odd in ("bytes=5-2", "bytes=-0", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes=-")],
+)
+def test_a_range_of_a_file_is_what_was_asked_for_or_all_of_it(
+    gateway: Gateway, asked: str, status: int, first: int, last: int | None
+) -> None:
+    content = lines([PAIR] * 2)
+    id = gateway.upload(content).json()["id"]
+    answer = gateway.http.get(f"/v1/files/{id}/content", headers={"range": asked})
+    assert (answer.status_code, answer.content) == (status, content[first:last])
+
+
+def test_a_range_behind_the_end_and_damaged_bytes_are_refused(gateway: Gateway) -> None:
+    id = gateway.upload(lines([PAIR] * 2)).json()["id"]
+    answer = gateway.http.get(f"/v1/files/{id}/content", headers={"range": "bytes=5000-"})
+    problem(answer, 416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == f"bytes */{len(lines([PAIR] * 2))}"
+    gateway.parts.artifacts.file_path(id).write_bytes(b"short")
+    problem(gateway.http.get(f"/v1/files/{id}/content"), 503, "artifact_corrupt")
+    gateway.parts.artifacts.file_path(id).unlink()
+    problem(gateway.http.get(f"/v1/files/{id}/content"), 503, "artifact_corrupt")

@@ -8,9 +8,11 @@ import pytest
 
 from infonce.report_page import report_page
 from service.store import catalog, jobs
+from service.store.errors import NotFound
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
 from tests.infonce.reported import toy_report
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, problem
+from tests.service.test_tenancy import judged
 
 TUNED = "ft:base:faq:abcd1234"
 
@@ -42,10 +44,14 @@ def publish(gateway: Gateway) -> Callable[..., str]:
             max_tokens=64,
             fingerprint="words",
             summary={"verdict": "better"},
+            num_bytes=123,
+            data_sha256="d" * 64,
         )
         path = gateway.parts.artifacts.model_path(folder)
         path.mkdir()
         (path / "config.json").write_text(json.dumps({"hidden_size": DIMENSIONS}))
+        prompts = {"prompts": {"query": "query: ", "document": ""}}
+        (path / "config_sentence_transformers.json").write_text(json.dumps(prompts))
         (path / "report.json").write_text(json.dumps(report or {}))
         if page is not None:
             (path / "report.html").write_text(page)
@@ -81,7 +87,16 @@ def test_a_tuned_model_names_its_parent_job_and_verdict(gateway: Gateway, publis
     model = gateway.http.get(f"/v1/models/{TUNED}").json()
     assert (model["id"], model["kind"], model["parent"], model["job"]) == (TUNED, "tuned", BASE, job)
     assert (model["dimensions"], model["evaluation"]) == (DIMENSIONS, {"verdict": "better"})
+    assert (model["max_tokens"], model["data_sha256"], model["bytes"]) == (64, "d" * 64, 123)
+    assert model["prompts"] == {"query": "query: ", "document": ""}
     assert model in gateway.http.get("/v1/models").json()["data"]
+
+
+def test_a_damaged_folder_hides_its_prompts_and_nothing_else(gateway: Gateway, publish: Callable[..., str]) -> None:
+    publish()
+    (gateway.parts.artifacts.model_path(TUNED.replace(":", "-")) / "config.json").write_text("{")
+    model = gateway.http.get(f"/v1/models/{TUNED}").json()
+    assert (model["prompts"], model["dimensions"], model["fingerprint"]) == (None, DIMENSIONS, "words")
 
 
 def test_a_tuned_model_is_legal_wherever_a_model_is_asked_for(gateway: Gateway, publish: Callable[..., str]) -> None:
@@ -148,3 +163,66 @@ def test_a_damaged_report_is_said_to_be_damaged(
 @pytest.mark.parametrize("id", ["nobody", "a/b/c", "ft:x", "a%00", "..%2f..%2fetc", "x" * 3_000, "ft:base:faq:%00"])
 def test_an_unknown_model_is_not_found(gateway: Gateway, id: str) -> None:
     problem(gateway.http.get(f"/v1/models/{id}"), 404, "model_not_found")
+
+
+def test_a_deleted_model_is_gone_with_its_folder_and_is_not_deleted_twice(
+    gateway: Gateway, publish: Callable[..., str]
+) -> None:
+    job = publish()
+    kept = publish("ft:base:faq:other123")
+    answer = gateway.http.delete(f"/v1/models/{TUNED}")
+    assert answer.json() == {"id": TUNED, "object": "model", "deleted": True}
+    assert {path.split("/")[1] for path in gateway.artifacts()} == {"ft-base-faq-other123"}
+    for method in ("GET", "DELETE"):
+        problem(gateway.http.request(method, f"/v1/models/{TUNED}"), 404, "model_not_found")
+    problem(gateway.http.post("/v1/embeddings", json={"model": TUNED, "input": "a"}), 404, "model_not_found")
+    problem(gateway.http.get(f"/v1/fine_tuning/jobs/{job}/report"), 404, "not_found")
+    assert gateway.http.get(f"/v1/fine_tuning/jobs/{kept}/report").is_success
+
+
+@pytest.mark.parametrize("user", ["a collection", "a training", "an evaluation", "an export", "a paused job"])
+def test_a_model_that_is_needed_cannot_be_deleted(gateway: Gateway, publish: Callable[..., str], user: str) -> None:
+    publish()
+    path, body = {
+        "a collection": ("/v1/collections", {"name": "faq", "model": TUNED}),
+        "an evaluation": ("/v1/evaluations", {"file": judged(gateway), "models": [BASE, TUNED]}),
+        "an export": ("/v1/model_exports", {"model": TUNED}),
+    }.get(user, ("/v1/fine_tuning/jobs", {"model": TUNED, "training_file": gateway.pairs()}))
+    folder = gateway.parts.artifacts.model_path(TUNED.replace(":", "-"))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    assert gateway.http.post(path, json=body).is_success
+    jobs = [job["id"] for job in gateway.http.get("/v1/jobs").json()["data"] if job["status"] == "queued"]
+    if user == "a paused job":
+        gateway.http.post(f"/v1/jobs/{jobs[0]}/pause")
+    refused = gateway.http.delete(f"/v1/models/{TUNED}")
+    assert (jobs or ["faq"])[0] in problem(refused, 409, "in_use")["detail"] and folder.is_dir()
+    assert refused.headers["x-should-retry"] == "false"
+    for job in jobs:
+        gateway.http.post(f"/v1/jobs/{job}/cancel")
+    assert gateway.http.delete(f"/v1/models/{TUNED}").status_code == (409 if user == "a collection" else 200)
+
+
+def test_what_is_ordered_while_its_model_goes_is_refused(gateway: Gateway, publish: Callable[..., str]) -> None:
+    publish()
+    job = JobRecord(
+        id=new_id("job"),
+        project=DEFAULT_PROJECT,
+        kind=JobKind.EXPORT,
+        status=JobStatus.QUEUED,
+        phase=Phase.WAITING,
+        created_at=1.0,
+        spec={"model": TUNED},
+    )
+    gateway.http.delete(f"/v1/models/{TUNED}")
+    with pytest.raises(NotFound, match=TUNED), gateway.parts.database.write() as tx:
+        jobs.insert(tx, job)
+
+
+def test_a_base_model_belongs_to_the_server(gateway: Gateway) -> None:
+    problem(gateway.http.delete(f"/v1/models/{BASE}"), 409, "conflict")
+    assert gateway.http.get(f"/v1/models/{BASE}").is_success
+
+
+@pytest.mark.parametrize("id", ["nobody", "a/b/c", "ft:x", "a%00", "..%2f..%2fetc", "x" * 3_000, "ft:base:faq:%00"])
+def test_a_model_that_is_not_there_cannot_be_deleted(gateway: Gateway, id: str) -> None:
+    problem(gateway.http.delete(f"/v1/models/{id}"), 404, "model_not_found")

@@ -1,12 +1,17 @@
 """The official `openai` package, unmodified, against a live gateway."""
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openai
 import pytest
 
 from infonce.config import Side
+from service.store import catalog
+from service.store.records import ModelRecord
 from tests.service.conftest import BASE, PAIR, Live, WordEncoder, lines
 
 PAIRS = lines([PAIR | {"query": f"which pet barks {n}"} for n in range(20)])
@@ -93,6 +98,56 @@ def test_models_are_listed_and_retrieved_by_names_with_slashes(client: openai.Op
     assert client.models.retrieve(BASE).object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody/knows")
+
+
+def test_the_content_of_a_file_comes_back(client: openai.OpenAI) -> None:
+    file = client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune")
+    assert client.files.content(file.id).read() == PAIRS
+
+
+@pytest.mark.parametrize("part_size", [100, 64 << 20])
+def test_a_file_is_uploaded_in_chunks_by_the_clients_own_loop(
+    client: openai.OpenAI, tmp_path: Path, part_size: int
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(PAIRS)
+    md5 = hashlib.md5(PAIRS).hexdigest()
+    asked: dict[str, Any] = {"mime_type": "text/jsonl", "purpose": "fine-tune", "part_size": part_size, "md5": md5}
+    done = client.uploads.upload_file_chunked(file=path, **asked)
+    assert (done.object, done.status, done.bytes, done.filename) == ("upload", "completed", len(PAIRS), path.name)
+    assert done.file is not None and done.file == client.files.retrieve(done.file.id)
+    assert client.files.content(done.file.id).read() == PAIRS
+
+
+def test_an_upload_is_made_part_by_part_and_given_up(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"filename": "p.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
+    upload = client.uploads.create(bytes=len(PAIRS), **asked)
+    assert (upload.status, upload.file, upload.purpose) == ("pending", None, "fine-tune")
+    part = client.uploads.parts.create(upload.id, data=PAIRS)
+    assert (part.object, part.upload_id) == ("upload.part", upload.id) and part.id.startswith("part-")
+    with pytest.raises(openai.BadRequestError, match="MD5"):
+        client.uploads.complete(upload.id, part_ids=[part.id], md5="0" * 32)
+    assert client.uploads.cancel(upload.id).status == "cancelled"
+    with pytest.raises(openai.ConflictError) as caught:
+        client.uploads.complete(upload.id, part_ids=[part.id])
+    assert caught.value.code == "upload_ended"
+
+
+def test_a_model_is_deleted_once_and_a_base_model_never(client: openai.OpenAI, live: Live) -> None:
+    name = "ft:base:imported:12345678"
+    common: dict[str, Any] = {"dimensions": 8, "max_tokens": 8, "fingerprint": "f", "summary": {}}
+    common |= {"project": "default", "created_at": 7.0, "folder": "m"}
+    record = ModelRecord(id=name, parent=None, job_id=None, **common)
+    with live.parts.database.write() as tx:
+        catalog.insert_model(tx, record)
+    found = client.models.retrieve(name)
+    assert (found.id, found.created, found.owned_by, found.object) == (name, 7, "default", "model")
+    deleted = client.models.delete(name)
+    assert (deleted.id, deleted.deleted, deleted.object) == (name, True, "model")
+    with pytest.raises(openai.NotFoundError):
+        client.models.delete(name)
+    with pytest.raises(openai.ConflictError):
+        client.models.delete(BASE)
 
 
 def test_embeddings_come_in_the_clients_own_base64_and_as_floats(client: openai.OpenAI) -> None:

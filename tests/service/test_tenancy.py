@@ -22,8 +22,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/collections/{c}/compare": {"queries": ["a dog"], "a": "ver-" + "0" * 26, "b": "ver-" + "0" * 26},
     "/v1/api_keys/{id}/rotate": {},
     "/v1/projects/{id}": {},
+    "/v1/uploads/{id}/complete": {"part_ids": ["part-0"]},
 }
-NOBODYS = {kind: f"{kind}-" + "0" * 26 for kind in ("file", "ftjob", "col", "eval")} | {"key": "00000000"}
+KINDS = ("file", "upload", "ftjob", "col", "eval", "export")
+NOBODYS = {kind: f"{kind}-" + "0" * 26 for kind in KINDS} | {"key": "00000000"}
 
 
 @pytest.fixture
@@ -58,8 +60,22 @@ def owned(gateway: Gateway) -> dict[str, str]:
         jobs.insert(tx, done)
         catalog.insert_model(tx, model)
     evaluated = gateway.http.post("/v1/evaluations", json={"file": judged(gateway), "models": [BASE]})
+    announced = {"filename": "p", "purpose": "fine-tune", "bytes": 9, "mime_type": ""}
+    upload = str(gateway.http.post("/v1/uploads", json=announced).json()["id"])
+    root = gateway.parts.settings.hub.models_root
+    assert root is not None
+    (root / BASE / "model.safetensors").write_bytes(b"weights")
+    export = str(gateway.http.post("/v1/model_exports", json={"model": BASE}).json()["id"])
     key = make(gateway)
-    owned = {"file": file, "ftjob": job, "col": collection, "eval": str(evaluated.json()["id"]), "model": model.id}
+    owned = {
+        "upload": upload,
+        "export": export,
+        "file": file,
+        "ftjob": job,
+        "col": collection,
+        "eval": str(evaluated.json()["id"]),
+        "model": model.id,
+    }
     return owned | {"key": key.split("_")[1], "admin": key}
 
 
@@ -75,6 +91,7 @@ def judged(gateway: Gateway) -> str:
 
 def kind_of(path: str) -> str:
     roots = {"/v1/files": "file", "/v1/fine_tuning": "ftjob", "/v1/jobs": "ftjob", "/v1/models": "model"}
+    roots |= {"/v1/uploads": "upload", "/v1/model_exports": "export"}
     roots |= {"/v1/collections": "col", "/v1/evaluations": "eval", "/v1/api_keys": "key", "/v1/projects": "project"}
     return next(kind for root, kind in roots.items() if path.startswith(root))
 
@@ -120,6 +137,7 @@ def asking(**contrastive: Any) -> dict[str, Any]:
 
 WHERE = ["training_file", "validation_file", "model", "collection", "embeddings"]
 WHERE += ["mined", "corpus", "miner", "judged", "evaluated", "estimated", "dug", "probe", "judge", "deployed", "place"]
+WHERE += ["exported"]
 
 
 @pytest.mark.parametrize("where", WHERE)
@@ -142,6 +160,7 @@ def test_a_foreign_reference_in_a_body_is_an_unknown_one(gateway: Gateway, owned
             "miner": ("/v1/mining", {"model": model, "training_file": own}, model),
             "judged": ("/v1/evaluations", {"file": file, "models": [BASE]}, file),
             "evaluated": ("/v1/evaluations", {"file": own, "models": [BASE, model]}, model),
+            "exported": ("/v1/model_exports", {"model": model}, model),
             "estimated": ("/v1/fine_tuning/jobs/estimate", job | {"training_file": file}, file),
             "dug": (TUNING, job | asking(hard_negatives={"mine": {"corpus_file": file}}), file),
             "probe": (TUNING, job | asking(evaluation={"retention": file}), file),

@@ -17,12 +17,17 @@ from service.store.database import MIGRATIONS, Database, migrate
 from service.store.documents import NewDocument
 from service.store.errors import SchemaMismatch
 from service.store.evaluations import EvaluationRecord, insert_evaluation
+from service.store.exports import ExportRecord
+from service.store.uploads import PartRecord, UploadRecord
 
 RECORD_OF = {
     "jobs": records.JobRecord,
     "job_events": records.EventRecord,
     "files": records.FileRecord,
     "models": records.ModelRecord,
+    "model_exports": ExportRecord,
+    "uploads": UploadRecord,
+    "upload_parts": PartRecord,
     "evaluations": EvaluationRecord,
     "collections": records.CollectionRecord,
     "versions": records.VersionRecord,
@@ -157,7 +162,8 @@ def test_every_row_survives_a_step_back_and_forth(
     config.set_main_option("script_location", str(MIGRATIONS))
 
     def rows() -> dict[str, list[tuple[Any, ...]]]:
-        later = ("projects", "repeats", "evaluations", "document_vectors", "deletions")
+        searched = ("document_vectors", "deletions")
+        later = ("projects", "repeats", "evaluations", "uploads", "upload_parts", "model_exports", *searched)
         kept = [table for name, table in tables.metadata.tables.items() if name not in later]
         with database.read() as tx:
             return {table.name: [tuple(row) for row in tx.execute(sa.select(table))] for table in kept}
@@ -199,6 +205,32 @@ def test_a_step_back_leaves_nothing_that_the_schema_before_does_not_know(
         assert tx.execute(sa.text("SELECT id FROM files")).scalars().all() == [mined.id]
         assert tx.execute(sa.text("SELECT DISTINCT job_id FROM job_events")).scalars().all() == [kept.id]
     migrate(url)
+    database.close()
+
+
+def test_a_model_is_told_what_it_was_trained_on_and_one_that_was_brought_goes_with_the_step(
+    url: str, make_job: Callable[..., Any], make_file: Callable[..., Any]
+) -> None:
+    from alembic import command
+
+    database, config, file = Database.open(url), Config(), make_file()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    made = [make_job(spec={"training_file": file.id}), make_job(spec={})]
+    common: dict[str, Any] = {"project": "default", "created_at": 1.0, "fingerprint": "f"}
+    common |= {"dimensions": 2, "max_tokens": 8, "summary": {}}
+    with database.write() as tx:
+        files.insert_file(tx, file)
+        for job in made:
+            jobs.insert(tx, job)
+        for name, by, parent in (("a", made[0].id, "p"), ("b", made[1].id, "p"), ("c", None, None)):
+            model = records.ModelRecord(id=name, folder=name, parent=parent, job_id=by, **common)
+            catalog.insert_model(tx, model)
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0004")
+    migrate(url)
+    with database.read() as tx:
+        found = tx.execute(sa.select(tables.models.c.id, tables.models.c.data_sha256).order_by("id")).all()
+    assert [tuple(row) for row in found] == [("a", file.sha256), ("b", None)]
     database.close()
 
 

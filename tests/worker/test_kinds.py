@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from service.store import evaluations, files, jobs
+from service.store import evaluations, exports, files, jobs
 from service.store.evaluations import EvaluationRecord
 from service.store.events import NewEvent
+from service.store.exports import ExportRecord
 from service.store.queue import QUEUE_OF
 from service.store.records import FilePurpose, FileRecord, JobKind, JobStatus, Page, new_id
 from tests.faults.operations import EVALUATING, MINING
@@ -33,6 +34,7 @@ class Case:
 CASES = [
     Case(JobKind.MINE, {"training_file": "FILE", "corpus_file": None, "model": MODEL, "config": {}}, MINING),
     Case(JobKind.EVALUATE, {"file": "FILE", "models": [MODEL], "ks": [10]}, EVALUATING),
+    Case(JobKind.EXPORT, {"model": MODEL}, "(staging / 'model.tar').write_bytes(b'tar'); say('done', result={})"),
     Case(JobKind.ESTIMATE, {"training_file": "FILE", "model": MODEL, **TRAINING}, "say('done', result={'seconds': 5})"),
 ]
 
@@ -52,6 +54,10 @@ def submitted(site: Site, case: Case) -> str:
     row = EvaluationRecord(
         id="eval-1", project=PROJECT, created_at=1.0, job_id=id, file_id=file.id, models=(MODEL,), ks=(10,), metadata={}
     )
+    export = ExportRecord(id="eval-1", project=PROJECT, created_at=1.0, job_id=id, model=MODEL)
+    if case.kind is JobKind.EXPORT:
+        with site.shop.database.write() as tx:
+            exports.insert_export(tx, export)
     if case.kind is JobKind.EVALUATE:
         with site.shop.database.write() as tx:
             evaluations.insert_evaluation(tx, row)
@@ -61,7 +67,9 @@ def submitted(site: Site, case: Case) -> str:
 def left(site: Site) -> list[str]:
     """What lies in the artifact root for others to see."""
     root = site.shop.artifacts.root
-    return sorted(path.name for name in ("files", "models", "evaluations") for path in (root / name).iterdir())
+    return sorted(
+        path.name for name in ("files", "models", "exports", "evaluations") for path in (root / name).iterdir()
+    )
 
 
 def test_every_kind_has_its_inputs_its_body_and_its_publication() -> None:
@@ -84,8 +92,8 @@ def test_a_job_whose_child_is_killed_is_repeated_and_leaves_one_result(site: Sit
 
 
 def test_the_result_of_an_estimate_is_its_jobs_and_a_file_knows_who_made_it(site: Site) -> None:
-    mine, estimate = (submitted(site, case) for case in (CASES[0], CASES[2]))
-    for case in (CASES[0], CASES[2]):
+    mine, estimate = (submitted(site, case) for case in (CASES[0], CASES[-1]))
+    for case in (CASES[0], CASES[-1]):
         site.with_child(case.script).answer(QUEUE_OF[case.kind])
     assert site.job(estimate).result == {"seconds": 5}
     [made] = site.job(mine).result["result_files"]

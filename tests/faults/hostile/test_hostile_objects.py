@@ -72,6 +72,12 @@ IDS = ("..%2f..%2fetc%2fpasswd", "%00", "%ff", "a" * 5_000, "'%20or%201=1--", "f
         ("GET", "/v1/fine_tuning/jobs/{}/events"),
         ("GET", "/v1/jobs/{}"),
         ("GET", "/v1/models/{}"),
+        ("DELETE", "/v1/models/{}"),
+        ("GET", "/v1/files/{}/content"),
+        ("POST", "/v1/uploads/{}/parts"),
+        ("POST", "/v1/uploads/{}/cancel"),
+        ("GET", "/v1/model_exports/{}"),
+        ("GET", "/v1/model_exports/{}/content"),
         ("GET", "/v1/collections/{}"),
     ],
 )

@@ -1,0 +1,79 @@
+"""Exports: a model's folder as one tar, made by a worker and kept for a day."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Depends
+from starlette.requests import Request
+from starlette.responses import FileResponse
+
+from service.bodies import described, json_body
+from service.callers import KEY_FIRST, Project
+from service.dependencies import Parts, Wiring, object_id
+from service.errors import ServiceError
+from service.ordering import Orders
+from service.schemas.models import ModelExport, ModelExportCreate
+from service.store import exports, jobs
+from service.store.artifacts import EXPORTED
+from service.store.database import Tx
+from service.store.errors import Conflict
+from service.store.exports import ExportRecord
+from service.store.records import JobRecord, JobStatus
+from service.stored_content import CONTENT, content_of
+from service.submit_others import submit_export
+
+router = APIRouter(prefix="/v1/model_exports", tags=["models"], dependencies=KEY_FIRST)
+ExportId = Annotated[str, Depends(object_id("export", "export"))]
+
+
+@router.post("", status_code=202, openapi_extra=described(ModelExportCreate))
+def create(
+    asked: Annotated[ModelExportCreate, Depends(json_body(ModelExportCreate))],
+    parts: Parts,
+    project: Project,
+    orders: Orders,
+    after: BackgroundTasks,
+) -> ModelExport:
+    """Order an export; `job` does it, and then `/content` is the tar."""
+
+    def insert(tx: Tx, job: JobRecord, record: ExportRecord) -> None:
+        orders.insert(tx, job, object_id=record.id)
+        exports.insert_export(tx, record)
+
+    def submit(now: float) -> str:
+        return submit_export(parts.database, parts.lookup, project=project, asked=asked, now=now, insert=insert).id
+
+    id = orders.once(submit)
+    after.add_task(parts.sweep.poke)
+    return _read(parts, project, id)
+
+
+@router.get("/{id}")
+def retrieve(id: ExportId, parts: Parts, project: Project) -> ModelExport:
+    """One export."""
+    return _read(parts, project, id)
+
+
+@router.get("/{id}/content", response_class=FileResponse, responses=CONTENT)
+def content(id: ExportId, request: Request, parts: Parts, project: Project) -> FileResponse:
+    """The tar; a `Range` of it where one is asked for. It can be brought to another server by `POST /v1/models`."""
+    with parts.database.read() as tx:
+        record = exports.get_export(tx, project, id=id)
+        job = jobs.get(tx, project, id=record.job_id)
+    if record.expires_at is None:
+        raise _not_there(record, job)
+    if record.folder is None or record.sha256 is None or record.expires_at <= parts.clock():
+        raise ServiceError("not_found", f"The export {id} was kept for a day and is gone; order it again")
+    path, name = parts.artifacts.export_path(record.folder) / EXPORTED, f"{record.model.replace('/', '-')}.tar"
+    return content_of(request, path, name=name, num_bytes=record.num_bytes, sha256=record.sha256)
+
+
+def _not_there(record: ExportRecord, job: JobRecord) -> Conflict:
+    if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        return Conflict("not_ready", f"The export {record.id} has no content: its job {job.id} {job.status}")
+    return Conflict("not_ready", f"The export {record.id} is not made yet; see its job {job.id}")
+
+
+def _read(parts: Wiring, project: str, id: str) -> ModelExport:
+    with parts.database.read() as tx:
+        record = exports.get_export(tx, project, id=id)
+        return ModelExport.of(record, jobs.get(tx, project, id=record.job_id), now=parts.clock())

@@ -1,0 +1,17 @@
+"""A model's folder becomes one tar; the same model gives the same bytes, whoever packs it and when."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infonce.model_tar import pack_model
+from service.store.artifacts import EXPORTED
+from service.store.records import Phase
+from worker.progress import Progress
+
+
+def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
+    """The tar is in the staging folder."""
+    progress.phase(Phase.EXPORTING)
+    pack_model(Path(order["model"]["path"]), Path(order["staging"]) / EXPORTED, stop=progress.stop_requested)
+    return {}
