@@ -39,6 +39,9 @@ class Work(StrEnum):
     AUDIT = "audits"
     """Of uploads, and what is made of them; each has a process, or waits for one."""
 
+    HOOK = "changes and samples of webhooks"
+    """Each may wait for a name to be resolved, or for a receiver of the caller's own to answer."""
+
     CHANGE = "changes"
     READ = "reads"
 
@@ -49,6 +52,8 @@ def work_of(method: str, path: str) -> Work | None:
         return None
     if path.startswith("/v1/files/") and path.endswith(_AUDITED) and method in ("GET", "HEAD", "POST"):
         return Work.AUDIT
+    if path.startswith("/v1/webhook_endpoints") and method == "POST":
+        return Work.HOOK
     if method != "POST":
         return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
     if path == "/v1/embeddings" or path.endswith("/query"):
@@ -107,6 +112,7 @@ class Admission:
             Work.SEARCH: limits.num_searches,
             Work.UPLOAD: limits.num_uploads,
             Work.AUDIT: limits.num_audits,
+            Work.HOOK: limits.num_hooks,
             Work.CHANGE: limits.num_changes,
             Work.READ: limits.num_reads,
         }

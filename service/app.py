@@ -34,6 +34,8 @@ from service.routes import (
     models,
     projects,
     reports,
+    webhooks,
+    workers,
 )
 from service.search import Search
 from service.settings import GatewaySettings
@@ -43,9 +45,11 @@ from service.store.artifacts import Artifacts
 from service.store.database import Database
 from service.store.queue import Doorbell
 from service.store.sweep import Sweep
+from service.webhook_sender import Reach, WebhookSender
+from service.webhook_targets import Resolve, resolve_name
 
 PARTS_EXPIRE_SECONDS = 24 * 3600.0
-_SWEEP_ENDS_SECONDS = 5.0
+_LOOPS_END_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ class Seams:
     ring: Callable[[str, str], None] | None = None
     ping: Callable[[], bool] | None = None
     load: Loader | None = None
+    resolve: Resolve = resolve_name
+    """From the name of a webhook's host to its addresses."""
     clock: Callable[[], float] = time.time
 
 
@@ -82,7 +88,8 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
     work = (jobs, reports, mining, evaluations)
-    for module in (files, audits, *work, models, embeddings, collections, documents, api_keys, projects, health, docs):
+    found = (models, embeddings, collections, documents)
+    for module in (files, audits, *work, *found, webhooks, workers, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
@@ -90,16 +97,20 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """While the application is served, its sweep runs in a thread."""
+    """While the application is served, its sweep and its sender of webhooks run in threads."""
     parts: Wiring = app.state.wiring
     anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.edge.num_threads
     stop = threading.Event()
-    thread = threading.Thread(target=parts.sweep.run, args=(stop,), name="sweep", daemon=True)
-    thread.start()
+    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run}
+    threads = [threading.Thread(target=run, args=(stop,), name=name, daemon=True) for name, run in loops.items()]
+    for thread in threads:
+        thread.start()
     yield
     stop.set()
     parts.sweep.poke()
-    thread.join(_SWEEP_ENDS_SECONDS)  # a bell that hangs on a dead broker is not waited for
+    end = time.monotonic() + _LOOPS_END_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))  # what hangs on a dead broker or receiver is not waited for
     parts.audits.close()
     parts.embedder.close()
     parts.database.close()
@@ -120,6 +131,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     embedder = Embedder(seams.load or loader)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
+    reach = Reach(allow_private=settings.webhook_allow_private, resolve=seams.resolve)
     return Wiring(
         settings=settings,
         database=database,
@@ -132,6 +144,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         broker=BrokerHealth(ping),
         rates=Rates(time.monotonic),
         uses=uses,
+        reach=reach,
+        sender=WebhookSender(database, reach, clock=clock),
         clock=seams.clock,
     )
 

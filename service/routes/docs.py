@@ -16,6 +16,12 @@ from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
 from service.schemas.mining import MiningCreate
 from service.schemas.problem import ProblemBody
+from service.schemas.webhooks import (
+    WebhookEndpointCreate,
+    WebhookEndpointUpdate,
+    WebhookSecretRotate,
+    WebhookTest,
+)
 
 router = APIRouter(include_in_schema=False)
 
@@ -33,6 +39,10 @@ _BODIES = (
     ApiKeyRotate,
     ProjectCreate,
     Limits,
+    WebhookEndpointCreate,
+    WebhookEndpointUpdate,
+    WebhookSecretRotate,
+    WebhookTest,
     ProblemBody,
 )
 """The models that FastAPI never sees: `bodies.py` reads them."""

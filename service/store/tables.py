@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")

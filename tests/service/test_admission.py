@@ -27,6 +27,8 @@ from tests.service.conftest import Gateway
         ("GET", "/v1/files/file-1", Work.READ),
         ("POST", "/v1/fine_tuning/jobs/x/cancel", Work.CHANGE),
         ("DELETE", "/v1/files/x", Work.CHANGE),
+        ("POST", "/v1/webhook_endpoints/x/test", Work.HOOK),
+        ("DELETE", "/v1/webhook_endpoints/x", Work.CHANGE),
         ("BREW", "/healthz/", Work.CHANGE),
     ],
 )
