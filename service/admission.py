@@ -42,6 +42,8 @@ class Work(StrEnum):
 
     DOWNLOAD = "downloads"
     """Of stored bytes; each lasts for as long as its reader takes, and keeps out nobody but others."""
+    HOOK = "changes and samples of webhooks"
+    """Each may wait for a name to be resolved, or for a receiver of the caller's own to answer."""
 
     CHANGE = "changes"
     READ = "reads"
@@ -55,6 +57,8 @@ def work_of(method: str, path: str) -> Work | None:
         return Work.AUDIT
     if method == "GET" and path.endswith("/content"):
         return Work.DOWNLOAD
+    if path.startswith("/v1/webhook_endpoints") and method == "POST":
+        return Work.HOOK
     if method != "POST":
         return Work.READ if method in ("GET", "HEAD", "OPTIONS") else Work.CHANGE
     if path == "/v1/embeddings" or path.endswith("/query"):
@@ -114,6 +118,7 @@ class Admission:
             Work.UPLOAD: limits.num_uploads,
             Work.AUDIT: limits.num_audits,
             Work.DOWNLOAD: limits.num_downloads,
+            Work.HOOK: limits.num_hooks,
             Work.CHANGE: limits.num_changes,
             Work.READ: limits.num_reads,
         }

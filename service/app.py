@@ -38,6 +38,8 @@ from service.routes import (
     reports,
     uploads,
     versions,
+    webhooks,
+    workers,
 )
 from service.search import Search
 from service.settings import GatewaySettings
@@ -48,9 +50,11 @@ from service.store.database import Database
 from service.store.expiry import expire
 from service.store.queue import Doorbell
 from service.store.sweep import Sweep
+from service.webhook_sender import Reach, WebhookSender
+from service.webhook_targets import Resolve, resolve_name
 
 PARTS_EXPIRE_SECONDS = 24 * 3600.0
-_SWEEP_ENDS_SECONDS = 5.0
+_LOOPS_END_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,8 @@ class Seams:
     ring: Callable[[str, str], None] | None = None
     ping: Callable[[], bool] | None = None
     load: Loader | None = None
+    resolve: Resolve = resolve_name
+    """From the name of a webhook's host to its addresses."""
     clock: Callable[[], float] = time.time
 
 
@@ -88,7 +94,7 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     problems.install(app)
     stored, work = (files, audits, uploads), (jobs, reports, mining, evaluations)
     served = (models, model_exports, embeddings, collections, documents, versions)
-    for module in (*stored, *work, *served, api_keys, projects, health, docs):
+    for module in (*stored, *work, *served, webhooks, workers, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
@@ -96,16 +102,20 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """While the application is served, its sweep runs in a thread."""
+    """While the application is served, its sweep and its sender of webhooks run in threads."""
     parts: Wiring = app.state.wiring
     anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.edge.num_threads
     stop = threading.Event()
-    thread = threading.Thread(target=parts.sweep.run, args=(stop,), name="sweep", daemon=True)
-    thread.start()
+    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run}
+    threads = [threading.Thread(target=run, args=(stop,), name=name, daemon=True) for name, run in loops.items()]
+    for thread in threads:
+        thread.start()
     yield
     stop.set()
     parts.sweep.poke()
-    thread.join(_SWEEP_ENDS_SECONDS)  # a bell that hangs on a dead broker is not waited for
+    end = time.monotonic() + _LOOPS_END_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))  # what hangs on a dead broker or receiver is not waited for
     parts.audits.close()
     parts.embedder.close()
     parts.database.close()
@@ -130,6 +140,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         lambda: uses.write(database, now=seams.clock()),
         lambda: expire(database, artifacts, now=seams.clock()),
     )
+    reach = Reach(allow_private=settings.webhook_allow_private, resolve=seams.resolve)
     return Wiring(
         settings=settings,
         database=database,
@@ -143,6 +154,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         broker=BrokerHealth(ping),
         rates=Rates(time.monotonic),
         uses=uses,
+        reach=reach,
+        sender=WebhookSender(database, reach, clock=clock),
         clock=seams.clock,
     )
 

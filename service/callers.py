@@ -12,7 +12,7 @@ from service.problems import add_headers
 from service.store import keys, projects
 from service.store.records import DEFAULT_PROJECT, ProjectRecord, Scope
 
-_ADMINISTERED: Final = ("/v1/api_keys", "/v1/projects")
+_ADMINISTERED: Final = ("/v1/api_keys", "/v1/projects", "/v1/webhook_endpoints")  # a URL is often a secret itself
 _ASKED_BY_POST: Final = (
     "/v1/embeddings",
     "/v1/collections/{c}/query",

@@ -23,6 +23,7 @@ from service.store.database import Database
 from service.store.errors import NotFound
 from service.store.records import Page
 from service.store.sweep import Sweep
+from service.webhook_sender import Reach, WebhookSender
 
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
@@ -46,6 +47,8 @@ class Wiring:
     broker: BrokerHealth
     rates: Rates
     uses: KeyUses
+    reach: Reach
+    sender: WebhookSender
     clock: Callable[[], float]
 
 

@@ -41,6 +41,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "Method is not allowed here"),
     "request_timeout": Kind(408, "Request came too slowly"),
     "conflict": Kind(409, "State does not allow this"),
+    "endpoint_unreachable": Kind(409, "Webhook endpoint did not answer"),
     "guard_failed": Kind(409, "Guard is not met"),
     "idempotency_mismatch": Kind(409, "Idempotency-Key was used for another request"),
     "in_use": Kind(409, "Object is in use"),

@@ -13,6 +13,7 @@ from service.errors import StartRefused
 from service.store.settings import StoreSettings
 
 MIN_FREE_BYTES = "INFONCE_MIN_FREE_BYTES"
+WEBHOOK_ALLOW_PRIVATE = "INFONCE_WEBHOOK_ALLOW_PRIVATE"
 DEFAULT_MIN_FREE_BYTES = 256 << 20  # a tuned MiniLM takes 90 MB; database and indexes of jobs that run now grow too
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
@@ -39,6 +40,8 @@ class EdgeLimits:
     """Each waits for seconds, or has a process of up to 1 GiB for minutes; fixed, as that process's limits are."""
     num_downloads: int = 8
     """Each may last for hours; none needs a thread of its own, but for a millisecond a piece."""
+    num_hooks: int = 4
+    """Each waits for up to 10 s for a receiver; fixed, for they are few and of administrators."""
     wait_seconds: float = 5.0
     """For a place; a burst is over by then, and an upload may hold its own for hours."""
     header_seconds: float = 10.0
@@ -55,7 +58,7 @@ class EdgeLimits:
     def num_threads(self) -> int:
         """One for each place of work, and two that are always left for health."""
         work = self.num_searches + self.num_uploads + self.num_audits + self.num_changes + self.num_reads
-        return work + 2
+        return work + self.num_hooks + 2
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -119,11 +122,13 @@ class GatewaySettings:
     """Of those products; `auto` measures each encoder when it is loaded."""
     edge: EdgeLimits = EdgeLimits()
     quotas: Quotas = Quotas()
+    webhook_allow_private: bool = False
+    """`INFONCE_WEBHOOK_ALLOW_PRIVATE`: webhooks may go to private addresses, this machine's included, and by http."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_THREADS`, `_SERVING_PRECISION`
-        and those of store, hub, edge and quotas.
+        """Settings from `INFONCE_HOST`, `_PORT`, `_API_KEY_FILE`, `_MAX_UPLOAD_BYTES`, `_THREADS`,
+        `_SERVING_PRECISION`, `_WEBHOOK_ALLOW_PRIVATE` and those of store, hub, edge and quotas.
 
         Raises:
             StartRefused: a value is not what its name asks for.
@@ -145,6 +150,7 @@ class GatewaySettings:
             precision=Precision.for_serving(env, default=Precision.FLOAT32),
             edge=EdgeLimits.from_env(env),
             quotas=Quotas.from_env(env),
+            webhook_allow_private=_whole(env, WEBHOOK_ALLOW_PRIVATE, default=0, low=0, high=1) == 1,
         )
 
     @property

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +20,7 @@ from service.store.errors import QueueUnavailable, StoreError
 from service.store.queue import Doorbell, broker_settings
 from service.store.settings import StoreSettings
 from service.store.sweep import Sweep, unring_queues
+from worker.presence import Presence
 from worker.settings import DRAIN_FILE, WORKER_PID, WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class MainProcess:
         self._stop = threading.Event()
         self._drain_path: Path | None = None
         self._parts: tuple[Database, Doorbell] | None = None
+        self._presence: Presence | None = None
 
     def prepare(self, **_: Any) -> None:
         """The pool process will inherit where the sign of the shutdown appears and who its parent is."""
@@ -92,6 +95,8 @@ class MainProcess:
         try:
             database, doorbell = Database.open(settings.database_url), Doorbell(settings.require_broker())
             self._parts = database, doorbell
+            owner = WorkerSettings.from_env(os.environ).owner
+            self._presence = Presence(database, owner, queues=tuple(queues), began_at=time.time())
             doorbell.clear(queues)
             with database.write() as tx:
                 unring_queues(tx, queues)
@@ -102,9 +107,9 @@ class MainProcess:
 
     def begin(self, **_: Any) -> None:
         """The sweep runs, and whoever waits for this worker knows that it takes jobs."""
-        assert self._parts is not None, "Celery says that it begins before it is ready"
+        assert self._parts is not None and self._presence is not None, "Celery says that it begins before it is ready"
         database, doorbell = self._parts
-        sweep = Sweep(database, doorbell.ring)
+        sweep = Sweep(database, doorbell.ring, chores=[self._presence.show])
         threading.Thread(target=sweep.run, args=(self._stop,), name="sweep", daemon=True).start()
         if (path := WorkerSettings.from_env(os.environ).ready_path) is not None:
             path.touch()
@@ -116,9 +121,11 @@ class MainProcess:
             self._drain_path.touch()
 
     def end(self, **_: Any) -> None:
-        """The sign is taken away again."""
+        """The sign is taken away again, and nobody counts on this worker."""
         if self._drain_path is not None:
             self._drain_path.unlink(missing_ok=True)
+        if self._presence is not None:
+            self._presence.end()
 
 
 def stay_with_parent(**_: Any) -> None:

@@ -68,8 +68,8 @@ class WorkerSettings:
 
     @property
     def owner(self) -> str:
-        """Who holds a lease, as it is shown to people."""
-        return f"{socket.gethostname()}:{os.getpid()}"
+        """Who holds a lease, as it is shown to people: the machine and the worker's main process."""
+        return f"{socket.gethostname()}:{self.environment.get(WORKER_PID) or os.getpid()}"
 
     def draining(self) -> bool:
         """Whether the worker is shutting down, so that no job may be begun and a running one has to be given back."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -12,16 +11,17 @@ from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Caller, Who
 from service.dependencies import Parts, Window
 from service.errors import ServiceError
-from service.repetition import Once, Repetition
+from service.repetition import Once
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate
 from service.schemas.lists import Listing
+from service.shown_once import shown_once
 from service.store import keys, projects
-from service.store.database import Database, Tx
+from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.records import KeyRecord
 
 router = APIRouter(prefix="/v1/api_keys", tags=["keys"], dependencies=KEY_FIRST)
 _ID = re.compile(r"[0-9A-Za-z]{8}")
+_LOST = "delete that key and make another one"
 
 
 def key_id(id: str) -> str:
@@ -46,12 +46,15 @@ def create(
     project, now = _project(asked, who), parts.clock()
     expires_at = None if asked.expires_in_seconds is None else now + asked.expires_in_seconds
 
-    def make(tx: Tx) -> tuple[KeyRecord, str]:
+    def make(tx: Tx) -> tuple[str, ApiKey]:
         if project != who.project:
             projects.get_project(tx, project)  # a slip of the pen makes no project
-        return keys.create(tx, project, name=asked.name, now=now, scopes=asked.scopes, expires_at=expires_at)
+        name, scopes = asked.name, asked.scopes
+        key, secret = keys.create(tx, project, name=name, now=now, scopes=scopes, expires_at=expires_at)
+        return key.id, ApiKey.of(key, secret)
 
-    return _shown_once(parts.database, repetition, request.state.body_sha256, make=make)
+    digest = request.state.body_sha256
+    return shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
 
 
 @router.get("")
@@ -82,10 +85,11 @@ def rotate(
     project, now = who.administers, parts.clock()
     digest = hashlib.sha256(f"{id} {request.state.body_sha256}".encode()).hexdigest()
 
-    def make(tx: Tx) -> tuple[KeyRecord, str]:
-        return keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds)
+    def make(tx: Tx) -> tuple[str, ApiKey]:
+        key, secret = keys.rotate(tx, id, project=project, now=now, grace_seconds=asked.grace_seconds)
+        return key.id, ApiKey.of(key, secret)
 
-    return _shown_once(parts.database, repetition, digest, make=make)
+    return shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
 
 
 @router.delete("/{id}")
@@ -94,31 +98,6 @@ def delete(id: KeyId, parts: Parts, who: Who) -> ApiKeyDeleted:
     with parts.database.write() as tx:
         keys.revoke(tx, id, project=who.administers, now=parts.clock())
     return ApiKeyDeleted(id=id)
-
-
-def _shown_once(
-    database: Database, repetition: Repetition, digest: str, *, make: Callable[[Tx], tuple[KeyRecord, str]]
-) -> ApiKey:
-    """The new key with its secret.
-
-    Raises:
-        ServiceError: the same request has made one before (`secret_shown`): an answer without the secret would pass
-            for a key, and one more key would leave the first, which nobody may have, open.
-    """
-    made: list[ApiKey] = []
-
-    def once() -> str:
-        with database.write() as tx:
-            key, secret = make(tx)
-            repetition.remember(tx, digest, object_id=key.id)
-        made.append(ApiKey.of(key, secret))
-        return key.id
-
-    id = repetition.once(database, digest, make=once)
-    if not made:
-        message = f"The same request has made the key {id} already, whose secret was shown then and is stored nowhere"
-        raise ServiceError("secret_shown", f"{message}; if it did not reach you, delete that key and make another one")
-    return made[0]
 
 
 def _project(asked: ApiKeyCreate, who: Caller) -> str:

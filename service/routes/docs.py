@@ -19,6 +19,12 @@ from service.schemas.models import ModelExportCreate
 from service.schemas.problem import ProblemBody
 from service.schemas.uploads import UploadComplete, UploadCreate
 from service.schemas.versions import Compare, Promote, Rollback, VersionCreate
+from service.schemas.webhooks import (
+    WebhookEndpointCreate,
+    WebhookEndpointUpdate,
+    WebhookSecretRotate,
+    WebhookTest,
+)
 
 router = APIRouter(include_in_schema=False)
 
@@ -43,6 +49,10 @@ _BODIES = (
     ApiKeyRotate,
     ProjectCreate,
     Limits,
+    WebhookEndpointCreate,
+    WebhookEndpointUpdate,
+    WebhookSecretRotate,
+    WebhookTest,
     ProblemBody,
 )
 """The models that FastAPI never sees: `bodies.py` reads them."""

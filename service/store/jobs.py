@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.store import catalog, events, files
+from service.store import catalog, deliveries, events, files
 from service.store.columns import plain_text
 from service.store.database import Tx
 from service.store.errors import InvalidValue, NotFound
@@ -241,22 +241,28 @@ def locked(tx: Tx, project: str, *, id: str) -> JobRecord:
 
 
 def change(tx: Tx, job: JobRecord, *, event: NewEvent, values: Mapping[str, Any]) -> None:
-    """The locked job has these values, and the event says so."""
+    """The locked job has these values, and the event says so; an end will be told to webhook endpoints."""
     tx.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**values))
     events.append(tx, event)
+    if status := values.get("status"):
+        deliveries.announce(tx, job.id, project=job.project, kind=job.kind, status=status, now=event.at)
 
 
 def _move(tx: Tx, event: NewEvent, *, values: Mapping[str, Any]) -> bool:
     """The running job gave up its lease and has these values, and the event says so; False if fenced.
 
-    A wish to pause ends with the attempt that it was meant for.
+    A wish to pause ends with the attempt that it was meant for. An end will be told to webhook endpoints.
     """
     given_up = {"lease_owner": None, "lease_until": None, "pause_requested": False}
     fence = _fence(event.job_id, event.attempt)
-    moved = tx.execute(sa.update(jobs).where(fence).values({**given_up, **values})).rowcount == 1
-    if moved:
-        events.append(tx, event)
-    return moved
+    move = sa.update(jobs).where(fence).values({**given_up, **values}).returning(jobs.c.project, jobs.c.kind)
+    moved = tx.execute(move).one_or_none()
+    if moved is None:
+        return False
+    events.append(tx, event)
+    project, kind, at = moved.project, moved.kind, event.at
+    deliveries.announce(tx, event.job_id, project=project, kind=kind, status=values["status"], now=at)
+    return True
 
 
 def _fence(id: str, attempt: int) -> sa.ColumnElement[bool]:

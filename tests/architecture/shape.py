@@ -16,6 +16,7 @@ LAZY_EXPORTS = "infonce"
 
 BROAD_EXCEPTS = {
     "service.store.sweep:Sweep.run": "logs it, reaps nothing for one lease, sweeps on",
+    "service.webhook_sender:WebhookSender.run": "logs it and sends on; what it had claimed is due again in a minute",
     "worker.child:_work": "prints the traceback to the run's log, sends the parent the reason, ends with its exit code",
     "infonce.rank:_work": "prints the traceback, leaves its sentence for rank 0, ends with its exit code",
     "worker.lifecycle:guarded": "logs it and returns it; what left a Celery task could end the worker's main process",

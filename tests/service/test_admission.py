@@ -33,6 +33,8 @@ from tests.service.conftest import Gateway
         ("POST", "/v1/models", Work.UPLOAD),
         ("POST", "/v1/fine_tuning/jobs/x/cancel", Work.CHANGE),
         ("DELETE", "/v1/files/x", Work.CHANGE),
+        ("POST", "/v1/webhook_endpoints/x/test", Work.HOOK),
+        ("DELETE", "/v1/webhook_endpoints/x", Work.CHANGE),
         ("BREW", "/healthz/", Work.CHANGE),
     ],
 )

@@ -36,6 +36,11 @@ NEEDED = {
     "POST /v1/collections/{c}/documents/delete": "index",
     "DELETE /v1/collections/{c}/documents": "index",
     "GET /v1/api_keys": "admin",
+    "GET /v1/workers": "read",
+    "GET /v1/webhook_event_types": "read",
+    "GET /v1/webhook_endpoints": "admin",
+    "GET /v1/webhook_endpoints/{id}/deliveries": "admin",
+    "POST /v1/webhook_endpoints/{id}/test": "admin",
     "POST /v1/projects/{id}": "admin",
     "POST /v1/thought_of_later": "admin",
 }

@@ -34,6 +34,13 @@ def test_the_precision_of_serving_is_one_that_exists() -> None:
         read(INFONCE_SERVING_PRECISION="int4")
 
 
+def test_private_addresses_are_allowed_by_one_word_alone() -> None:
+    name = "INFONCE_WEBHOOK_ALLOW_PRIVATE"
+    assert [read(**{name: value}).webhook_allow_private for value in ("", "0", "1")] == [False, False, True]
+    with pytest.raises(StartRefused, match=f"{name} is 'true'; it must be a whole number between 0 and 1"):
+        read(**{name: "true"})
+
+
 @pytest.mark.parametrize("value", ["-1", "65536", "8e3", "eight", "٨", "9" * 5_000])
 def test_a_port_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(StartRefused, match=r"INFONCE_PORT is .* between 0 and 65535"):
@@ -46,7 +53,7 @@ def test_how_many_callers_are_served_at_once_can_be_said() -> None:
     assert edge == EdgeLimits(
         max_connections=50, num_searches=1, num_uploads=2, num_bodies=5, num_changes=3, num_reads=4
     )
-    assert (edge.num_threads, read().edge.num_threads) == (16, 44)  # the framework itself has 40
+    assert (edge.num_threads, read().edge.num_threads) == (20, 48)  # the framework itself has 40
 
 
 @pytest.mark.parametrize("name", ["CONNECTIONS", "SEARCHES", "UPLOADS", "BODIES", "CHANGES", "READS"])

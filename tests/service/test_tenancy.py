@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.store import catalog, jobs
+from service.store import catalog, jobs, webhooks
 from service.store.records import JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
+from service.store.signals import EventType
 from tests.service.conftest import BASE, DIMENSIONS, Gateway
 from tests.service.test_keys import bearer, make
 
@@ -23,8 +24,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/api_keys/{id}/rotate": {},
     "/v1/projects/{id}": {},
     "/v1/uploads/{id}/complete": {"part_ids": ["part-0"]},
+    "/v1/webhook_endpoints/{id}": {},
+    "/v1/webhook_endpoints/{id}/rotate_secret": {},
+    "/v1/webhook_endpoints/{id}/test": {"event_type": "job.failed"},
 }
-KINDS = ("file", "upload", "ftjob", "col", "eval", "export")
+KINDS = ("file", "upload", "ftjob", "col", "eval", "export", "whe", "whd")
 NOBODYS = {kind: f"{kind}-" + "0" * 26 for kind in KINDS} | {"key": "00000000"}
 
 
@@ -59,6 +63,8 @@ def owned(gateway: Gateway) -> dict[str, str]:
     with gateway.parts.database.write() as tx:
         jobs.insert(tx, done)
         catalog.insert_model(tx, model)
+        types, url = [EventType.JOB_FAILED], "https://hooks.invalid/"
+        hook = webhooks.create_endpoint(tx, "default", name="n", url=url, event_types=types, now=1.0)
     evaluated = gateway.http.post("/v1/evaluations", json={"file": judged(gateway), "models": [BASE]})
     announced = {"filename": "p", "purpose": "fine-tune", "bytes": 9, "mime_type": ""}
     upload = str(gateway.http.post("/v1/uploads", json=announced).json()["id"])
@@ -75,6 +81,7 @@ def owned(gateway: Gateway) -> dict[str, str]:
         "col": collection,
         "eval": str(evaluated.json()["id"]),
         "model": model.id,
+        "whe": hook.id,
     }
     return owned | {"key": key.split("_")[1], "admin": key}
 
@@ -93,6 +100,7 @@ def kind_of(path: str) -> str:
     roots = {"/v1/files": "file", "/v1/fine_tuning": "ftjob", "/v1/jobs": "ftjob", "/v1/models": "model"}
     roots |= {"/v1/uploads": "upload", "/v1/model_exports": "export"}
     roots |= {"/v1/collections": "col", "/v1/evaluations": "eval", "/v1/api_keys": "key", "/v1/projects": "project"}
+    roots |= {"/v1/webhook_endpoints": "whe"}
     return next(kind for root, kind in roots.items() if path.startswith(root))
 
 
@@ -108,7 +116,7 @@ def test_every_route_answers_for_a_foreign_id_as_for_a_random_one(gateway: Gatew
         for method in methods:
             said = set()
             for id in ids.values():
-                place = path.replace("{id}", id).replace("{c}", id)
+                place = path.replace("{id}", id).replace("{c}", id).replace("{delivery}", NOBODYS["whd"])
                 answer = gateway.http.request(method, place, json=BODIES.get(path), headers=foreign)
                 assert answer.status_code == 404, (method, place, answer.text)
                 said.add(answer.text.replace(id, "ID"))
@@ -121,6 +129,7 @@ def test_no_list_shows_what_another_project_owns(gateway: Gateway, owned: dict[s
     foreign = bearer(make(gateway, "other"))
     lists = [path for path in gateway.http.get("/openapi.json").json()["paths"] if "{" not in path]
     resources = ("files", "fine_tuning/jobs", "jobs", "evaluations", "models", "collections", "api_keys")
+    resources += ("webhook_endpoints", "workers")
     for path in (f"/v1/{name}" for name in resources):
         assert path in lists
         text = gateway.http.get(path, headers=foreign).text

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from service.store import catalog, documents, files, jobs, keys, records, tables
+from service.store import catalog, documents, files, jobs, keys, records, signals, tables
 from service.store.database import MIGRATIONS, Database, migrate
 from service.store.documents import NewDocument
 from service.store.errors import SchemaMismatch
@@ -34,6 +34,9 @@ RECORD_OF = {
     "api_keys": records.KeyRecord,
     "projects": records.ProjectRecord,
     "repeats": records.RepeatRecord,
+    "webhook_endpoints": signals.EndpointRecord,
+    "webhook_deliveries": signals.DeliveryRecord,
+    "workers": signals.WorkerRecord,
 }
 
 
@@ -163,7 +166,8 @@ def test_every_row_survives_a_step_back_and_forth(
 
     def rows() -> dict[str, list[tuple[Any, ...]]]:
         searched = ("document_vectors", "deletions")
-        later = ("projects", "repeats", "evaluations", "uploads", "upload_parts", "model_exports", *searched)
+        told = ("webhook_endpoints", "webhook_deliveries", "workers")
+        later = ("projects", "repeats", "evaluations", "uploads", "upload_parts", "model_exports", *searched, *told)
         kept = [table for name, table in tables.metadata.tables.items() if name not in later]
         with database.read() as tx:
             return {table.name: [tuple(row) for row in tx.execute(sa.select(table))] for table in kept}

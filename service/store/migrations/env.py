@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from service.store.tables import metadata
+from service.store.signal_tables import metadata  # with the tables of both modules
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -113,6 +113,11 @@ def load(found: FoundModel) -> WordEncoder:
     return WordEncoder()
 
 
+async def resolve(host: str, port: int) -> list[str]:
+    """No name leads out of this machine."""
+    raise OSError(f"{host} is not known")
+
+
 def main(home: Path, changes: Mapping[str, Any]) -> None:
     """Serve until the end, with a key that lies in the home."""
     url = f"sqlite:///{home / 'store.db'}"
@@ -134,7 +139,7 @@ def main(home: Path, changes: Mapping[str, Any]) -> None:
         _, key = keys.create(tx, "default", name="test", now=0.0)
     database.close()
     (home / "key").write_text(key)
-    app = create_app(settings, Seams(ring=lambda job, queue: None, ping=lambda: True, load=load))
+    app = create_app(settings, Seams(ring=lambda job, queue: None, ping=lambda: True, load=load, resolve=resolve))
     serve(app, settings, on_listening=lambda line: print(line, flush=True))
 
 
