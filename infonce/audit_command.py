@@ -12,7 +12,16 @@ import typer
 
 from infonce import config
 from infonce.busy import busy
-from infonce.command_options import DEFAULT_CACHE, DEFAULT_PRECISION, AsJson, Cache, MaxLength, Precision, precision_of
+from infonce.command_options import (
+    DEFAULT_CACHE,
+    DEFAULT_PRECISION,
+    WITHOUT_SERVER,
+    AsJson,
+    Cache,
+    MaxLength,
+    Precision,
+    precision_of,
+)
 from infonce.dialects import FieldMapping
 from infonce.errors import ConfigError, DatasetError
 from infonce.hub import MINILM, Hub
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 audit_app = typer.Typer()
 
 
-@audit_app.command()
+@audit_app.command(rich_help_panel=WITHOUT_SERVER)
 def audit(
     pairs: Annotated[Path, typer.Argument(help="Pairs, in any format that a training reads.")],
     held_out: Annotated[Path | None, typer.Option(help="Pairs that are judged by: is one of them trained on?")] = None,

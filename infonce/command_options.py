@@ -9,6 +9,8 @@ from infonce import config
 from infonce.errors import ConfigError
 from infonce.limits import member
 
+WITHOUT_SERVER: Final = "Without a server"
+"""Under which heading of `infonce --help` the library's commands stand."""
 DEFAULT_CACHE: Final = "~/.cache/infonce"
 DEFAULT_PRECISION: Final = config.Precision.FLOAT32.value
 

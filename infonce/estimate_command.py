@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from infonce import training_options as options
-from infonce.command_options import AsJson
+from infonce.command_options import WITHOUT_SERVER, AsJson
 from infonce.config import AUTO, EncoderConfig
 from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 estimate_app = typer.Typer()
 
 
-@estimate_app.command()
+@estimate_app.command(rich_help_panel=WITHOUT_SERVER)
 def estimate(
     pairs: options.PairsFile,
     model: options.Model,

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infonce.command_options import DEFAULT_CACHE, DEFAULT_PRECISION, AsJson, Cache, MaxLength, Precision, precision_of
+from infonce.command_options import (
+    DEFAULT_CACHE,
+    DEFAULT_PRECISION,
+    WITHOUT_SERVER,
+    AsJson,
+    Cache,
+    MaxLength,
+    Precision,
+    precision_of,
+)
 from infonce.config import EncoderConfig
 from infonce.errors import Stopped
 from infonce.hub import Hub
@@ -21,7 +30,7 @@ evaluate_app = typer.Typer()
 _MAX_SHOWN = 100  # characters of a text
 
 
-@evaluate_app.command()
+@evaluate_app.command(rich_help_panel=WITHOUT_SERVER)
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Judged queries: a BEIR zip, or a folder with the three files.")],
     model: Annotated[list[str], typer.Option(help="A name, or a folder; may be repeated: the first is the base.")],

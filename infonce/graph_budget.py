@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,15 +10,13 @@ from numpy.typing import NDArray
 
 from infonce.config import TrainConfig
 from infonce.encoder import Encoder
+from infonce.free_memory import free_bytes
 from infonce.gradcache import graph_bytes
 from infonce.precision import autocast
 from infonce.tokens import TokenizedTexts
 
 FREE_SHARE: Final = 0.5
 """Of the memory that is free at the start; the rest is for the optimizer, the loss, and whoever else is there."""
-
-_CGROUP: Final = Path("/sys/fs/cgroup")  # of a container, version 2
-_UNKNOWN_BYTES: Final = 4 << 30  # where the system does not tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,21 +53,8 @@ class GraphBudget:
 
 def affordable_gb(device: torch.device, *, num_processes: int = 1) -> float:
     """What the graphs may take of the memory that is free on the device now; each of several processes has its GPU."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_bytes() // num_processes
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes() // num_processes
     return round(FREE_SHARE * free / 1e9, 2)
-
-
-def _free_bytes() -> int:
-    """What can be allocated on this machine, within the limit of a container."""
-    free = _UNKNOWN_BYTES
-    if (path := Path("/proc/meminfo")).is_file():
-        fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    if (limit := _CGROUP / "memory.max").is_file() and (most := limit.read_text().strip()) != "max":
-        used = int((_CGROUP / "memory.current").read_text())
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        free = min(free, max(0, int(most) - used + int(stat["inactive_file"])))  # file pages that would give way
-    return free
 
 
 def _padded(lengths: NDArray[np.int64]) -> int:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infonce.command_options import DEFAULT_CACHE, DEFAULT_PRECISION, AsJson, Cache, MaxLength, Precision, precision_of
+from infonce.command_options import (
+    DEFAULT_CACHE,
+    DEFAULT_PRECISION,
+    WITHOUT_SERVER,
+    AsJson,
+    Cache,
+    MaxLength,
+    Precision,
+    precision_of,
+)
 from infonce.config import EncoderConfig
 from infonce.dialects import FieldMapping
 from infonce.errors import ConfigError, Stopped
@@ -25,7 +34,7 @@ mine_app = typer.Typer()
 _NO_MARGIN = "none"
 
 
-@mine_app.command()
+@mine_app.command(rich_help_panel=WITHOUT_SERVER)
 def mine(
     pairs: Annotated[Path, typer.Argument(help="Pairs, in any format that a training reads.")],
     model: Annotated[str, typer.Option(help="Whose similarity counts: a name, or a folder.")],

@@ -7,19 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
+from infonce.command_options import WITHOUT_SERVER, AsJson
 from infonce.errors import ConfigError
 from infonce.sentences import sentences
 
 report_app = typer.Typer()
 
 
-@report_app.command()
+@report_app.command(rich_help_panel=WITHOUT_SERVER)
 def report(
     model: Annotated[Path, typer.Argument(help="The folder of a model that infonce has tuned, or its report.json.")],
     html: Annotated[Path | None, typer.Option(help="Write the page for people there.")] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Write the curves into this folder, for TensorBoard.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether a tuned model is better than its base; write its report as a page, its curves for TensorBoard."""
     with sentences():
@@ -28,15 +30,15 @@ def report(
         from infonce.tensorboard import write_events
 
         found = _read(model)
-        print(headline(found), flush=True)
-        if (lost := forgets(found)) is not None:
-            print(f"But {lost}.", flush=True)
+        told = {"verdict": headline(found), "forgets": forgets(found)}
+        lines = [told["verdict"], *([f"But {told['forgets']}."] if told["forgets"] else [])]
         if html is not None:
             html.write_text(report_page(found), encoding="utf-8")
-            print(f"{html} is written.", flush=True)
+            lines.append(f"{html} is written.")
         if tensorboard is not None:
             num_points = write_events(found, tensorboard)
-            print(f"{num_points:,} points are in {tensorboard}: tensorboard --logdir {tensorboard}", flush=True)
+            lines.append(f"{num_points:,} points are in {tensorboard}: tensorboard --logdir {tensorboard}")
+    print(json.dumps({**told, "summary": found.get("summary")}) if as_json else "\n".join(map(str, lines)), flush=True)
 
 
 def _read(model: Path) -> Mapping[str, Any]:

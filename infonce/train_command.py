@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from infonce import training_options as options
-from infonce.command_options import AsJson
+from infonce.command_options import WITHOUT_SERVER, AsJson
 from infonce.config import AUTO, EncoderConfig
 from infonce.dialects import FieldMapping
 from infonce.errors import Stopped
@@ -20,7 +20,7 @@ from infonce.sentences import INTERRUPTED, sentences
 train_app = typer.Typer()
 
 
-@train_app.command()
+@train_app.command(rich_help_panel=WITHOUT_SERVER)
 def train(
     pairs: options.PairsFile,
     model: options.Model,

@@ -1,8 +1,9 @@
-"""The command line: `infonce serve | gateway | worker | migrate | keys | backup | restore | gc | demo | train | …`.
+"""The command line: what needs no server, what speaks to one, and the service itself.
 
-A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback.
+A user's mistake ends with one sentence on stderr and exit code 1, never with a traceback; docs/cli.md has all codes.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,13 +14,18 @@ import typer
 from infonce.audit_command import audit_app
 from infonce.bench.cli import bench_app
 from infonce.cli import plot_app
+from infonce.command_options import WITHOUT_SERVER, AsJson
+from infonce.embed_command import embed_app
 from infonce.estimate_command import estimate_app
 from infonce.evaluate_command import evaluate_app
 from infonce.mine_command import mine_app
 from infonce.report_command import report_app
 from infonce.train_command import train_app
-from service.console import DEFAULT_HOME, FAILED, INTERRUPTED, Home, sentences
+from service.console import DEFAULT_HOME, FAILED, INTERRUPTED, STACK, Home, sentences
+from service.doctor_cli import doctor_app
+from service.jobs_cli import jobs_app
 from service.keys_cli import keys_app
+from service.search_cli import search_app
 from service.store.queue import QUEUES
 from service.upkeep import upkeep_app
 
@@ -29,25 +35,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(keys_app, name="keys")
-app.add_typer(plot_app, name="plot")
-app.add_typer(bench_app, name="bench")
-app.add_typer(train_app)
-app.add_typer(estimate_app)
-app.add_typer(mine_app)
-app.add_typer(evaluate_app)
-app.add_typer(audit_app)
-app.add_typer(report_app)
-app.add_typer(upkeep_app)
+stack_app = typer.Typer()
+AsListening = Annotated[bool, typer.Option("--json", help="Begin with one line: a JSON object with the url.")]
 
 
-@app.command()
+@stack_app.command(rich_help_panel=STACK)
 def serve(
     home: Home = Path(DEFAULT_HOME),
     host: Annotated[
         str, typer.Option(help="Where to listen; another address than loopback needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
+    as_json: AsListening = False,
 ) -> None:
     """Run broker, gateway and three workers in the foreground until Ctrl-C or SIGTERM."""
     from service.supervisor import Stack, StackSettings, interruptible
@@ -56,21 +55,25 @@ def serve(
     with sentences(), interruptible(stack):
         try:
             stack.start()
-            print(f"infonce listens on {stack.url} — API at {stack.url}/v1, its documentation at {stack.url}/docs")
-            print(f"Everything is kept in {stack.home}, logs in {stack.home}/logs. Ctrl-C ends it.", flush=True)
+            if as_json:
+                print(json.dumps({"url": stack.url, "home": str(stack.home)}), flush=True)
+            else:
+                print(f"infonce listens on {stack.url} — API at {stack.url}/v1, its documentation at {stack.url}/docs")
+                print(f"Everything is kept in {stack.home}, logs in {stack.home}/logs. Ctrl-C ends it.", flush=True)
             stack.watch()
         except KeyboardInterrupt:
-            print("infonce ends …", flush=True)
+            print("infonce ends …", file=sys.stderr if as_json else sys.stdout, flush=True)
         finally:
             stack.stop()
 
 
-@app.command()
+@stack_app.command(rich_help_panel=STACK)
 def gateway(
     host: Annotated[str | None, typer.Option(help="INFONCE_HOST, or 127.0.0.1.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="INFONCE_PORT, or 8000; 0 takes a free one.")
     ] = None,
+    as_json: AsListening = False,
 ) -> None:
     """Run the HTTP side alone, against INFONCE_DATABASE_URL, INFONCE_BROKER_URL and INFONCE_ARTIFACTS."""
     from service.gateway import run
@@ -81,10 +84,10 @@ def gateway(
     given = {"INFONCE_HOST": host, "INFONCE_PORT": None if port is None else str(port)}
     environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
     with sentences():
-        run(GatewaySettings.from_env(environment), on_listening=lambda line: print(line, flush=True))
+        run(GatewaySettings.from_env(environment), on_listening=lambda url: print(_listening(url, as_json), flush=True))
 
 
-@app.command()
+@stack_app.command(rich_help_panel=STACK)
 def worker(
     queue: Annotated[str, typer.Option(help=f"One of {', '.join(QUEUES)}.")],
 ) -> None:
@@ -109,22 +112,25 @@ def worker(
     celery()
 
 
-@app.command()
-def migrate() -> None:
+@stack_app.command(rich_help_panel=WITHOUT_SERVER)
+def migrate(as_json: AsJson = False) -> None:
     """Bring the database at INFONCE_DATABASE_URL to this version's schema."""
     from service.store import database
     from service.store.settings import StoreSettings
+    from service.store.tables import SCHEMA_VERSION
 
     with sentences():
         database.migrate(StoreSettings.from_env(os.environ).database_url)
-    print("The database has this version's schema.")
+    told = "The database has this version's schema."
+    print(json.dumps({"schema": SCHEMA_VERSION}) if as_json else told, flush=True)
 
 
-@app.command()
+@stack_app.command(rich_help_panel=STACK)
 def demo(
     home: Home = Path(DEFAULT_HOME),
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the data's order and of the training.")] = 42,
+    as_json: AsJson = False,
 ) -> None:
     """See all of it at work on real text: data, training, evaluation, index and search, over HTTP, in minutes."""
     from service.demo import run
@@ -133,13 +139,36 @@ def demo(
     stack = Stack(StackSettings(home=home.expanduser(), environment=os.environ))
     with sentences(), interruptible(stack):
         try:
-            better = run(stack, seed=seed, keep=keep)
+            better = run(stack, seed=seed, keep=keep, aside=as_json)
         except KeyboardInterrupt:
-            print("\nThe demo ends …", flush=True)
+            print("\nThe demo ends …", file=sys.stderr if as_json else sys.stdout, flush=True)
             raise typer.Exit(INTERRUPTED) from None
         finally:
             stack.stop()
+    if as_json:
+        print(json.dumps({"better": better, "home": str(stack.home)}), flush=True)
     raise typer.Exit(0 if better else FAILED)
+
+
+app.add_typer(train_app)
+app.add_typer(evaluate_app)
+app.add_typer(mine_app)
+app.add_typer(audit_app)
+app.add_typer(estimate_app)
+app.add_typer(embed_app)
+app.add_typer(report_app)
+app.add_typer(plot_app, name="plot", rich_help_panel=WITHOUT_SERVER)
+app.add_typer(bench_app, name="bench", rich_help_panel=WITHOUT_SERVER)
+app.add_typer(doctor_app)
+app.add_typer(upkeep_app)
+app.add_typer(keys_app, name="keys", rich_help_panel=WITHOUT_SERVER)
+app.add_typer(jobs_app)
+app.add_typer(search_app)
+app.add_typer(stack_app)
+
+
+def _listening(url: str, as_json: bool) -> str:
+    return json.dumps({"url": url}) if as_json else f"infonce listens on {url}"
 
 
 def main() -> None:

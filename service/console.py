@@ -13,6 +13,9 @@ from service.store.errors import StoreError
 
 DEFAULT_HOME = "~/.infonce"
 FAILED, INTERRUPTED = library.FAILED, library.INTERRUPTED
+WITH_SERVER = "With a server (--url)"
+STACK = "The service itself"
+"""Under which headings of `infonce --help` the commands stand, beside the library's."""
 
 Home = Annotated[Path, typer.Option(help="Where everything is kept.", envvar="INFONCE_HOME")]
 OptionalHome = Annotated[

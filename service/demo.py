@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx2
+from rich.console import Console
 
 from infonce.docstrings import DocstringSet, SetSizes, installed_sources, read_docstrings
 from infonce.hub import MINILM
@@ -42,13 +43,15 @@ MARK: Final = {"made_by": "demo"}
 _POLL_SECONDS = 0.5
 
 
-def run(stack: Stack, *, seed: int, keep: bool, sizes: SetSizes = SIZES) -> bool:
+def run(stack: Stack, *, seed: int, keep: bool, sizes: SetSizes = SIZES, aside: bool = False) -> bool:
     """The tour was given; whether the tuned model is better. With `keep` it goes on serving until interrupted.
+
+    With `aside` all that is shown goes to stderr.
 
     Raises:
         ServiceError: something refused or failed; the message is one sentence.
     """
-    view, began = View(), time.monotonic()
+    view, began = View(Console(highlight=False, stderr=aside)), time.monotonic()
     short = MINILM.rsplit("/", 1)[-1]
     view.title("infonce demo", f"{short} learns this Python's docstrings; a few minutes, all on this machine")
     with view.waiting("starting broker, gateway and three workers"):

@@ -31,7 +31,7 @@ def serve(app: FastAPI, settings: GatewaySettings, *, on_listening: Callable[[st
     """The application is served as `run` says."""
     _allow_files(settings.edge.max_connections)
     listener = _bind(settings.host, settings.port)
-    on_listening(f"infonce listens on {address(listener)}")
+    on_listening(address(listener))
     uvicorn.Server(server_config(app, settings.edge)).run(sockets=[listener])
 
 

@@ -1,5 +1,6 @@
 """`infonce keys create | list | revoke | rotate`: keys are made and ended in the database itself."""
 
+import json
 import os
 import re
 import time
@@ -7,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from infonce.command_options import AsJson
 from service.console import DEFAULT_HOME, OptionalHome, sentences
 from service.errors import StartRefused
 from service.store.records import DEFAULT_PROJECT, KeyRecord, Page, Scope
@@ -52,6 +54,7 @@ def create_key(
     scopes: Annotated[str, typer.Option(help="Of read, train, index, admin, with commas between.")] = "admin",
     expires_in: Annotated[str | None, typer.Option(help="90d, 12h, 30m or 60s; without an end if left out.")] = None,
     home: OptionalHome = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key and print it: it is stored as a hash and cannot be shown again."""
     from service.schemas.keys import PROJECT_NAME
@@ -66,12 +69,12 @@ def create_key(
         granted = [_scope(word.strip()) for word in scopes.split(",")]
         expires_at = None if expires_in is None else now + _seconds("--expires-in", expires_in, low=1)
         with database.write() as tx:
-            _, plaintext = keys.create(tx, project, name=name, now=now, scopes=granted, expires_at=expires_at)
-    print(plaintext)
+            key, plaintext = keys.create(tx, project, name=name, now=now, scopes=granted, expires_at=expires_at)
+    _print_secret(key, plaintext, as_json=as_json)
 
 
 @keys_app.command("list")
-def list_keys(home: OptionalHome = None) -> None:
+def list_keys(home: OptionalHome = None, as_json: AsJson = False) -> None:
     """Show all keys, never their secrets."""
     from service.store import keys
 
@@ -83,6 +86,9 @@ def list_keys(home: OptionalHome = None) -> None:
             if not more:
                 break
             after = found[-1].id
+    if as_json:
+        print(json.dumps({"object": "list", "data": [_answer(record) for record in records]}), flush=True)
+        return
     rows = [("id", "project", "name", "scopes", "made", "ends", "last used"), *map(_row, records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -90,13 +96,14 @@ def list_keys(home: OptionalHome = None) -> None:
 
 
 @keys_app.command("revoke")
-def revoke_key(id: Id, home: OptionalHome = None) -> None:
+def revoke_key(id: Id, home: OptionalHome = None, as_json: AsJson = False) -> None:
     """End a key at once."""
     from service.store import keys
 
     with opened(home) as database, database.write() as tx:
         keys.revoke(tx, id, project=None, now=time.time())
-    print(f"The key {id} opens nothing any more.")
+    told = f"The key {id} opens nothing any more."
+    print(json.dumps({"id": id, "revoked": True}) if as_json else told, flush=True)
 
 
 @keys_app.command("rotate")
@@ -104,6 +111,7 @@ def rotate_key(
     id: Id,
     grace: Annotated[str, typer.Option(help="How long the old key still counts: 24h, 30m, 0s.")] = "24h",
     home: OptionalHome = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print a new key that is what the old one was, and let the old one end."""
     from service.store import keys
@@ -111,8 +119,19 @@ def rotate_key(
     with opened(home) as database:
         seconds = _seconds("--grace", grace, low=0)
         with database.write() as tx:
-            _, plaintext = keys.rotate(tx, id, project=None, now=time.time(), grace_seconds=seconds)
-    print(plaintext)
+            key, plaintext = keys.rotate(tx, id, project=None, now=time.time(), grace_seconds=seconds)
+    _print_secret(key, plaintext, as_json=as_json)
+
+
+def _print_secret(key: KeyRecord, plaintext: str, *, as_json: bool) -> None:
+    print(json.dumps(_answer(key, plaintext)) if as_json else plaintext, flush=True)
+
+
+def _answer(key: KeyRecord, plaintext: str | None = None) -> dict[str, Any]:
+    """The key as `/v1/api_keys` shows it."""
+    from service.schemas.keys import ApiKey
+
+    return ApiKey.of(key, plaintext).model_dump(mode="json")
 
 
 def _scope(word: str) -> Scope:

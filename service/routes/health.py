@@ -1,30 +1,16 @@
 """Whether the gateway lives and whether it can work; asked by machines, so no key is needed."""
 
 import os
-from typing import Literal
 
 from fastapi import APIRouter
 
 from service.dependencies import Parts
 from service.errors import Unavailable
 from service.room import is_short
-from service.schemas.strict import Answer
+from service.schemas.health import Health, Readiness
 from service.store import keys
 
 router = APIRouter(tags=["health"])
-
-
-class Health(Answer):
-    """The process answers."""
-
-    status: Literal["ok"] = "ok"
-
-
-class Readiness(Answer):
-    """Requests can be served; `degraded` names what is away without stopping them."""
-
-    status: Literal["ready"] = "ready"
-    degraded: list[str]
 
 
 @router.get("/healthz")

@@ -24,3 +24,8 @@ class Listing(Answer, Generic[Element]):
         """The window that holds `data`."""
         first, last = (_id(data[0]), _id(data[-1])) if data else (None, None)
         return cls(data=list(data), has_more=has_more, first_id=first, last_id=last)
+
+    @property
+    def next_after(self) -> str | None:
+        """The `after` of the next window; None at the end of the list."""
+        return self.last_id if self.has_more else None

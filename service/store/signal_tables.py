@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.signals import DeliveryStatus, EventType
-from service.store.tables import metadata
+from service.store.tables import metadata as metadata
 
 webhook_endpoints = sa.Table(
     "webhook_endpoints",

@@ -35,6 +35,9 @@ FREE_PARAMETERS = (
     "service.cli",
     "service.keys_cli",
     "service.upkeep",
+    "service.jobs_cli",
+    "service.search_cli",
+    "service.doctor_cli",
     "infonce.cli",
     "infonce.bench.cli",
     "infonce.train_command",
@@ -43,6 +46,7 @@ FREE_PARAMETERS = (
     "infonce.estimate_command",
     "infonce.audit_command",
     "infonce.report_command",
+    "infonce.embed_command",
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(

@@ -17,7 +17,7 @@ from service.schemas.mining import MiningCreate
 from service.schemas.strict import Request
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/data-and-evaluation.md", "docs/losses.md", "docs/benchmarks.md")
+PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 BODIES: dict[str, type[Request]] = {
     "fine_tuning/jobs": JobCreate,
     "fine_tuning/jobs/estimate": JobCreate,
@@ -45,9 +45,9 @@ def posted() -> list[tuple[str, str]]:
 
 def typed() -> list[str]:
     """The lines of consoles that begin with our command, those that go on in the next line joined."""
-    consoles = [re.sub(r"\\\n *", "", block) for page in PAGES for block in blocks(page, "console")]
-    lines = [line for console in consoles for line in console.splitlines()]
-    return [line.removeprefix("$ ") for line in lines if re.match(r"\$ (\.venv/bin/)?infonce ", line)]
+    shown = [block for page in PAGES for block in (*blocks(page, "console"), *blocks(page, "sh"))]
+    lines = [line.removeprefix("$ ") for block in shown for line in re.sub(r"\\\n *", "", block).splitlines()]
+    return [line for line in lines if re.match(r"(\.venv/bin/)?infonce ", line)]
 
 
 def test_there_are_bodies_and_commands() -> None:

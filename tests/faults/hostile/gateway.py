@@ -140,7 +140,7 @@ def main(home: Path, changes: Mapping[str, Any]) -> None:
     database.close()
     (home / "key").write_text(key)
     app = create_app(settings, Seams(ring=lambda job, queue: None, ping=lambda: True, load=load, resolve=resolve))
-    serve(app, settings, on_listening=lambda line: print(line, flush=True))
+    serve(app, settings, on_listening=lambda url: print(f"infonce listens on {url}", flush=True))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""`infonce models | collections | search`: what a gateway has to offer, and what it finds."""
+
+from typing import Annotated
+
+import typer
+
+from infonce.command_options import AsJson
+from infonce.phrases import day
+from service.console import WITH_SERVER
+from service.remote import DEFAULT_URL, Url, connected, printed, printed_list
+
+search_app = typer.Typer()
+
+
+@search_app.command("models", rich_help_panel=WITH_SERVER)
+def show_models(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List base models and tuned ones."""
+    from service.remote_view import show_table
+
+    with connected(url) as client:
+        found = client.models()
+    if as_json:
+        printed_list([*found])
+        return
+    rows = [(model.id, model.kind, model.dimensions, model.max_tokens, model.parent) for model in found]
+    show_table(("model", "kind", "dimensions", "tokens", "made of"), rows)
+
+
+@search_app.command("collections", rich_help_panel=WITH_SERVER)
+def show_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List collections: how many documents each has, and how many of them cannot be found yet."""
+    from service.remote_view import show_table
+
+    with connected(url) as client:
+        found = list(client.collections())
+    if as_json:
+        printed_list([*found])
+        return
+    rows = [(one.name, one.model, f"{one.count:,}", f"{one.pending:,}", day(one.created_at)) for one in found]
+    show_table(("collection", "model", "documents", "pending", "made"), rows)
+
+
+@search_app.command(rich_help_panel=WITH_SERVER)
+def search(
+    collection: Annotated[str, typer.Argument(help="Its name, or its id.")],
+    text: Annotated[str, typer.Argument(help="What is looked for.")],
+    k: Annotated[int, typer.Option("--k", min=1, max=1_000, help="How many documents.")] = 10,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show the documents of a collection that are nearest to a text."""
+    from service.remote_view import show_table, text_of
+
+    with connected(url) as client:
+        found = client.query(collection, text, k=k)
+    if as_json:
+        printed(found)
+        return
+    if found.pending:
+        print(f"{found.pending:,} documents cannot be found yet.", flush=True)
+    show_table(("score", "id", "text"), [(f"{hit.score:.3f}", hit.id, text_of(hit.text)) for hit in found.hits])

@@ -1,0 +1,71 @@
+"""The command line as a whole: its groups, JSON on every command, and codes that the page explains."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.testing import CliRunner
+
+from infonce.command_options import WITHOUT_SERVER
+from service.cli import app
+from service.console import STACK, WITH_SERVER
+
+WITHOUT_JSON = {"worker"}
+"""It has nothing to say but its log."""
+
+
+def commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, TyperCommand]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+def everything() -> TyperGroup:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+def test_every_command_has_json() -> None:
+    without = {
+        name for name, command in commands(everything()) if "--json" not in str([o.opts for o in command.params])
+    }
+    assert without == WITHOUT_JSON
+
+
+def test_the_help_has_three_groups_in_the_order_of_need() -> None:
+    printed = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).stdout
+    places = [printed.index(heading) for heading in (WITHOUT_SERVER, WITH_SERVER, STACK)]
+    assert places == sorted(places) and "Commands" not in printed
+    for name in everything().commands:
+        assert f" {name} " in printed
+
+
+def test_every_command_stands_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/cli.md").read_text("utf-8")
+    missing = {name for name in everything().commands if f"{name}`" not in page and f"{name} " not in page}
+    assert not missing
+
+
+def test_keys_are_objects_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFONCE_HOME", str(tmp_path))
+    monkeypatch.delenv("INFONCE_DATABASE_URL", raising=False)
+
+    def infonce(*words: str) -> dict[str, object]:
+        done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    made = infonce("keys", "create", "--name", "ci", "--scopes", "read")
+    assert str(made["secret"]).startswith(f"inf_{made['id']}_") and made["scopes"] == ["read"]
+    new = infonce("keys", "rotate", str(made["id"]))
+    assert infonce("keys", "revoke", str(new["id"])) == {"id": new["id"], "revoked": True}
+    listed = infonce("keys", "list")["data"]
+    assert isinstance(listed, list) and {key["id"] for key in listed} == {made["id"], new["id"]}
+    assert {key["secret"] for key in listed} == {None}

@@ -1,0 +1,152 @@
+"""The commands that speak to a server, against a real one: what they print, their JSON, and a mistake's sentence."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.cli import app
+from service.client import Client
+from service.remote_view import ending_of
+from service.schemas.collections import CollectionCreate
+from service.schemas.job_answers import FineTuningJob
+from service.store import jobs
+from tests.service.conftest import BASE, PAIR, Live, lines
+
+Infonce = Callable[..., Result]
+
+
+@pytest.fixture
+def infonce(live: Live, monkeypatch: pytest.MonkeyPatch) -> Infonce:
+    """Runs a command with the gateway's address and key in the environment."""
+    monkeypatch.setenv("INFONCE_URL", live.url)
+    monkeypatch.setenv("INFONCE_API_KEY", live.key)
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(lines([PAIR | {"query": f"which pet barks {n}"} for n in range(20)]))
+    return path
+
+
+def submitted(infonce: Infonce, pairs: Path, *words: str) -> FineTuningJob:
+    done = infonce("submit", pairs, "--model", BASE, "--json", *words)
+    assert done.exit_code == 0, done.stderr
+    return FineTuningJob.model_validate_json(done.stdout)
+
+
+def test_options_become_the_body_of_a_training(infonce: Infonce, pairs: Path) -> None:
+    words = ("--suffix", "faq", "--epochs", "2", "--set", "temperature=0.1", "--set", "precision=float32")
+    job = submitted(infonce, pairs, *words, "--held-out", "0.2", "--metadata", "team=search", "--seed", "7")
+    method = job.method["contrastive"]
+    assert (job.hyperparameters["n_epochs"], job.seed, job.metadata) == (2, 7, {"team": "search"})
+    assert (method["hyperparameters"]["temperature"], method["evaluation"]["held_out"]) == (0.1, 0.2)
+    assert (job.status, method["deploy"]) == ("queued", None)
+
+
+def test_files_that_belong_to_a_training_are_uploaded_too(infonce: Infonce, pairs: Path, live: Live) -> None:
+    corpus = pairs.with_name("corpus.jsonl")
+    corpus.write_bytes(lines([{"id": "a", "text": "one"}]))
+    job = submitted(infonce, pairs, "--deploy", "pets", "--corpus", str(corpus))
+    with Client(live.url, api_key=live.key) as client:
+        [file] = client.files(purpose="corpus")
+    assert job.method["contrastive"]["deploy"] == {"collection": "pets", "corpus_file": file.id, "policy": "if_better"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--set", "tempature=0.1"), "did you mean temperature?"),
+        (("--set", "temperature"), "has no '='; write NAME=VALUE"),
+        (("--set", "n_epochs=3", "--epochs", "2"), "n_epochs is given by --set and by an option of its own"),
+        (("--corpus", "x.jsonl"), "name it by --deploy"),
+        (("--mapping", "{"), "mapping"),
+    ],
+)
+def test_a_slip_is_told_before_anything_is_uploaded(
+    infonce: Infonce, pairs: Path, live: Live, words: tuple[str, ...], sentence: str
+) -> None:
+    done = infonce("submit", pairs, "--model", BASE, *words)
+    assert done.exit_code == 1 and done.stdout == "" and sentence in done.stderr, done.stderr
+    with Client(live.url, api_key=live.key) as client:
+        assert list(client.files()) == []
+
+
+def test_broken_lines_are_told_one_by_one(infonce: Infonce, tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_text('{"anchor": "a"}\nno json\n')
+    done = infonce("submit", tmp_path / "broken.jsonl", "--model", BASE)
+    told = done.stderr.splitlines()
+    assert done.exit_code == 1 and len(told) == 2
+    assert told[0].startswith("infonce: line 1: ") and told[1].startswith("infonce: line 2: ")
+
+
+def test_a_job_is_listed_shown_paused_resumed_and_cancelled(infonce: Infonce, pairs: Path) -> None:
+    id = submitted(infonce, pairs).id
+    assert id in infonce("jobs").stdout and id in infonce("jobs", "--json", "--limit", "1").stdout
+    assert infonce("jobs", id).stdout == f"{id} is queued, phase waiting\n"
+    assert "is paused" in infonce("pause", id).stdout and "is queued" in infonce("resume", id).stdout
+    assert json.loads(infonce("cancel", id, "--json").stdout)["status"] == "cancelled"
+    refused = infonce("pause", id)
+    assert refused.exit_code == 1 and refused.stderr.endswith("[job_terminal]\n")
+
+
+def test_a_job_is_watched_to_its_end(infonce: Infonce, pairs: Path, live: Live) -> None:
+    id = submitted(infonce, pairs).id
+    database, clock = live.parts.database, live.parts.clock
+
+    def work() -> None:
+        with database.write() as tx:
+            attempt = jobs.claim(tx, "train", owner="me", now=clock())
+            assert attempt is not None
+            result = {"model": "ft:x", "trained_tokens": 5}
+            jobs.succeed(tx, id, attempt=attempt.attempt, now=clock(), result=result)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    done = infonce("watch", id)
+    worker.join()
+    assert (done.exit_code, done.stdout.partition(" (")[0]) == (0, "ft:x is trained")
+
+
+def test_watching_a_job_that_does_not_succeed_fails(infonce: Infonce, pairs: Path) -> None:
+    id = submitted(infonce, pairs).id
+    infonce("cancel", id)
+    done = infonce("watch", id)
+    assert (done.exit_code, done.stdout) == (1, f"{id} is cancelled, phase waiting\n")
+
+
+def test_models_collections_and_what_is_found_are_shown(infonce: Infonce, live: Live) -> None:
+    with Client(live.url, api_key=live.key) as client:
+        client.create_collection(CollectionCreate(name="pets", model=BASE))
+        client.add_documents("pets", [{"id": "d", "text": "the [red] dog"}])
+    assert BASE in infonce("models").stdout and "pets" in infonce("collections").stdout
+    assert BASE in [row["id"] for row in json.loads(infonce("models", "--json").stdout)["data"]]
+    assert json.loads(infonce("collections", "--json").stdout)["data"][0]["count"] == 1
+    assert "1 documents cannot be found yet." in infonce("search", "pets", "barks").stdout
+    assert json.loads(infonce("search", "pets", "barks", "--json", "--k", "3").stdout)["hits"] == []
+
+
+def test_a_server_that_is_not_there_is_a_sentence_with_a_remedy(infonce: Infonce) -> None:
+    done = infonce("models", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 1 and "infonce serve" in done.stderr and done.stderr.count("\n") == 1
+    assert infonce("models", "--url", "no-address").exit_code == 1
+
+
+def test_a_key_that_is_missing_is_told_by_the_name_of_its_variable(
+    infonce: Infonce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INFONCE_API_KEY")
+    done = infonce("models")
+    assert done.exit_code == 1 and "set INFONCE_API_KEY" in done.stderr
+
+
+def test_an_unheeded_wish_is_told(infonce: Infonce, pairs: Path) -> None:
+    job = submitted(infonce, pairs)
+    wished = job.model_copy(update={"status": "running", "phase": "training", "cancel_requested": True})
+    assert ending_of(wished) == f"{job.id} is running, phase training, and was asked to cancel"
