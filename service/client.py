@@ -211,7 +211,7 @@ def _arguments(request: Request[Any], opened: ExitStack) -> dict[str, Any]:
     sent = request.sent
     if sent.path is not None:
         file = opened.enter_context(CountedFile(sent.path, sent.on_bytes))
-        return {"params": request.params, "files": {"file": (sent.path.name, file)}, "data": sent.form}
+        return {"params": request.params, "files": {sent.form_name: (sent.path.name, file)}, "data": sent.form}
     if sent.lines is not None:
         headers = {"content-type": "application/x-ndjson"}
         return {"params": request.params, "content": sent.lines, "headers": headers}

@@ -5,7 +5,7 @@ A row of the table in `service.client_routes` is a `Call` or a `Listed`. Both ar
 is a method of that client, with the arguments and the answer that the row says.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from ipaddress import ip_address
@@ -36,14 +36,15 @@ class Sent:
 
     places: Mapping[str, str] = field(default_factory=dict)
     """What stands in the braces of the path."""
-    params: Mapping[str, str | None] = field(default_factory=dict)
-    """The query string; None is left out."""
+    params: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
+    """The query string; None is left out, several values stand one after the other."""
     body: object = None
     """JSON, unless None."""
     lines: Iterable[bytes] | None = None
     """NDJSON, sent as it comes."""
     path: Path | None = None
-    """A file that is streamed as the form field `file`, beside `form`."""
+    """A file that is streamed as the form field `form_name`, beside `form`."""
+    form_name: str = "file"
     form: Mapping[str, str] = field(default_factory=dict)
     on_bytes: Callable[[int], None] = lambda _: None
     """Told how many bytes of the file were read, each time some are."""
@@ -59,7 +60,7 @@ class Request(Generic[A]):
     answer: type[A]
 
     @property
-    def params(self) -> dict[str, str]:
+    def params(self) -> dict[str, str | Sequence[str]]:
         """The query string."""
         return {name: value for name, value in self.sent.params.items() if value is not None}
 
@@ -76,6 +77,8 @@ class Request(Generic[A]):
         """
         if self.answer is str and got.is_success:
             return cast("A", got.text)
+        if self.answer is bytes and got.is_success:
+            return cast("A", got.content)
         body = _checked(got)
         try:
             return TypeAdapter(self.answer).validate_python(body)

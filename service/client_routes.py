@@ -4,20 +4,44 @@
 compares the table with the OpenAPI document.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from infonce.compare import Outcome
-from infonce.config import Side
-from service.client_requests import Call, Listed, Sent
+from service.client_requests import Call, Listed
+from service.client_sent import (
+    asked,
+    asked_by_vector,
+    audited,
+    brought,
+    by_metadata,
+    by_purpose,
+    changed,
+    changing,
+    delivery,
+    documents,
+    named,
+    nothing,
+    of_id,
+    of_name,
+    of_version,
+    oldest_first,
+    outcomes,
+    part,
+    posted,
+    returning,
+    stored,
+    texts,
+    uploaded,
+)
 from service.schemas.audits import FileIssues, FileStats
 from service.schemas.collections import CollectionCreate, CollectionObject, QueryAnswer
-from service.schemas.documents import DocumentsAccepted
+from service.schemas.documents import (
+    DocumentObject,
+    DocumentsAccepted,
+    DocumentsCount,
+    DocumentsCounted,
+    DocumentsDelete,
+    DocumentsDeleted,
+)
 from service.schemas.embeddings import Embeddings
 from service.schemas.evaluations import EvaluatedQuery, EvaluationCreate, EvaluationObject
 from service.schemas.files import FileDeleted, FileObject
@@ -26,104 +50,23 @@ from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, Jo
 from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate, Limits, ProjectCreate, ProjectObject
 from service.schemas.mining import MiningCreate
-from service.schemas.models import ModelObject
-from service.schemas.strict import Request
+from service.schemas.models import ModelDeleted, ModelExport, ModelExportCreate, ModelObject
+from service.schemas.uploads import UploadComplete, UploadCreate, UploadObject, UploadPart
+from service.schemas.versions import Compare, Comparison, Promote, VersionCreate, VersionDeleted, VersionObject
+from service.schemas.webhooks import (
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEndpointCreate,
+    WebhookEndpointDeleted,
+    WebhookEndpointUpdate,
+    WebhookEventTypeList,
+    WebhookSecretRotate,
+    WebhookTest,
+    WebhookTestResult,
+)
+from service.schemas.workers import WorkerObject
 
-B = TypeVar("B", bound=Request)
-Purpose = Literal["fine-tune", "eval", "corpus"]
 _TUNING: Final = "/v1/fine_tuning/jobs"
-
-
-def nothing() -> Sent:
-    """No argument."""
-    return Sent()
-
-
-def of_id(id: str) -> Sent:
-    """The id, or the name, stands in the path."""
-    return Sent(places={"id": id})
-
-
-def of_name(name: str) -> Sent:
-    """The name of a collection, or its id, stands in the path."""
-    return Sent(places={"c": name})
-
-
-def changing(id: str) -> Sent:
-    """The id stands in the path; the body is empty."""
-    return Sent(places={"id": id}, body={})
-
-
-def posted(kind: type[B]) -> Callable[[B], Sent]:
-    """A body of that kind, without what was left out."""
-
-    def sent(asked: B) -> Sent:
-        return Sent(body=_said(asked))
-
-    return sent
-
-
-def changed(kind: type[B]) -> Callable[[str, B], Sent]:
-    """The id stands in the path, and there is a body of that kind."""
-
-    def sent(id: str, asked: B) -> Sent:
-        return Sent(places={"id": id}, body=_said(asked))
-
-    return sent
-
-
-def _uploaded(
-    path: Path,
-    purpose: Purpose,
-    *,
-    mapping: Mapping[str, Any] | None = None,
-    on_bytes: Callable[[int], None] = lambda _: None,
-) -> Sent:
-    """`mapping` names the fields of pairs, where need be; `on_bytes` is told of each part that was read."""
-    form = {"purpose": purpose} | ({} if mapping is None else {"mapping": json.dumps(mapping)})
-    return Sent(path=path, form=form, on_bytes=on_bytes)
-
-
-def _by_purpose(purpose: Purpose | None = None) -> Sent:
-    return Sent(params={"purpose": purpose})
-
-
-def _audited(id: str, *, model: str | None = None, held_out: str | None = None) -> Sent:
-    return Sent(places={"id": id}, params={"model": model, "held_out": held_out})
-
-
-def _by_metadata(*, metadata: Mapping[str, str] | None = None) -> Sent:
-    return Sent(params={f"metadata[{key}]": value for key, value in (metadata or {}).items()})
-
-
-def _oldest_first(id: str) -> Sent:
-    return Sent(places={"id": id}, params={"order": "asc"})
-
-
-def _outcomes(id: str, *, outcome: Outcome | None = None, model: str | None = None) -> Sent:
-    return Sent(places={"id": id}, params={"outcome": outcome and outcome.value, "model": model})
-
-
-def _texts(texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT, dimensions: int | None = None) -> Sent:
-    body = {"model": model, "input": list(texts), "encoding_format": "base64", "input_type": side.value}
-    return Sent(body=body if dimensions is None else {**body, "dimensions": dimensions})
-
-
-def _documents(name: str, documents: Iterable[Mapping[str, Any]]) -> Sent:
-    lines = ((json.dumps(document) + "\n").encode() for document in documents)
-    return Sent(places={"c": name}, lines=lines)
-
-
-def _asked(name: str, text: str, *, k: int = 10) -> Sent:
-    return Sent(places={"c": name}, body={"query": text, "k": k})
-
-
-def _asked_by_vector(name: str, vector: NDArray[np.float32], *, k: int = 10) -> Sent:
-    return Sent(places={"c": name}, body={"vector": vector.tolist(), "k": k})
-
-
-def _said(asked: Request) -> dict[str, Any]:
-    return asked.model_dump(mode="json", exclude_unset=True)
 
 
 class Routes:
@@ -132,31 +75,38 @@ class Routes:
     healthz = Call("GET", "/healthz", sent=nothing, answer=Health)
     readyz = Call("GET", "/readyz", sent=nothing, answer=Readiness)
 
-    upload = Call("POST", "/v1/files", sent=_uploaded, answer=FileObject)
+    upload = Call("POST", "/v1/files", sent=uploaded, answer=FileObject)
     """The file is stored, and every line of it was read."""
-    files = Listed("/v1/files", sent=_by_purpose, element=FileObject)
+    files = Listed("/v1/files", sent=by_purpose, element=FileObject)
     file = Call("GET", "/v1/files/{id}", sent=of_id, answer=FileObject)
     delete_file = Call("DELETE", "/v1/files/{id}", sent=of_id, answer=FileDeleted)
-    file_issues = Call("GET", "/v1/files/{id}/issues", sent=_audited, answer=FileIssues)
-    file_stats = Call("GET", "/v1/files/{id}/stats", sent=_audited, answer=FileStats)
+    file_issues = Call("GET", "/v1/files/{id}/issues", sent=audited, answer=FileIssues)
+    file_stats = Call("GET", "/v1/files/{id}/stats", sent=audited, answer=FileStats)
+    file_content = Call("GET", "/v1/files/{id}/content", sent=of_id, answer=bytes)
     clean_file = Call("POST", "/v1/files/{id}/clean", sent=changing, answer=FileObject)
     """A new file without copies and conflicts."""
+
+    create_upload = Call("POST", "/v1/uploads", sent=posted(UploadCreate), answer=UploadObject)
+    """A file that will come in parts."""
+    add_part = Call("POST", "/v1/uploads/{id}/parts", sent=part, answer=UploadPart)
+    complete_upload = Call("POST", "/v1/uploads/{id}/complete", sent=changed(UploadComplete), answer=UploadObject)
+    cancel_upload = Call("POST", "/v1/uploads/{id}/cancel", sent=changing, answer=UploadObject)
 
     create_job = Call("POST", _TUNING, sent=posted(JobCreate), answer=FineTuningJob)
     """A training waits."""
     order_estimate = Call("POST", _TUNING + "/estimate", sent=posted(JobCreate), answer=EstimateAccepted)
-    tuning_jobs = Listed(_TUNING, sent=_by_metadata, element=FineTuningJob)
+    tuning_jobs = Listed(_TUNING, sent=by_metadata, element=FineTuningJob)
     job = Call("GET", _TUNING + "/{id}", sent=of_id, answer=FineTuningJob)
     cancel_tuning = Call("POST", _TUNING + "/{id}/cancel", sent=changing, answer=FineTuningJob)
     pause = Call("POST", _TUNING + "/{id}/pause", sent=changing, answer=FineTuningJob)
     """The training job is paused, or was asked to pause after its last finished step."""
     resume = Call("POST", _TUNING + "/{id}/resume", sent=changing, answer=FineTuningJob)
-    events = Listed(_TUNING + "/{id}/events", sent=_oldest_first, element=JobEvent)
+    events = Listed(_TUNING + "/{id}/events", sent=oldest_first, element=JobEvent)
     """What happened to a training job, oldest first."""
     report = Call("GET", _TUNING + "/{id}/report", sent=of_id, answer=dict[str, Any])
     report_page = Call("GET", _TUNING + "/{id}/report.html", sent=of_id, answer=str)
 
-    jobs = Listed("/v1/jobs", sent=_by_metadata, element=Job)
+    jobs = Listed("/v1/jobs", sent=by_metadata, element=Job)
     """Jobs of every kind that have all of this metadata, newest first."""
     any_job = Call("GET", "/v1/jobs/{id}", sent=of_id, answer=Job)
     cancel = Call("POST", "/v1/jobs/{id}/cancel", sent=changing, answer=Job)
@@ -170,23 +120,65 @@ class Routes:
     """An evaluation exists, and its job waits."""
     evaluations = Listed("/v1/evaluations", sent=nothing, element=EvaluationObject)
     evaluation = Call("GET", "/v1/evaluations/{id}", sent=of_id, answer=EvaluationObject)
-    evaluated = Listed("/v1/evaluations/{id}/queries", sent=_outcomes, element=EvaluatedQuery)
+    evaluated = Listed("/v1/evaluations/{id}/queries", sent=outcomes, element=EvaluatedQuery)
     """What became of each query under the model, the second one where none is named."""
 
     every_model = Listed("/v1/models", sent=nothing, element=ModelObject)
     """Base models, and the tuned ones, newest first."""
     model = Call("GET", "/v1/models/{id}", sent=of_id, answer=ModelObject)
-    embeddings = Call("POST", "/v1/embeddings", sent=_texts, answer=Embeddings)
+    bring_model = Call("POST", "/v1/models", sent=brought, answer=ModelObject)
+    """A model is there, from a tar of its folder."""
+    delete_model = Call("DELETE", "/v1/models/{id}", sent=of_id, answer=ModelDeleted)
+    export_model = Call("POST", "/v1/model_exports", sent=posted(ModelExportCreate), answer=ModelExport)
+    model_export = Call("GET", "/v1/model_exports/{id}", sent=of_id, answer=ModelExport)
+    model_export_content = Call("GET", "/v1/model_exports/{id}/content", sent=of_id, answer=bytes)
+    embeddings = Call("POST", "/v1/embeddings", sent=texts, answer=Embeddings)
 
     create_collection = Call("POST", "/v1/collections", sent=posted(CollectionCreate), answer=CollectionObject)
     collections = Listed("/v1/collections", sent=nothing, element=CollectionObject)
     collection = Call("GET", "/v1/collections/{c}", sent=of_name, answer=CollectionObject)
-    add_documents = Call("POST", "/v1/collections/{c}/documents", sent=_documents, answer=DocumentsAccepted)
-    """The documents are stored, and the job that makes them searchable waits; they are sent as they come."""
-    query = Call("POST", "/v1/collections/{c}/query", sent=_asked, answer=QueryAnswer)
+    add_documents = Call("POST", "/v1/collections/{c}/documents", sent=documents, answer=DocumentsAccepted)
+    """The documents are stored, sent as they come; for many texts a job makes them searchable."""
+    documents = Listed("/v1/collections/{c}/documents", sent=stored, element=DocumentObject)
+    """Those of these ids, or all."""
+    delete_ids = Call("DELETE", "/v1/collections/{c}/documents", sent=stored, answer=DocumentsDeleted)
+    delete_documents = Call(
+        "POST", "/v1/collections/{c}/documents/delete", sent=named(DocumentsDelete), answer=DocumentsDeleted
+    )
+    count = Call("POST", "/v1/collections/{c}/count", sent=named(DocumentsCount), answer=DocumentsCounted)
+    create_version = Call("POST", "/v1/collections/{c}/versions", sent=named(VersionCreate), answer=VersionObject)
+    versions = Listed("/v1/collections/{c}/versions", sent=of_name, element=VersionObject)
+    version = Call("GET", "/v1/collections/{c}/versions/{id}", sent=of_version, answer=VersionObject)
+    delete_version = Call("DELETE", "/v1/collections/{c}/versions/{id}", sent=of_version, answer=VersionDeleted)
+    promote = Call("POST", "/v1/collections/{c}/promote", sent=named(Promote), answer=CollectionObject)
+    roll_back = Call("POST", "/v1/collections/{c}/rollback", sent=returning, answer=CollectionObject)
+    compare = Call("POST", "/v1/collections/{c}/compare", sent=named(Compare), answer=Comparison)
+    query = Call("POST", "/v1/collections/{c}/query", sent=asked, answer=QueryAnswer)
     """The documents nearest to a text."""
-    query_vector = Call("POST", "/v1/collections/{c}/query", sent=_asked_by_vector, answer=QueryAnswer)
+    query_vector = Call("POST", "/v1/collections/{c}/query", sent=asked_by_vector, answer=QueryAnswer)
     """The documents nearest to a vector; (D,)."""
+
+    webhook_event_types = Call("GET", "/v1/webhook_event_types", sent=nothing, answer=WebhookEventTypeList)
+    create_webhook = Call("POST", "/v1/webhook_endpoints", sent=posted(WebhookEndpointCreate), answer=WebhookEndpoint)
+    webhooks = Listed("/v1/webhook_endpoints", sent=nothing, element=WebhookEndpoint)
+    webhook = Call("GET", "/v1/webhook_endpoints/{id}", sent=of_id, answer=WebhookEndpoint)
+    update_webhook = Call(
+        "POST", "/v1/webhook_endpoints/{id}", sent=changed(WebhookEndpointUpdate), answer=WebhookEndpoint
+    )
+    delete_webhook = Call("DELETE", "/v1/webhook_endpoints/{id}", sent=of_id, answer=WebhookEndpointDeleted)
+    rotate_webhook_secret = Call(
+        "POST",
+        "/v1/webhook_endpoints/{id}/rotate_secret",
+        sent=changed(WebhookSecretRotate),
+        answer=WebhookEndpoint,
+    )
+    test_webhook = Call("POST", "/v1/webhook_endpoints/{id}/test", sent=changed(WebhookTest), answer=WebhookTestResult)
+    deliveries = Listed("/v1/webhook_endpoints/{id}/deliveries", sent=of_id, element=WebhookDelivery)
+    """What the endpoint was told, newest first."""
+    replay = Call(
+        "POST", "/v1/webhook_endpoints/{id}/deliveries/{delivery}/replay", sent=delivery, answer=WebhookDelivery
+    )
+    workers = Listed("/v1/workers", sent=nothing, element=WorkerObject)
 
     create_key = Call("POST", "/v1/api_keys", sent=posted(ApiKeyCreate), answer=ApiKey)
     """A key, whose secret is shown this once."""

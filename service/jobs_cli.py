@@ -14,7 +14,7 @@ from service.remote import DEFAULT_URL, Url, connected, printed, printed_list
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.client_routes import Purpose
+    from service.client_sent import Purpose
     from service.schemas.job_answers import FineTuningJob, Job
 
 jobs_app = typer.Typer()
