@@ -20,7 +20,7 @@ _OF_WEIGHTS: Final = 4  # half precision is held twice, once as float32, while i
 _TEXT: Final = "a text that is embedded to see whether numbers come of it"
 
 
-def _main(parent: str, tar: str, folder: str) -> None:
+def _main(parent: str, tar: str, *, folder: str) -> None:
     confine(int(parent), memory_bytes=_MEMORY_BYTES + _OF_WEIGHTS * Path(tar).stat().st_size)
     try:
         unpack_model(Path(tar), Path(folder))
@@ -53,4 +53,4 @@ def _loaded(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:4])
+    _main(*sys.argv[1:3], folder=sys.argv[3])

@@ -70,7 +70,7 @@ def unpack_model(path: Path, folder: Path) -> None:
         try:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 for name, member in _members(tar):
-                    _write(tar, member, folder / name)
+                    _write(tar, member, target=folder / name)
         except _BROKEN as error:
             raise InvalidModel(f"the file is no tar that can be read ({error}); pack it with `tar cf`") from None
 
@@ -112,7 +112,7 @@ def _check(member: tarfile.TarInfo, name: str) -> None:
         raise ForbiddenFile(f"{name} has {member.size} bytes; the limit is {MAX_SIDE_BYTES} for all but the weights")
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, *, target: Path) -> None:
     content = tar.extractfile(member)
     assert content is not None, "a plain file has content"
     target.parent.mkdir(exist_ok=True)

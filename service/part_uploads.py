@@ -100,7 +100,10 @@ def complete(parts: Wiring, upload: UploadRecord, *, asked: UploadComplete) -> N
         return
     except ArtifactCorrupt:
         with parts.database.read() as tx:  # it may have been ended while its parts were read
-            _refuse_if_ended_meanwhile(tx, upload, completion, now=parts.clock())
+            found_now = uploads.get_upload(tx, upload.project, id=upload.id)
+        if _is_done(found_now, completion):
+            return
+        require_pending(found_now, now=parts.clock())
         raise
     parts.artifacts.discard(parts.artifacts.upload_path(upload.id))
 
@@ -137,13 +140,14 @@ def _admit(tx: Tx, parts: Wiring, *, upload: UploadRecord, part: PartRecord) -> 
 
 def _refuse_ended(upload: UploadRecord, completion: str, *, now: float) -> None:
     """Raise `Repeated` where the same was asked before, `Conflict` where it has ended otherwise."""
-    if upload.status is UploadStatus.COMPLETED and upload.completion == completion:
+    if _is_done(upload, completion):
         raise Repeated(upload.id)
     require_pending(upload, now=now)
 
 
-def _refuse_if_ended_meanwhile(tx: Tx, upload: UploadRecord, completion: str, *, now: float) -> None:
-    _refuse_ended(uploads.get_upload(tx, upload.project, id=upload.id), completion, now=now)
+def _is_done(upload: UploadRecord, completion: str) -> bool:
+    """Whether the same completion was asked for before, and came true."""
+    return upload.status is UploadStatus.COMPLETED and upload.completion == completion
 
 
 def _chosen(upload: UploadRecord, found: dict[str, PartRecord], *, asked: UploadComplete) -> list[PartRecord]:

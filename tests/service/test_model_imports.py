@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from service.settings import Quotas
+from service.store import projects
 from tests.factories import tiny_model
 from tests.service.conftest import Gateway, problem
 
@@ -85,7 +86,8 @@ def unharmed(gateway: Gateway) -> Iterator[Gateway]:
     before = gateway.http.get("/v1/models").json()
     yield gateway
     assert gateway.artifacts() == [] and gateway.http.get("/v1/models").json() == before
-    assert gateway.http.get("/v1/projects/default").json()["stored_bytes"] == 0
+    with gateway.parts.database.read() as tx:
+        assert projects.stored_bytes(tx, "default") == 0
 
 
 @pytest.mark.parametrize("what", REFUSED)
