@@ -17,6 +17,8 @@ from service.broker import BrokerHealth
 from service.dependencies import Wiring
 from service.embedder import Embedder, Loader, encoder_loader
 from service.errors import StartRefused
+from service.etags import Etags
+from service.feeds import Feeds
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.routes import (
@@ -34,6 +36,7 @@ from service.routes import (
     models,
     projects,
     reports,
+    streams,
 )
 from service.search import Search
 from service.settings import GatewaySettings
@@ -78,10 +81,11 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.wiring = parts
+    app.add_middleware(Etags)
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
-    work = (jobs, reports, mining, evaluations)
+    work = (jobs, streams, reports, mining, evaluations)
     for module in (files, audits, *work, models, embeddings, collections, documents, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
@@ -100,6 +104,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     stop.set()
     parts.sweep.poke()
     thread.join(_SWEEP_ENDS_SECONDS)  # a bell that hangs on a dead broker is not waited for
+    parts.feeds.close()
     parts.audits.close()
     parts.embedder.close()
     parts.database.close()
@@ -130,6 +135,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         audits=Audits(artifacts),
         sweep=Sweep(database, ring, clock=clock, chores=[lambda: uses.write(database, now=seams.clock())]),
         broker=BrokerHealth(ping),
+        feeds=Feeds(database, max_readers=settings.edge.num_streams),
         rates=Rates(time.monotonic),
         uses=uses,
         clock=seams.clock,

@@ -12,6 +12,7 @@ from service.audits import Audits
 from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.feeds import Feeds
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.schemas.collections import COLLECTION_NAME
@@ -42,6 +43,7 @@ class Wiring:
     audits: Audits
     sweep: Sweep
     broker: BrokerHealth
+    feeds: Feeds
     rates: Rates
     uses: KeyUses
     clock: Callable[[], float]

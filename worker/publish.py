@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from service.store import catalog, changes, deployments, documents, jobs
+from service.store import catalog, changes, curves, deployments, documents, jobs
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
 from worker import gate
@@ -42,6 +42,7 @@ def publish_model(finished: Finished) -> Publication:
         if not finished.succeed(tx, now, result=result):
             return False
         catalog.insert_model(tx, record)
+        curves.forget(tx, job.id)
         if plan is not None:
             gate.carry_out(tx, job, plan=plan, now=now)
         return True

@@ -1,7 +1,7 @@
 """Jobs that wait: how one begins, and how many stand before it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -34,7 +34,23 @@ def waiting_job(
     )
 
 
-def queue_positions(tx: Tx, found: Sequence[JobRecord]) -> dict[str, int]:
+class Placed(Protocol):
+    """What a place in a queue depends on."""
+
+    @property
+    def id(self) -> str:
+        """Of the job."""
+
+    @property
+    def kind(self) -> JobKind:
+        """Which says the queue."""
+
+    @property
+    def status(self) -> JobStatus:
+        """Whether it waits."""
+
+
+def queue_positions(tx: Tx, found: Sequence[Placed]) -> dict[str, int]:
     """By id, how many-th in its queue, from 1, each of these jobs is; those that do not wait are left out.
 
     An estimate: that a project with fewer running jobs goes first is left out, for it changes with every claim.
