@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 from typing import Final, TypeVar
 
 from fastapi.sse import ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
 from service.errors import Unavailable
 from service.schemas.job_answers import JobEvent, JobNews
@@ -31,10 +33,10 @@ TICK_SECONDS: Final = 0.25  # a worker writes what its child says within half a 
 EVENT_PREFIX: Final = "ftevent-"
 
 _NUM_SHARED = 64  # events of a job that are kept for all its readers: more than come in a tick
-_NUM_READ = 100  # that one reader who is behind is given at once
+_NUM_GIVEN = 8  # to one reader at once: it holds them until they are on their way
 _NUM_NEWS = 1_000  # of all jobs in a tick; what is beyond comes with the next
 _NUM_TOGETHER = 100  # jobs in one question
-_NUM_THREADS = 2  # of our own: readers take none from requests
+_NUM_THREADS = 2  # of our own, one to poll and one for who is behind: readers take none from requests
 
 T = TypeVar("T")
 Numbered = tuple[int, ServerSentEvent]
@@ -56,10 +58,10 @@ class Feed:
         self._events: deque[Numbered] = deque(maxlen=_NUM_SHARED)
 
     def after(self, number: int) -> list[Numbered] | None:
-        """The events behind that one; None if they are not all here."""
+        """The next events behind that one; None if they are not here."""
         if number < self._before:
             return None
-        return [event for event in self._events if event[0] > number]
+        return list(islice((event for event in self._events if event[0] > number), _NUM_GIVEN))
 
     def add(self, event: EventRecord) -> None:
         """The event is the newest one."""
@@ -83,6 +85,7 @@ class Feeds:
         self._num_readers = 0
         self._feeds: dict[str, Feed] = {}
         self._poller: asyncio.Task[None] | None = None
+        self._catching_up = asyncio.Semaphore(1)
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="feeds")
 
     @asynccontextmanager
@@ -98,7 +101,7 @@ class Feeds:
             raise Unavailable("overloaded", message)
         self._num_readers += 1
         try:
-            state, news, newest = await self._in_thread(partial(self._first, project, id))
+            state, news, newest = await run_in_threadpool(self._first, project, id)
             feed = self._feeds.setdefault(id, Feed(state, news=news, newest=newest))
             feed.num_readers += 1
             if self._poller is None or self._poller.done():
@@ -123,8 +126,10 @@ class Feeds:
         while True:
             changed, fresh = feed.changed, feed.after(after)
             if fresh is None:
-                fresh = await self._in_thread(partial(self._missed, id, after))
-            for after, event in fresh:
+                async with self._catching_up:
+                    fresh = await self._in_thread(partial(self._missed, id, after))
+            for number, event in fresh:
+                after = number
                 yield event
             if fresh:
                 continue
@@ -159,7 +164,7 @@ class Feeds:
 
     def _missed(self, id: str, after: int) -> list[Numbered]:
         with self._database.read() as tx:
-            window = Page(after=str(after), limit=_NUM_READ, descending=False)
+            window = Page(after=str(after), limit=_NUM_GIVEN, descending=False)
             return [_told(event) for event in events.page(tx, id, page=window)[0]]
 
     def _news(self, seen: Mapping[str, int]) -> tuple[list[EventRecord], dict[str, tuple[JobState, ServerSentEvent]]]:

@@ -64,7 +64,7 @@ class Ordering:
         jobs.insert(tx, job)
 
 
-def ordering(parts: Parts, project: Project, *, repetition: Once) -> Ordering:
+async def ordering(parts: Parts, project: Project, *, repetition: Once) -> Ordering:
     """What this request orders."""
     return Ordering(parts=parts, project=project, repetition=repetition)
 

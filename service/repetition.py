@@ -85,7 +85,7 @@ class Repetition:
         )
 
 
-def repetition(request: Request, parts: Parts, *, project: Project) -> Repetition:
+async def repetition(request: Request, parts: Parts, *, project: Project) -> Repetition:
     """What this request is known by.
 
     Raises:

@@ -19,7 +19,7 @@ Stream = AsyncIterator[ServerSentEvent]
 _EVENT_ID: Final = re.compile(EVENT_PREFIX + r"(\d{1,15})", re.ASCII)
 
 
-def last_event(
+async def last_event(
     last_event_id: Annotated[str | None, Header(max_length=200, description="of the last event that was seen")] = None,
 ) -> int:
     """The number of the event behind which the stream begins; 0 is before all.
