@@ -22,6 +22,10 @@ class Evaluate:
     """Of what it is judged on; a run that goes on must be judged on the same."""
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beside:
     """What a run looks at beside its pairs."""
@@ -32,6 +36,8 @@ class Beside:
     """The documents among which hard negatives are looked for; None are the pairs' own."""
     vectors: TextEncoder | None = None
     """Of the model as it begins, where they are kept."""
+    finish: Callable[[], bool] = _never
+    """Whether the run is to end after the step in hand with what it has made; asked at every step."""
 
 
 NOTHING_BESIDE: Final = Beside()

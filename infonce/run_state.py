@@ -64,9 +64,10 @@ class BestState:
         self.seconds = 0.0
         """That evaluations took, in this attempt."""
 
-    def heed(self, step: int) -> None:
-        """If the run is to be judged after so many steps, it has been."""
-        if step <= self._judged_step or self.exhausted or not evaluation_is_due(step, self._total_steps):
+    def heed(self, step: int, *, is_last: bool = False) -> None:
+        """If the run is to be judged after so many steps, it has been; it is after its last one, however early."""
+        due = is_last or evaluation_is_due(step, self._total_steps)
+        if step <= self._judged_step or self.exhausted or not due:
             return
         began = time.perf_counter()
         value = self._judge(step)

@@ -54,9 +54,8 @@ def train(
         OutOfMemory: the device has no memory for a step, not even in chunks of half the size.
         Stopped: `progress.stop_requested()`; the unfinished step was dropped, the last finished one was saved.
     """
-    start, processes = time.perf_counter(), Processes.current()
+    start, processes, evaluate = time.perf_counter(), Processes.current(), beside.evaluate
     keep_freed_memory()
-    evaluate = beside.evaluate
     held = {} if evaluate is None or config.early_stopping is None else {"held-out data": evaluate.digest}
     known = processes.count > 1 or checkpoints is not None
     who = identity(encoder, pairs, config=config, corpus=beside.corpus) if known else {}
@@ -101,8 +100,9 @@ def train(
             for step in range(len(curve), total_steps):
                 if best is not None:
                     best.heed(step)
-                    if best.exhausted:
-                        break
+                has_enough = best is not None and best.exhausted
+                if has_enough or (curve and processes.any(beside.finish(), device=encoder.device)):
+                    break
                 epoch, number = divmod(step, per_epoch)
                 table = negatives.table(epoch, step, progress=progress)
                 chosen = batch_rows(len(table), int(config.batch_size), seed=config.seed, epoch=epoch, batch=number)
@@ -137,7 +137,7 @@ def train(
                 progress.step(record)
                 keeper.save_if_due()
             if best is not None:
-                best.heed(total_steps)
+                best.heed(len(curve), is_last=True)
             keeper.save_at_end()
             if best is not None:
                 best.restore()

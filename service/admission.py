@@ -107,6 +107,11 @@ class Places:
         return Unavailable("overloaded", message)
 
 
+def is_stream(path: str) -> bool:
+    """Whether what is answered there goes on for as long as somebody reads it."""
+    return path.endswith("/events/stream")
+
+
 class Admission:
     """Each request takes a place of its class, and gives it back while it waits for a small body."""
 
@@ -141,7 +146,10 @@ class Admission:
             await answer(scope, receive, send)
             return
         async with visit.ended():
-            await self._app(scope, visit.receive, send)
+            if scope["method"] == "GET" and is_stream(scope["path"]):
+                await self._app(scope, receive, visit.until_answered(send))
+            else:
+                await self._app(scope, visit.receive, send)
 
 
 class _Visit:
@@ -158,6 +166,15 @@ class _Visit:
     async def begin(self) -> None:
         """It has a place: of its class, or of the large bodies until its own is here."""
         await self._enter(self._places if self._coming is None else self._coming)
+
+    def until_answered(self, send: Send) -> Send:
+        """The same; once the answer has begun the place is another's, for this one may last for days."""
+
+        async def send_on(message: Message) -> None:
+            self._leave()
+            await send(message)
+
+        return send_on
 
     @asynccontextmanager
     async def ended(self) -> AsyncIterator[None]:

@@ -17,6 +17,8 @@ from service.broker import BrokerHealth
 from service.dependencies import Wiring
 from service.embedder import Embedder, Loader, encoder_loader
 from service.errors import StartRefused
+from service.etags import Etags
+from service.feeds import Feeds
 from service.importing import ModelImports
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
@@ -36,6 +38,7 @@ from service.routes import (
     models,
     projects,
     reports,
+    streams,
     uploads,
     versions,
     webhooks,
@@ -89,10 +92,11 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.wiring = parts
+    app.add_middleware(Etags)
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
-    stored, work = (files, audits, uploads), (jobs, reports, mining, evaluations)
+    stored, work = (files, audits, uploads), (jobs, streams, reports, mining, evaluations)
     served = (models, model_exports, embeddings, collections, documents, versions)
     for module in (*stored, *work, *served, webhooks, workers, api_keys, projects, health, docs):
         app.include_router(module.router)
@@ -116,6 +120,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     end = time.monotonic() + _LOOPS_END_SECONDS
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))  # what hangs on a dead broker or receiver is not waited for
+    parts.feeds.close()
     parts.audits.close()
     parts.embedder.close()
     parts.database.close()
@@ -152,6 +157,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         imports=ModelImports(database, artifacts, quotas=settings.quotas),
         sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
+        feeds=Feeds(database, max_readers=settings.edge.num_streams),
         rates=Rates(time.monotonic),
         uses=uses,
         reach=reach,

@@ -18,6 +18,7 @@ from service.client_sent import (
     changing,
     delivery,
     documents,
+    keeping_best,
     named,
     nothing,
     of_id,
@@ -51,6 +52,7 @@ from service.schemas.jobs import JobCreate
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate, Limits, ProjectCreate, ProjectObject
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelDeleted, ModelExport, ModelExportCreate, ModelObject
+from service.schemas.progress_answers import JobCheckpoint, JobMetrics
 from service.schemas.uploads import UploadComplete, UploadCreate, UploadObject, UploadPart
 from service.schemas.versions import Compare, Comparison, Promote, VersionCreate, VersionDeleted, VersionObject
 from service.schemas.webhooks import (
@@ -103,6 +105,15 @@ class Routes:
     resume = Call("POST", _TUNING + "/{id}/resume", sent=changing, answer=FineTuningJob)
     events = Listed(_TUNING + "/{id}/events", sent=oldest_first, element=JobEvent)
     """What happened to a training job, oldest first."""
+    event_stream = Call("GET", _TUNING + "/{id}/events/stream", sent=of_id, answer=str)
+    """Everything that happened, as server-sent events, once the job has ended."""
+    checkpoints = Listed(_TUNING + "/{id}/checkpoints", sent=of_id, element=JobCheckpoint)
+    metrics = Call("GET", _TUNING + "/{id}/metrics", sent=of_id, answer=JobMetrics)
+    """The curve of a training, as far as it is."""
+    rerun = Call("POST", _TUNING + "/{id}/rerun", sent=changing, answer=FineTuningJob)
+    """A new job that does what this one was asked to do."""
+    keep_best = Call("POST", _TUNING + "/{id}/cancel", sent=keeping_best, answer=FineTuningJob)
+    """The training ends after the step in hand and publishes the best that it has made."""
     report = Call("GET", _TUNING + "/{id}/report", sent=of_id, answer=dict[str, Any])
     report_page = Call("GET", _TUNING + "/{id}/report.html", sent=of_id, answer=str)
 
@@ -111,6 +122,7 @@ class Routes:
     any_job = Call("GET", "/v1/jobs/{id}", sent=of_id, answer=Job)
     cancel = Call("POST", "/v1/jobs/{id}/cancel", sent=changing, answer=Job)
     """The job is cancelled, or was asked to stop."""
+    any_event_stream = Call("GET", "/v1/jobs/{id}/events/stream", sent=of_id, answer=str)
     pause_any = Call("POST", "/v1/jobs/{id}/pause", sent=changing, answer=Job)
     resume_any = Call("POST", "/v1/jobs/{id}/resume", sent=changing, answer=Job)
 

@@ -37,6 +37,11 @@ def changing(id: str) -> Sent:
     return Sent(places={"id": id}, body={})
 
 
+def keeping_best(id: str) -> Sent:
+    """The id stands in the path, and the wish to keep the best in the query string."""
+    return Sent(places={"id": id}, params={"keep": "best"}, body={})
+
+
 def posted(kind: type[B]) -> Callable[[B], Sent]:
     """A body of that kind, without what was left out."""
 

@@ -1,7 +1,10 @@
-"""What routes ask for: the wired parts, ids that can be ids, and windows of lists; callers are `callers.py`'s."""
+"""What routes ask for: the wired parts, ids that can be ids, and windows of lists; callers are `callers.py`'s.
+
+None of them waits for anything, so they are coroutines: a function would cost each request a trip to a thread.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +15,7 @@ from service.audits import Audits
 from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.feeds import Feeds
 from service.importing import ModelImports
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
@@ -45,6 +49,7 @@ class Wiring:
     imports: ModelImports
     sweep: Sweep
     broker: BrokerHealth
+    feeds: Feeds
     rates: Rates
     uses: KeyUses
     reach: Reach
@@ -52,7 +57,7 @@ class Wiring:
     clock: Callable[[], float]
 
 
-def wiring(request: Request) -> Wiring:
+async def wiring(request: Request) -> Wiring:
     """The parts that this application was built with."""
     found = request.app.state.wiring
     assert isinstance(found, Wiring)
@@ -62,11 +67,11 @@ def wiring(request: Request) -> Wiring:
 Parts = Annotated[Wiring, Depends(wiring)]
 
 
-def object_id(prefix: str, kind: str) -> Callable[[str], str]:
+def object_id(prefix: str, kind: str) -> Callable[[str], Awaitable[str]]:
     """A dependency that gives the path's `id` if it can be one of that kind; else it is not found, as a random one."""
     pattern = re.compile(f"{prefix}-{_SUFFIX}")
 
-    def check(id: str) -> str:
+    async def check(id: str) -> str:
         if not pattern.fullmatch(id):
             raise NotFound(kind, id[:80])
         return id
@@ -74,7 +79,7 @@ def object_id(prefix: str, kind: str) -> Callable[[str], str]:
     return check
 
 
-def collection_path(c: str) -> str:
+async def collection_path(c: str) -> str:
     """The path's `c` if it can be a name or an id; else it is not found, as a random one."""
     if not COLLECTION_NAME.fullmatch(c) and not _COLLECTION_ID.fullmatch(c):
         raise NotFound("collection", c[:80])
@@ -84,7 +89,7 @@ def collection_path(c: str) -> str:
 CollectionPath = Annotated[str, Depends(collection_path)]
 
 
-def window(
+async def window(
     after: Annotated[str | None, Query(max_length=200, description="the id after which the window begins")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     order: Annotated[str, Query(pattern="^(asc|desc)$", description="by creation")] = "desc",
@@ -98,7 +103,7 @@ def window(
 Window = Annotated[Page, Depends(window)]
 
 
-def metadata_filter(request: Request) -> dict[str, str]:
+async def metadata_filter(request: Request) -> dict[str, str]:
     """The `metadata[key]=value` parameters: elements must have all of them."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():

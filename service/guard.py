@@ -6,6 +6,7 @@ takes its answer, would keep its connection for ever. Bodies are `slow_bodies.py
 
 import asyncio
 import secrets
+import socket
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from service.admission import is_stream
 from service.errors import Problem
 from service.lobby import Lobby
 from service.problems import render
@@ -27,6 +29,9 @@ MAX_HEADERS = 100
 """As Apache has it; behind two proxies a browser's request has about 30."""
 MAX_TARGET_BYTES = 8 << 10
 """Path and query; Apache and nginx take about as much."""
+
+STREAM_BUFFER_BYTES = 16 << 10
+"""Of events on their way to one reader, here and in the kernel; a job tells about 1 KB a second."""
 
 LINGER_SECONDS = 2.0
 """How long what a refused client still sends is thrown away: closing at once would reset the connection, and on many
@@ -71,6 +76,8 @@ class GuardedProtocol(H11Protocol):
             self._set_deadline(self._lobby.limits.header_seconds)
         super().data_received(data)
         self._note()
+        if self._is_streaming:
+            self._keep_little()
 
     def on_response_complete(self) -> None:
         """The next request, or the rest of a body that nobody wanted, is waited for."""
@@ -83,7 +90,7 @@ class GuardedProtocol(H11Protocol):
 
     def shutdown(self) -> None:
         """The server ends: a request at work is finished, all else closed."""
-        if self._is_ending:
+        if self._is_ending or self._is_streaming:  # a stream has no end to wait for; its reader comes again with an id
             self.transport.abort()
         else:
             super().shutdown()
@@ -123,6 +130,17 @@ class GuardedProtocol(H11Protocol):
     @property
     def _is_at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _is_streaming(self) -> bool:
+        return self._is_at_work and self.scope is not None and is_stream(self.scope["path"])
+
+    def _keep_little(self) -> None:
+        """Little waits for a reader that takes nothing, here and in the kernel, which would keep 4 MB."""
+        assert self._wire is not None
+        self._wire.set_write_buffer_limits(high=STREAM_BUFFER_BYTES)
+        with suppress(OSError):  # the client may be gone already
+            self._wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
 
     def _note(self) -> None:
         if self._is_ending:

@@ -1,5 +1,6 @@
 """One order of work: there is room for it, it is made once however often it comes, and counted as it is written."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -23,6 +24,11 @@ class Ordering:
     parts: Wiring
     project: str
     repetition: Repetition
+
+    def of(self, name: str) -> "Ordering":
+        """The same order of a request without a body: what it says is that name."""
+        self.repetition.request.state.body_sha256 = hashlib.sha256(name.encode()).hexdigest()
+        return self
 
     @property
     def _digest(self) -> str:
@@ -58,7 +64,7 @@ class Ordering:
         jobs.insert(tx, job)
 
 
-def ordering(parts: Parts, project: Project, *, repetition: Once) -> Ordering:
+async def ordering(parts: Parts, project: Project, *, repetition: Once) -> Ordering:
     """What this request orders."""
     return Ordering(parts=parts, project=project, repetition=repetition)
 

@@ -89,7 +89,7 @@ class Repetition:
         )
 
 
-def repetition(request: Request, parts: Parts, *, project: Project) -> Repetition:
+async def repetition(request: Request, parts: Parts, *, project: Project) -> Repetition:
     """What this request is known by.
 
     Raises:

@@ -36,6 +36,8 @@ class EdgeLimits:
     """Other requests that write: SQLite has one writer at a time."""
     num_reads: int = 8
     """A read takes milliseconds."""
+    num_streams: int = 500
+    """Readers of events; each keeps a connection and up to 64 KB for as long as its job lasts, and no thread."""
     num_audits: int = 4
     """Each waits for seconds, or has a process of up to 1 GiB for minutes; fixed, as that process's limits are."""
     num_downloads: int = 8
@@ -62,8 +64,8 @@ class EdgeLimits:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Limits from `INFONCE_MAX_CONNECTIONS`, `_MAX_SEARCHES`, `_MAX_UPLOADS`, `_MAX_BODIES`, `_MAX_CHANGES` and
-        `_MAX_READS`.
+        """Limits from `INFONCE_MAX_CONNECTIONS`, `_MAX_SEARCHES`, `_MAX_UPLOADS`, `_MAX_BODIES`, `_MAX_CHANGES`,
+        `_MAX_READS` and `_MAX_STREAMS`.
 
         Raises:
             StartRefused: a value is not a whole number in its range.
@@ -76,6 +78,7 @@ class EdgeLimits:
             num_bodies=_whole(env, "INFONCE_MAX_BODIES", default=usual.num_bodies, low=1, high=1_000),
             num_changes=_whole(env, "INFONCE_MAX_CHANGES", default=usual.num_changes, low=1, high=1_000),
             num_reads=_whole(env, "INFONCE_MAX_READS", default=usual.num_reads, low=1, high=1_000),
+            num_streams=_whole(env, "INFONCE_MAX_STREAMS", default=usual.num_streams, low=1, high=100_000),
         )
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 from infonce import errors
@@ -19,7 +20,7 @@ from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.records import JobError, JobRecord, JobStatus
 from worker.failures import NAN_LOSS, describe, without_paths
 from worker.finished import Publication
-from worker.orders import clean, forget, write_order
+from worker.orders import ask_to_finish, clean, forget, write_order
 from worker.process import ChildProcess, Message, child_environment
 from worker.progress import MessageType
 from worker.publish import publish
@@ -121,14 +122,14 @@ class Attempt:
         command = [*self._shop.command, str(order.path)]
         child = ChildProcess.start(command, environment, log_path=order.log_path)
         try:
-            last, code = self._listen(child)
+            last, code = self._listen(child, finish_path=order.finish_path)
             if last is not None and last[0] is MessageType.DONE and code == 0:
                 return publish(self._shop, self._job, order=order, result=last[1]["result"])
             return self._explain(last, code, child=child)
         finally:
             child.close()
 
-    def _listen(self, child: ChildProcess) -> tuple[Message | None, int | None]:
+    def _listen(self, child: ChildProcess, *, finish_path: Path) -> tuple[Message | None, int | None]:
         """The child's last word and exit code, after everything that it said was passed on and every wish obeyed."""
         last: Message | None = None
         asked_at: float | None = None
@@ -136,6 +137,8 @@ class Attempt:
             for message in child.listen(LISTEN_SECONDS):
                 last = self._hear(message) or last
             self._pulse.check()
+            if self._pulse.keep_requested:
+                ask_to_finish(finish_path)
             if child.silent_seconds > self._shop.settings.stall_seconds:
                 child.kill()
             if asked_at is None and self._stop_wanted():

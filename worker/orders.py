@@ -1,5 +1,6 @@
 """The work order of an attempt: where its inputs are, where its results will be, and what is left of it afterwards."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from worker.inputs import CHECKPOINTS, DOCUMENTS, INPUTS_OF, RANKS, Asking
 from worker.workshop import Workshop
 
 _STAGING = "staging"
+_FINISH = "finish"
 _UNFINISHED = "unfinished"  # what a child that was killed while it saved leaves there; see infonce/checkpoint.py
 
 
@@ -20,6 +22,8 @@ class Order:
     path: Path
     staging: Path
     log_path: Path
+    finish_path: Path
+    """Where something is once the work is to end early with what it has made."""
     collection: CollectionRecord | None = None
     """Of an index job, as it was when its documents were read."""
 
@@ -41,18 +45,31 @@ def write_order(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool] = la
         "job_id": job.id,
         "attempt": job.attempt,
         "staging": str(staging),
+        "finish": str(folder / _FINISH),
         "vectors_root": str(shop.artifacts.vectors_root),
         "threads": shop.settings.threads,
     }
     path = folder / "order.json"
     path.write_text(json.dumps({**body, **inputs.values}, indent=2))
-    return Order(path=path, staging=staging, log_path=folder / "log.txt", collection=inputs.collection)
+    return Order(
+        path=path,
+        staging=staging,
+        log_path=folder / "log.txt",
+        finish_path=folder / _FINISH,
+        collection=inputs.collection,
+    )
+
+
+def ask_to_finish(path: Path) -> None:
+    """The child reads there that it is to end early; on a full disk it is told the next time."""
+    with contextlib.suppress(OSError):
+        path.mkdir(exist_ok=True)
 
 
 def clean(shop: Workshop, job: JobRecord) -> None:
     """Of the attempt's own files the order and the log are left, for people."""
     folder = shop.artifacts.run_path(job.id, job.attempt)
-    for name in (_STAGING, DOCUMENTS, RANKS):
+    for name in (_STAGING, DOCUMENTS, RANKS, _FINISH):
         shop.artifacts.discard(folder / name)
     shop.artifacts.discard(folder / CHECKPOINTS / _UNFINISHED)
 

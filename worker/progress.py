@@ -28,7 +28,7 @@ class Progress(Protocol):
         """The job is now in that phase, one of `Phase`."""
 
     def step(self, values: Mapping[str, Any]) -> None:
-        """How far the job is: step, total_steps, epoch, percent, loss, pairs_per_second, eta_seconds."""
+        """How far the job is: step, total_steps, percent, eta_seconds; of a training all that one step did."""
 
     def event(self, level: str, type: str, *, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Something happened that the user may want to read later; level is info, warn or error."""

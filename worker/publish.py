@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from service.store import catalog, deployments, documents, files, jobs, versions
+from service.store import catalog, curves, deployments, documents, files, jobs, versions
 from service.store.database import Tx
 from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
 from worker import gate
@@ -42,6 +42,7 @@ def publish_model(finished: Finished) -> Publication:
         if not finished.succeed(tx, now, result=result):
             return False
         catalog.insert_model(tx, replace(record, data_sha256=_trained_on(tx, job)))
+        curves.forget(tx, job.id)
         if plan is not None:
             gate.carry_out(tx, job, plan=plan, now=now)
         return True

@@ -5,6 +5,7 @@ another worker believe that this one is dead, and no outage of the database hold
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -14,11 +15,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from service.store import events, jobs
+from service.store import curves, events, jobs
 from service.store.database import Database, Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.events import NewEvent
-from service.store.records import JobRecord, JobStatus, Phase
+from service.store.records import JobKind, JobRecord, JobStatus, Phase
 from worker.progress import MessageType
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ FLUSH_SECONDS: Final = 0.5  # what a child says is readable, and a wish is heard
 OUTAGE_SECONDS: Final = (1.0, 5.0)  # between two tries while the database is away, drawn so that workers spread
 MAX_PENDING_EVENTS: Final = 1_000  # while the database is away; those that come later are lost
 
+MAX_CURVE_POINTS: Final = 2_000
+_OF_THE_CURVE: Final = frozenset({"learning_rate", "grad_norm", "temperature", "num_tokens", "elapsed_seconds"})
+_OF_PROGRESS: Final = frozenset({"percent"})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class News:
@@ -36,6 +41,8 @@ class News:
     values: Mapping[str, Any] = field(default_factory=dict)
     """phase, progress, resolved, saved_step"""
     events: tuple[Mapping[str, Any], ...] = ()
+    points: tuple[Mapping[str, Any], ...] = ()
+    """Of the training's curve."""
 
     def __bool__(self) -> bool:
         return bool(self.values or self.events)
@@ -43,7 +50,8 @@ class News:
     def without(self, delivered: "News") -> "News":
         """What came after `delivered` was taken."""
         values = {name: value for name, value in self.values.items() if delivered.values.get(name) is not value}
-        return News(values=values, events=self.events[len(delivered.events) :])
+        points = self.points[len(delivered.points) :]
+        return News(values=values, events=self.events[len(delivered.events) :], points=points)
 
 
 class Pulse:
@@ -54,6 +62,7 @@ class Pulse:
         """Another attempt owns the job: kill the child and write nothing."""
         self.cancel_requested = False
         self.pause_requested = False
+        self.keep_requested = False
         self._database = database
         self._job = job
         self._news = News()
@@ -85,11 +94,13 @@ class Pulse:
     def tell(self, type: MessageType, body: Mapping[str, Any]) -> None:
         """What the child said will be in the database within a second, or as soon as that is back."""
         with self._lock:
-            values, events = dict(self._news.values), self._news.events
+            values, events, points = dict(self._news.values), self._news.events, self._news.points
             if type is MessageType.PHASE:
                 values |= {"phase": Phase(body["phase"]), "progress": {}}  # the steps told so far were another phase's
             elif type is MessageType.PROGRESS:
-                values["progress"] = body
+                values["progress"] = {name: value for name, value in body.items() if name not in _OF_THE_CURVE}
+                if body.keys() >= _OF_THE_CURVE and self._job.kind is JobKind.TRAIN and is_told(body):
+                    points = (*points, {name: value for name, value in body.items() if name not in _OF_PROGRESS})
             elif type is MessageType.RESOLVED:
                 self._resolved |= body.get("values", {})
                 values["resolved"] = dict(self._resolved)
@@ -97,7 +108,7 @@ class Pulse:
                 values["saved_step"] = body["step"]
             elif len(events) < MAX_PENDING_EVENTS:
                 events = (*events, {**body, "at": time.time()})
-            self._news = News(values=values, events=events)
+            self._news = News(values=values, events=events, points=points)
 
     def commit(self, end: Callable[[Tx, float], bool] = lambda tx, now: True) -> bool:
         """One transaction renewed the lease, wrote the news and did `end`; False if the attempt is fenced.
@@ -114,13 +125,18 @@ class Pulse:
                 return False
             for event in news.events:
                 self._append(tx, event)
+            curves.add(tx, self._job.id, news.points)
             if not end(tx, now):
                 return False
         self._last_beat = time.monotonic()
-        self.cancel_requested, self.pause_requested = beat.cancel_requested, beat.pause_requested
+        self._hear(beat)
         with self._lock:
             self._news = self._news.without(news)
         return True
+
+    def _hear(self, wishes: jobs.Heartbeat | JobRecord) -> None:
+        self.cancel_requested, self.pause_requested = wishes.cancel_requested, wishes.pause_requested
+        self.keep_requested = wishes.keep_requested
 
     def _append(self, tx: Tx, said: Mapping[str, Any]) -> None:
         event = NewEvent(
@@ -151,5 +167,11 @@ class Pulse:
             return
         with self._database.read() as tx:
             job = jobs.get(tx, self._job.project, id=self._job.id)
-        self.cancel_requested, self.pause_requested = job.cancel_requested, job.pause_requested
+        self._hear(job)
         self.fenced = job.attempt != self._job.attempt or job.status is not JobStatus.RUNNING
+
+
+def is_told(step: Mapping[str, Any]) -> bool:
+    """Whether the step stands in the curve: at most 2,000 evenly spaced ones do, the last one among them."""
+    total = int(step["total_steps"])
+    return (total - int(step["step"])) % max(1, math.ceil(total / MAX_CURVE_POINTS)) == 0

@@ -118,8 +118,10 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}, {}]  # on loopback none is needed while none exists
     for methods in document["paths"].values():
-        for operation in methods.values():
+        for method, operation in methods.items():
             operation["responses"].pop("422", None)  # FastAPI's own shape, which nobody ever sees here
+            if method == "get" and "application/json" in operation["responses"]["200"].get("content", {}):
+                operation["responses"]["304"] = {"description": "If-None-Match names the ETag that it has"}
             operation["responses"] |= _ERRORS
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)

@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Depends
+from fastapi import APIRouter, BackgroundTasks, Depends, Query
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project, Who, require_scope
 from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
 from service.ordering import Orders
+from service.references import find_model
+from service.rerun import repeated
 from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
 from service.schemas.lists import Listing
 from service.store import deployments, events, jobs, wishes
-from service.store.records import JobKind, JobRecord, Page, Scope
+from service.store.records import JobKind, JobRecord, JobStatus, Page, Scope
 from service.store.waiting import queue_positions
 from service.submit import submit_training
 from service.submit_others import submit_estimate
@@ -22,6 +24,7 @@ from service.submit_others import submit_estimate
 router = APIRouter(tags=["jobs"], dependencies=KEY_FIRST)
 TUNING = "/v1/fine_tuning/jobs"
 TuningId = Annotated[str, Depends(object_id("ftjob", "job"))]
+Keep = Annotated[Literal["best"] | None, Query(description="what a training that ends early publishes")]
 JobId = Annotated[str, Depends(object_id("(?:ftjob|job)", "job"))]
 
 
@@ -80,9 +83,38 @@ def retrieve_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJ
 
 
 @router.post(TUNING + "/{id}/cancel")
-def cancel_tuning(id: TuningId, parts: Parts, project: Project) -> FineTuningJob:
-    """Wish for its end: at once while it waits, at the next chunk while it runs."""
-    return FineTuningJob.of(*_cancel(parts, project, id))
+def cancel_tuning(
+    id: TuningId, parts: Parts, project: Project, after: BackgroundTasks, keep: Keep = None
+) -> FineTuningJob:
+    """Wish for its end: at once while it waits, at the next chunk while it runs.
+
+    With `keep=best` a training that has made steps ends after the one in hand, and goes on as any other: the best of
+    them is judged and published, and the job is `succeeded`. One that has made none is cancelled.
+    """
+    after.add_task(parts.sweep.poke)
+    return FineTuningJob.of(*_cancel(parts, project, id, keep=keep))
+
+
+@router.post(TUNING + "/{id}/rerun")
+def rerun(
+    id: TuningId, parts: Parts, project: Project, who: Who, orders: Orders, after: BackgroundTasks
+) -> FineTuningJob:
+    """Order a training that has ended once more, with what was chosen for every `auto` then; a new job, a new model."""
+    with parts.database.read() as tx:
+        record = jobs.get(tx, project, id=id)
+    if record.spec.get("deploy") is not None:
+        require_scope(who, Scope.INDEX)
+    find_model(parts.lookup, project, name=record.spec["model"])
+
+    def submit(now: float) -> str:
+        job = repeated(record, now=now)
+        with parts.database.write() as tx:
+            orders.insert(tx, job)
+        return job.id
+
+    made = orders.of(id).once(submit)
+    after.add_task(parts.sweep.poke)
+    return FineTuningJob.of(*_read(parts, project, made))
 
 
 @router.post(TUNING + "/{id}/pause")
@@ -110,9 +142,17 @@ def list_events(id: TuningId, parts: Parts, project: Project, page: Window) -> L
 
 
 @router.get("/v1/jobs")
-def list_jobs(parts: Parts, project: Project, page: Window, metadata: MetadataFilter) -> Listing[Job]:
-    """Jobs of every kind, newest first."""
-    found, more = _page(parts, project, list(JobKind), page, metadata)
+def list_jobs(
+    parts: Parts,
+    project: Project,
+    page: Window,
+    metadata: MetadataFilter,
+    kind: JobKind | None = None,
+    status: JobStatus | None = None,
+) -> Listing[Job]:
+    """Jobs of every kind, or of one, in any status, or in one, newest first."""
+    kinds = list(JobKind) if kind is None else [kind]
+    found, more = _page(parts, project, kinds, page, metadata, status=status)
     return Listing.of([Job.of(*job) for job in found], more)
 
 
@@ -137,9 +177,10 @@ def resume_job(id: JobId, parts: Parts, project: Project, after: BackgroundTasks
 
 
 @router.post("/v1/jobs/{id}/cancel")
-def cancel_job(id: JobId, parts: Parts, project: Project) -> Job:
-    """Wish for the end of a job of any kind."""
-    return Job.of(*_cancel(parts, project, id))
+def cancel_job(id: JobId, parts: Parts, project: Project, after: BackgroundTasks, keep: Keep = None) -> Job:
+    """Wish for the end of a job of any kind; `keep=best` is for trainings."""
+    after.add_task(parts.sweep.poke)
+    return Job.of(*_cancel(parts, project, id, keep=keep))
 
 
 def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
@@ -150,17 +191,25 @@ def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
 
 
 def _page(
-    parts: Wiring, project: str, kinds: Sequence[JobKind], page: Page, metadata: dict[str, str]
+    parts: Wiring,
+    project: str,
+    kinds: Sequence[JobKind],
+    page: Page,
+    metadata: dict[str, str],
+    *,
+    status: JobStatus | None = None,
 ) -> tuple[list[tuple[JobRecord, int | None]], bool]:
     with parts.database.read() as tx:
-        records, more = jobs.page(tx, project, kinds=kinds, page=page, metadata=metadata)
+        records, more = jobs.page(tx, project, kinds=kinds, page=page, status=status, metadata=metadata)
         places = queue_positions(tx, records)
         return [(record, places.get(record.id)) for record in deployments.followed(tx, records)], more
 
 
-def _cancel(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
+def _cancel(parts: Wiring, project: str, id: str, *, keep: str | None) -> tuple[JobRecord, int | None]:
+    wish = wishes.request_cancel if keep is None else wishes.request_keep
     with parts.database.write() as tx:
-        return wishes.request_cancel(tx, project, id=id, now=parts.clock()), None
+        record = wish(tx, project, id=id, now=parts.clock())
+        return record, queue_positions(tx, [record]).get(id)
 
 
 def _resume(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:

@@ -1,4 +1,4 @@
-"""The report of a training job: the numbers for programs, and a page for people.
+"""What a training has come to: its curve, the model that it made, its report for programs and as a page for people.
 
 Two addresses instead of one that looks at `Accept`: the page's can be opened, saved and sent on as it is, and neither
 is another thing to a cache, a browser and `curl`.
@@ -11,10 +11,13 @@ from fastapi import APIRouter, Depends
 from starlette.responses import HTMLResponse
 
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Wiring, object_id
+from service.dependencies import Parts, Window, Wiring, object_id
 from service.errors import ServiceError
 from service.reports import read_page, read_report
-from service.store import catalog, jobs
+from service.schemas.lists import Listing
+from service.schemas.progress_answers import JobCheckpoint, JobMetrics
+from service.store import catalog, curves, jobs
+from service.store.errors import BadCursor, NotFound
 from service.store.records import JobStatus
 
 router = APIRouter(tags=["jobs"], dependencies=KEY_FIRST)
@@ -39,6 +42,42 @@ def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
 def report_page(id: TuningId, parts: Parts, project: Project) -> HTMLResponse:
     """The same report as one page for people, which loads nothing."""
     return HTMLResponse(read_page(parts.artifacts, _folder(parts, project, id=id)), headers=_PAGE_HEADERS)
+
+
+@router.get("/v1/fine_tuning/jobs/{id}/checkpoints")
+def list_checkpoints(id: TuningId, parts: Parts, project: Project, page: Window) -> Listing[JobCheckpoint]:
+    """The models of a training that are ready to use: the one that it has published, after the step that was the best.
+
+    What a running job saves to go on from is no model yet, and is not listed.
+    """
+    found = _checkpoints(parts, project, id=id)
+    if page.after is None:
+        return Listing.of(found, False)
+    if page.after not in [checkpoint.id for checkpoint in found]:
+        raise BadCursor(page.after)
+    return Listing.of([], False)
+
+
+@router.get("/v1/fine_tuning/jobs/{id}/metrics")
+def metrics(id: TuningId, parts: Parts, project: Project) -> JobMetrics:
+    """The curve of a training in columns, also while it runs: at most 2,000 steps, evenly spaced, the last included."""
+    with parts.database.read() as tx:
+        record, curve = jobs.get(tx, project, id=id), curves.read(tx, id)
+    if record.status is JobStatus.SUCCEEDED:
+        curve = read_report(_folder(parts, project, id=id))["curve"]
+    return JobMetrics.of(id, curve)
+
+
+def _checkpoints(parts: Wiring, project: str, *, id: str) -> list[JobCheckpoint]:
+    with parts.database.read() as tx:
+        record = jobs.get(tx, project, id=id)
+        if record.status is not JobStatus.SUCCEEDED:
+            return []
+        try:
+            model = catalog.get_model(tx, project, id=record.result["model"])
+        except NotFound:  # it was deleted since
+            return []
+    return [JobCheckpoint.of(model, read_report(parts.artifacts.model_path(model.folder)))]
 
 
 def _folder(parts: Wiring, project: str, *, id: str) -> Path:

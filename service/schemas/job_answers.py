@@ -7,6 +7,7 @@ from pydantic import Field
 
 from service.schemas.strict import Answer
 from service.store.records import EventRecord, JobError, JobRecord
+from service.store.watched import JobState
 
 
 class JobFailure(Answer):
@@ -41,9 +42,25 @@ class JobProgress(Answer):
     """1 is next; null when it does not wait."""
 
     @classmethod
-    def of(cls, record: JobRecord, queue_position: int | None) -> Self:
+    def of(cls, record: JobRecord | JobState, queue_position: int | None) -> Self:
         """The record as an answer."""
         return cls.model_validate({**record.progress, "queue_position": queue_position})
+
+
+class JobNews(Answer):
+    """How a job is while it is watched."""
+
+    id: str
+    object: Literal["job.progress"] = "job.progress"
+    status: str
+    phase: str
+    progress: JobProgress
+
+    @classmethod
+    def of(cls, state: JobState, queue_position: int | None) -> Self:
+        """The state as an answer."""
+        progress = JobProgress.of(state, queue_position)
+        return cls(id=state.id, status=state.status.value, phase=state.phase.value, progress=progress)
 
 
 class Job(Answer):
@@ -58,6 +75,7 @@ class Job(Answer):
     started_at: int | None
     finished_at: int | None
     metadata: dict[str, str]
+    priority: int
     subject: str | None
     """The id of what it works on: a collection, an evaluation, a file of pairs."""
     progress: JobProgress
@@ -67,6 +85,8 @@ class Job(Answer):
     error: JobFailure | None
     cancel_requested: bool
     pause_requested: bool
+    keep_requested: bool
+    """Whether it ends early with the best that it has made."""
     attempt: int
 
     @classmethod
@@ -102,7 +122,10 @@ class FineTuningJob(Answer):
     hyperparameters: dict[str, Any]
     method: dict[str, Any]
     seed: int
+    rerun_of: str | None
+    """The job that it repeats."""
     metadata: dict[str, str]
+    priority: int
     organization_id: str
     result_files: list[str]
     trained_tokens: int | None
@@ -114,6 +137,8 @@ class FineTuningJob(Answer):
     error: JobFailure | None
     cancel_requested: bool
     pause_requested: bool
+    keep_requested: bool
+    """Whether it ends early with the best that it has made."""
     attempt: int
 
     @classmethod
@@ -130,6 +155,7 @@ class FineTuningJob(Answer):
                 "hyperparameters": {**top, "learning_rate_multiplier": spec["learning_rate_multiplier"]},
                 "method": _decided(spec["method"], settings),
                 "seed": settings["seed"],
+                "rerun_of": spec.get("rerun_of"),
                 "organization_id": record.project,
                 "trained_tokens": result.get("trained_tokens"),
                 "evaluation": result.get("summary"),
@@ -171,11 +197,13 @@ def _common(record: JobRecord, queue_position: int | None) -> dict[str, Any]:
         "started_at": _seconds(record.started_at),
         "finished_at": _seconds(record.finished_at),
         "metadata": dict(record.metadata),
+        "priority": record.priority,
         "progress": JobProgress.of(record, queue_position),
         "result_files": list(record.result.get("result_files", [])),
         "error": JobFailure.of(record.error) if record.error is not None else None,
         "cancel_requested": record.cancel_requested,
         "pause_requested": record.pause_requested,
+        "keep_requested": record.keep_requested,
         "attempt": record.attempt,
     }
 

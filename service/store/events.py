@@ -33,6 +33,23 @@ def append(tx: Tx, event: NewEvent) -> None:
     tx.execute(sa.insert(job_events).values(asdict(event)))
 
 
+def newest(tx: Tx, job_id: str) -> int:
+    """The id of the job's last event; 0 where there is none."""
+    query = sa.select(sa.func.max(job_events.c.id)).where(job_events.c.job_id == job_id)
+    return int(tx.execute(query).scalar() or 0)
+
+
+def since(tx: Tx, seen: Mapping[str, int], *, limit: int) -> list[EventRecord]:
+    """The first events of these jobs that come after the one which was seen of each, in order.
+
+    Within a job no event appears before one that is there already: whoever appends holds the job's row. Of two jobs the
+    later numbers may be committed first, so each has a place of its own.
+    """
+    unseen = [sa.and_(job_events.c.job_id == job_id, job_events.c.id > id) for job_id, id in seen.items()]
+    query = sa.select(job_events).where(sa.or_(sa.false(), *unseen)).order_by(job_events.c.id).limit(limit)
+    return [record_of(EventRecord, row) for row in tx.execute(query)]
+
+
 def page(tx: Tx, job_id: str, *, page: Page) -> tuple[list[EventRecord], bool]:
     """A window of the job's events, and whether more follow; the cursor is an event's id as text.
 

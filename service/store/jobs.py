@@ -35,6 +35,7 @@ class Heartbeat:
 
     cancel_requested: bool
     pause_requested: bool
+    keep_requested: bool = False
 
 
 def insert(tx: Tx, job: JobRecord) -> None:
@@ -69,9 +70,15 @@ def by_ids(tx: Tx, project: str, *, ids: Sequence[str]) -> dict[str, JobRecord]:
 
 
 def page(
-    tx: Tx, project: str, *, kinds: Sequence[JobKind], page: Page, metadata: Mapping[str, str] | None = None
+    tx: Tx,
+    project: str,
+    *,
+    kinds: Sequence[JobKind],
+    page: Page,
+    status: JobStatus | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[list[JobRecord], bool]:
-    """A window of the project's jobs of these kinds with all of this metadata, and whether more follow.
+    """A window of the project's jobs of these kinds, in that status, with all of this metadata; whether more follow.
 
     Raises:
         BadCursor: `page.after` is not in the list.
@@ -79,7 +86,8 @@ def page(
     query = sa.select(jobs).where(jobs.c.project == project, jobs.c.kind.in_(kinds))
     for key, value in (metadata or {}).items():
         query = query.where(_metadata_has(tx, key, value=value))
-    rows, more = window(tx, query, table=jobs, page=page)
+    in_status = [] if status is None else [jobs.c.status == status]
+    rows, more = window(tx, query, table=jobs, page=page, where=in_status)
     return [_record(row) for row in rows], more
 
 
@@ -151,12 +159,13 @@ def heartbeat(tx: Tx, id: str, *, attempt: int, now: float, update: Mapping[str,
         return None
     further = {"saved_step": max(before.saved_step, update.get("saved_step", 0))}
     beat = sa.update(jobs).where(fence).values({**update, **further, "lease_until": now + LEASE_SECONDS})
-    wishes = tx.execute(beat.returning(jobs.c.cancel_requested, jobs.c.pause_requested)).one()
+    columns = (jobs.c[name] for name in ("cancel_requested", "pause_requested", "keep_requested"))
+    wishes = tx.execute(beat.returning(*columns)).one()
     phase = update.get("phase", before.phase)
     if phase != before.phase:
         change = NewEvent(job_id=id, attempt=attempt, at=now, type="phase", message=f"{phase}", data={"phase": phase})
         events.append(tx, change)
-    return Heartbeat(cancel_requested=wishes.cancel_requested, pause_requested=wishes.pause_requested)
+    return Heartbeat(**wishes._mapping)
 
 
 def succeed(tx: Tx, id: str, *, attempt: int, now: float, result: Mapping[str, Any]) -> bool:
@@ -191,6 +200,8 @@ def cancelled(tx: Tx, id: str, *, attempt: int, now: float) -> bool:
 def release(tx: Tx, id: str, *, attempt: int, now: float, lost: bool, reason: str) -> JobStatus | None:
     """The job waits again, or what was wished of it came true: `cancelled`, `paused`; `failed` at its last loss.
 
+    One that was to keep its best and has saved nothing is cancelled: there is nothing to go on from.
+
     A lost attempt (crash, silent worker) counts and is repeated after a pause; a drained one does not. The losses of a
     job that has saved more since its last loss are forgiven: what ends it is to die at one place. None if fenced.
     """
@@ -198,7 +209,7 @@ def release(tx: Tx, id: str, *, attempt: int, now: float, lost: bool, reason: st
     if row is None:
         return None
     job = _record(row)
-    if job.cancel_requested:
+    if job.cancel_requested or (job.keep_requested and job.saved_step == 0):
         cancelled(tx, id, attempt=attempt, now=now)
         return JobStatus.CANCELLED
     losses = _losses(job) if lost else job.losses

@@ -1,5 +1,6 @@
 """One window of a list, by cursor: the id of the element after which it begins."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,8 +10,12 @@ from service.store.errors import BadCursor
 from service.store.records import Page
 
 
-def window(tx: Tx, query: sa.Select[Any], *, table: sa.Table, page: Page) -> tuple[list[sa.Row[Any]], bool]:
+def window(
+    tx: Tx, query: sa.Select[Any], *, table: sa.Table, page: Page, where: Sequence[sa.ColumnElement[bool]] = ()
+) -> tuple[list[sa.Row[Any]], bool]:
     """At most `page.limit` rows of the query in creation order or its reverse, and whether more follow.
+
+    What may change between two windows stands in `where`: the element `page.after` need not fit it any more.
 
     Raises:
         BadCursor: `page.after` is not in the list.
@@ -24,5 +29,5 @@ def window(tx: Tx, query: sa.Select[Any], *, table: sa.Table, page: Page) -> tup
         place = sa.tuple_(*order)
         query = query.where(place < mark if page.descending else place > mark)
     query = query.order_by(*(column.desc() if page.descending else column.asc() for column in order))
-    rows = list(tx.execute(query.limit(page.limit + 1)))
+    rows = list(tx.execute(query.where(*where).limit(page.limit + 1)))
     return rows[: page.limit], len(rows) > page.limit

@@ -148,6 +148,8 @@ class JobRecord:
     doorbell_at: float | None = None
     cancel_requested: bool = False
     pause_requested: bool = False
+    keep_requested: bool = False
+    """Whether it is to end early and publish the best of what it has made."""
     saved_step: int = 0
     """The step of the newest checkpoint that an attempt has told of."""
     lost_at_step: int = 0

@@ -11,7 +11,7 @@ from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase, VersionStatus
 from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -63,6 +63,7 @@ jobs = sa.Table(
     _column("doorbell_at", sa.Double(), optional=True),
     _column("cancel_requested", sa.Boolean()),
     _column("pause_requested", sa.Boolean()),
+    _column("keep_requested", sa.Boolean()),
     _column("saved_step", Whole()),
     _column("lost_at_step", Whole()),
     _column("subject", PlainText(), optional=True),
@@ -85,6 +86,14 @@ job_events = sa.Table(
     _column("data", Json()),
     sa.Index(None, "job_id", "id"),
     sqlite_autoincrement=True,  # an id is a cursor: never given twice
+)
+
+curve_points = sa.Table(
+    "curve_points",
+    metadata,
+    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("step", Whole(), primary_key=True),
+    _column("record", Json()),
 )
 
 files = sa.Table(

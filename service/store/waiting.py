@@ -1,7 +1,7 @@
 """Jobs that wait: how one begins, and how many stand before it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -9,6 +9,17 @@ from service.store.database import Tx
 from service.store.queue import QUEUE_OF, kinds_of
 from service.store.records import JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import jobs
+
+_ORDER: Final = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+_RANKED: Final = (
+    sa.select(jobs.c.id, sa.func.row_number().over(order_by=_ORDER).label("place"))
+    .where(jobs.c.status == JobStatus.QUEUED)
+    .where(jobs.c.kind.in_(sa.bindparam("kinds", type_=jobs.c.kind.type, expanding=True)))
+    .subquery()
+)
+_PLACES: Final = sa.select(_RANKED).where(
+    _RANKED.c.id.in_(sa.bindparam("ids", type_=jobs.c.id.type, expanding=True))
+)  # built once: to build it takes longer than to ask it
 
 
 def waiting_job(
@@ -34,7 +45,23 @@ def waiting_job(
     )
 
 
-def queue_positions(tx: Tx, found: Sequence[JobRecord]) -> dict[str, int]:
+class Placed(Protocol):
+    """What a place in a queue depends on."""
+
+    @property
+    def id(self) -> str:
+        """Of the job."""
+
+    @property
+    def kind(self) -> JobKind:
+        """Which says the queue."""
+
+    @property
+    def status(self) -> JobStatus:
+        """Whether it waits."""
+
+
+def queue_positions(tx: Tx, found: Sequence[Placed]) -> dict[str, int]:
     """By id, how many-th in its queue, from 1, each of these jobs is; those that do not wait are left out.
 
     An estimate: that a project with fewer running jobs goes first is left out, for it changes with every claim.
@@ -42,10 +69,7 @@ def queue_positions(tx: Tx, found: Sequence[JobRecord]) -> dict[str, int]:
     places: dict[str, int] = {}
     waiting = [job for job in found if job.status is JobStatus.QUEUED]
     for queue in {QUEUE_OF[job.kind] for job in waiting}:
-        order = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
-        ranked = sa.select(jobs.c.id, sa.func.row_number().over(order_by=order).label("place"))
-        ranked = ranked.where(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds_of(queue)))
-        table, ids = ranked.subquery(), [job.id for job in waiting if QUEUE_OF[job.kind] == queue]
-        rows = tx.execute(sa.select(table.c.id, table.c.place).where(table.c.id.in_(ids)))
+        ids = [job.id for job in waiting if QUEUE_OF[job.kind] == queue]
+        rows = tx.execute(_PLACES, {"kinds": list(kinds_of(queue)), "ids": ids})
         places |= {row.id: row.place for row in rows}
     return places

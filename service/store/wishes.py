@@ -1,4 +1,4 @@
-"""What a user may wish of a job: that it ends, that it pauses, that it goes on.
+"""What a user may wish of a job: that it ends, that it ends with the best it has made, that it pauses, that it goes on.
 
 A job that nobody works on obeys at once. A running one is only asked: its owner hears the wish within a second, drops
 the unfinished step, saves the last finished one, and then the row moves (`jobs.release`). A wish to cancel stands for
@@ -11,7 +11,9 @@ from service.store import jobs
 from service.store.database import Tx
 from service.store.errors import Conflict
 from service.store.events import NewEvent
-from service.store.records import JobRecord, JobStatus
+from service.store.records import JobKind, JobRecord, JobStatus, Phase
+
+_BEFORE_STEPS = (Phase.LOADING, Phase.BASELINE)
 
 
 def request_cancel(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
@@ -33,10 +35,35 @@ def request_cancel(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
     return jobs.get(tx, project, id=id)
 
 
+def request_keep(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
+    """A training that has made steps is asked to end early and publish the best of them; any other is cancelled.
+
+    A waiting or paused one that has saved steps waits for a worker, which publishes them. The wish stands for good, and
+    one to cancel outranks it; the job ends as one that was not asked: `succeeded`, with a model and its report.
+
+    Raises:
+        NotFound: the project has no such job.
+        Conflict: it has ended (`job_terminal`), or makes no model (`conflict`).
+    """
+    job = jobs.locked(tx, project, id=id)
+    _refuse_ended(job, "kept")
+    if job.kind is not JobKind.TRAIN:
+        raise Conflict("conflict", f"The job is one of kind {job.kind} and makes no model to keep; cancel it without")
+    if job.cancel_requested or job.keep_requested:
+        return job
+    if job.saved_step == 0 and (job.status is not JobStatus.RUNNING or job.phase in _BEFORE_STEPS):
+        return request_cancel(tx, project, id=id, now=now)
+    asked: dict[str, Any] = {"keep_requested": True, "pause_requested": False}
+    if job.status is JobStatus.PAUSED:
+        asked |= {"status": JobStatus.QUEUED, "run_after": now, "doorbell_at": None}
+    _tell(tx, job, now=now, said=("keep_requested", "The job was asked to end early and keep its best."), values=asked)
+    return jobs.get(tx, project, id=id)
+
+
 def request_pause(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
     """A waiting job is paused, a running one is asked to pause, a paused one stays.
 
-    One that was asked to stop is not asked to pause as well: it will be cancelled.
+    One that was asked to stop or to keep its best is not asked to pause as well: it ends soon.
 
     Raises:
         NotFound: the project has no such job.
@@ -44,6 +71,8 @@ def request_pause(tx: Tx, project: str, *, id: str, now: float) -> JobRecord:
     """
     job = jobs.locked(tx, project, id=id)
     _refuse_ended(job, "paused")
+    if job.keep_requested:
+        return job
     if job.status is JobStatus.QUEUED:
         paused = {"status": JobStatus.PAUSED, "doorbell_at": None}
         _tell(tx, job, now=now, said=("paused", "The job was paused before it ran."), values=paused)

@@ -131,3 +131,34 @@ def test_evaluating_is_no_time_of_the_training(encoder: Encoder, watcher: Watche
     result = judged(encoder, watcher, slowly)
     assert result.seconds < time.perf_counter() - began - 0.2 * len(SCORES)
     assert result.curve[-1].elapsed_seconds <= result.seconds
+
+
+@pytest.mark.parametrize("asked_at", [1, 3, 7])
+def test_a_run_that_is_told_to_finish_is_judged_once_more_and_leaves_the_best_state(
+    tmp_path: Path, watcher: Watcher, asked_at: int
+) -> None:
+    encoder, seen = tiny_encoder(tmp_path / "m"), {}
+
+    def score(step: int) -> float:
+        seen[step] = encoder.fingerprint()
+        return float(step)
+
+    beside = Beside(
+        evaluate=Evaluate(metrics=lambda step: {"ndcg@10": score(step)}, digest=""),
+        finish=lambda: len(watcher.steps) >= asked_at,
+    )
+    result = train(encoder, toy_pairs(32), config=CONFIG, progress=watcher, beside=beside)
+    assert (len(result.curve), result.best_step, max(seen)) == (asked_at,) * 3
+    assert encoder.fingerprint() == seen[asked_at]
+
+
+def test_a_run_that_is_told_to_finish_has_the_weights_of_its_steps_and_makes_one_at_least(
+    tmp_path: Path, watcher: Watcher
+) -> None:
+    config = replace(CONFIG, early_stopping=None)
+    undisturbed = tiny_encoder(tmp_path / "u")
+    with pytest.raises(Stopped):
+        train(undisturbed, toy_pairs(32), config=config, progress=Impatient(stop_after=1), checkpoints=None)
+    encoder = tiny_encoder(tmp_path / "m")
+    result = train(encoder, toy_pairs(32), config=config, progress=watcher, beside=Beside(finish=lambda: True))
+    assert len(result.curve) == 1 and encoder.fingerprint() == undisturbed.fingerprint()

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from infonce.report_page import report_page
+from service.dependencies import Wiring
 from service.store import catalog, jobs
 from service.store.errors import NotFound
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
@@ -17,51 +19,52 @@ from tests.service.test_tenancy import judged
 TUNED = "ft:base:faq:abcd1234"
 
 
+def published(parts: Wiring, name: str = TUNED, report: dict[str, Any] | None = None, page: str | None = None) -> str:
+    """The id of the job of a tuned model that was published as a worker does."""
+    now, folder = parts.clock(), name.replace(":", "-")
+    job = JobRecord(
+        id=new_id("ftjob"),
+        project=DEFAULT_PROJECT,
+        kind=JobKind.TRAIN,
+        status=JobStatus.SUCCEEDED,
+        phase=Phase.EXPORTING,
+        created_at=now,
+        spec={},
+        result={"model": name},
+    )
+    model = ModelRecord(
+        id=name,
+        project=DEFAULT_PROJECT,
+        created_at=now,
+        folder=folder,
+        parent=BASE,
+        job_id=job.id,
+        dimensions=DIMENSIONS,
+        max_tokens=64,
+        fingerprint="words",
+        summary={"verdict": "better"},
+        num_bytes=123,
+        data_sha256="d" * 64,
+    )
+    path = parts.artifacts.model_path(folder)
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"hidden_size": DIMENSIONS}))
+    prompts = {"prompts": {"query": "query: ", "document": ""}}
+    (path / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (path / "report.json").write_text(json.dumps(report or {}))
+    if page is not None:
+        (path / "report.html").write_text(page)
+    parts.artifacts.seal(path)
+    with parts.database.write() as tx:
+        jobs.insert(tx, job)
+        catalog.insert_model(tx, model)
+    return job.id
+
+
 @pytest.fixture
 def publish(gateway: Gateway) -> Callable[..., str]:
     """Publishes a tuned model as a worker does; gives its job's id."""
-
-    def run(name: str = TUNED, report: dict[str, Any] | None = None, page: str | None = None) -> str:
-        now, folder = gateway.parts.clock(), name.replace(":", "-")
-        job = JobRecord(
-            id=new_id("ftjob"),
-            project=DEFAULT_PROJECT,
-            kind=JobKind.TRAIN,
-            status=JobStatus.SUCCEEDED,
-            phase=Phase.EXPORTING,
-            created_at=now,
-            spec={},
-            result={"model": name},
-        )
-        model = ModelRecord(
-            id=name,
-            project=DEFAULT_PROJECT,
-            created_at=now,
-            folder=folder,
-            parent=BASE,
-            job_id=job.id,
-            dimensions=DIMENSIONS,
-            max_tokens=64,
-            fingerprint="words",
-            summary={"verdict": "better"},
-            num_bytes=123,
-            data_sha256="d" * 64,
-        )
-        path = gateway.parts.artifacts.model_path(folder)
-        path.mkdir()
-        (path / "config.json").write_text(json.dumps({"hidden_size": DIMENSIONS}))
-        prompts = {"prompts": {"query": "query: ", "document": ""}}
-        (path / "config_sentence_transformers.json").write_text(json.dumps(prompts))
-        (path / "report.json").write_text(json.dumps(report or {}))
-        if page is not None:
-            (path / "report.html").write_text(page)
-        gateway.parts.artifacts.seal(path)
-        with gateway.parts.database.write() as tx:
-            jobs.insert(tx, job)
-            catalog.insert_model(tx, model)
-        return job.id
-
-    return run
+    return partial(published, gateway.parts)
 
 
 def test_base_models_are_listed_with_what_their_folders_say(gateway: Gateway) -> None:

@@ -12,7 +12,9 @@ import pytest
 from infonce.config import Side
 from service.store import catalog
 from service.store.records import ModelRecord
+from tests.infonce.reported import toy_report
 from tests.service.conftest import BASE, PAIR, Live, WordEncoder, lines
+from tests.service.test_models import TUNED, published
 
 PAIRS = lines([PAIR | {"query": f"which pet barks {n}"} for n in range(20)])
 
@@ -169,3 +171,47 @@ def test_a_wrong_key_is_an_authentication_error(live: Live) -> None:
     with other, pytest.raises(openai.AuthenticationError) as caught:
         other.files.list()
     assert caught.value.code == "invalid_api_key"
+
+
+def test_a_job_that_made_a_model_lists_it_as_its_checkpoint(client: openai.OpenAI, live: Live) -> None:
+    job = published(live.parts, report=toy_report())
+    [found] = list(client.fine_tuning.jobs.checkpoints.list(job, limit=1))
+    assert (found.object, found.fine_tuning_job_id) == ("fine_tuning.job.checkpoint", job)
+    assert (found.step_number, found.metrics.step, found.metrics.valid_loss) == (40, 40, None)
+    assert found.metrics.train_loss == toy_report()["curve"][-1]["loss"]
+    assert client.models.retrieve(found.fine_tuned_model_checkpoint).id == TUNED
+    assert list(client.fine_tuning.jobs.checkpoints.list(job, after=found.id)) == []
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.fine_tuning.jobs.checkpoints.list(job, after="ftckpt-none")
+    assert caught.value.code == "bad_cursor"
+
+
+def test_a_job_that_has_made_no_model_has_no_checkpoint(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
+    assert list(client.fine_tuning.jobs.checkpoints.list(job.id)) == []
+    with pytest.raises(openai.NotFoundError):
+        client.fine_tuning.jobs.checkpoints.list("ftjob-" + "0" * 26)
+
+
+def test_jobs_and_events_are_listed_window_by_window(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune")
+    made = [client.fine_tuning.jobs.create(model=BASE, training_file=file.id).id for _ in range(3)]
+    assert [job.id for job in client.fine_tuning.jobs.list(limit=1)] == made[::-1]
+    page = client.fine_tuning.jobs.list(limit=2, after=made[2])
+    assert [job.id for job in page.data] == made[1::-1] and page.has_more is False
+    client.fine_tuning.jobs.cancel(made[0])
+    events = client.fine_tuning.jobs.list_events(made[0], limit=1)
+    assert events.has_more and [event.object for event in events] == ["fine_tuning.job.event"] * 2
+    with pytest.raises(openai.ConflictError) as caught:
+        client.fine_tuning.jobs.pause(made[0])
+    assert caught.value.response.headers["x-should-retry"] == "false"
+
+
+def test_the_client_reads_the_live_events_of_a_job(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
+    client.fine_tuning.jobs.cancel(job.id)
+    path = f"/fine_tuning/jobs/{job.id}/events/stream"
+    told = client.get(path, cast_to=object, stream=True, stream_cls=openai.Stream[Any])
+    assert [event.get("object") for event in told] == ["fine_tuning.job.event"] * 2 + ["job.progress"]

@@ -131,6 +131,7 @@ def _beside(
         evaluate=None if chosen_by is None else now.evaluation(chosen_by, ks=cutoffs(order)),
         corpus=None if file is None else read_documents(Path(file["path"])),
         vectors=cached(encoder, Path(order["vectors_root"]), precision=precision, progress=progress) if mines else None,
+        finish=Path(order["finish"]).exists,
     )
 
 

@@ -1,6 +1,7 @@
 """What a training loop tells, in the words of a job."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from infonce.precision import Choice
@@ -17,9 +18,7 @@ class Watcher:
 
     def step(self, record: StepRecord) -> None:
         """The parent knows of the step."""
-        names = ("step", "total_steps", "epoch", "loss", "pairs_per_second", "eta_seconds")
-        values = {name: getattr(record, name) for name in names}
-        self._progress.step({**values, "percent": 100 * record.step / record.total_steps})
+        self._progress.step({**asdict(record), "percent": 100 * record.step / record.total_steps})
 
     def measured(self, choice: Choice) -> None:
         """The parent knows what this machine computes fastest, and by what times."""

@@ -71,7 +71,7 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "threads": 1,
         "processes": 1,
         "inherited": [],
-        **{name: str(tmp_path / name) for name in ("staging", "checkpoints", "ranks")},
+        **{name: str(tmp_path / name) for name in ("staging", "checkpoints", "ranks", "finish")},
         "vectors_root": str(tmp_path / "vectors"),
         "model": {"name": "acme/tiny", "path": str(model)},
         "training_file": write_pairs(tmp_path / "pairs.jsonl", toy_pairs(40)),

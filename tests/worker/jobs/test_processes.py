@@ -112,6 +112,7 @@ def written_order(folder: Path) -> dict[str, Any]:
         "inherited": [],
         "processes": 2,
         "ranks": str(folder / "ranks"),
+        "finish": str(folder / "finish"),
     }
 
 
