@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from service.store.signal_tables import metadata  # with the tables of both modules
+from service.store import signal_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=signal_tables.workers.metadata,  # of the tables of both modules
     render_as_batch=True,  # SQLite cannot alter a table in place
 )
 context.run_migrations()
