@@ -2,8 +2,8 @@
 
 from service.schemas.collections import CollectionObject
 from service.store import documents
+from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
-from service.store.records import CollectionRecord
 
 
 def collection_object(tx: Tx, record: CollectionRecord) -> CollectionObject:

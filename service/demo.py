@@ -180,10 +180,12 @@ class Tour:
             self.client.create_collection(CollectionCreate(name=name, model=model))
             lines = ({"id": id, "text": text} for id, text in data.eval_set.corpus.items())
             added = self.client.add_documents(name, lines)
-            assert added.job is not None, "so many documents are embedded by a job"
+            names.append(name)
+            if added.job is None:  # few documents are embedded before the answer
+                embedded += added.accepted
+                continue
             with self.view.job() as bar:
                 result = self.follow(added.job, bar, phases=Phases()).result
-            names.append(name)
             reused, embedded = reused + result["reused"], embedded + result["embedded"]
         with self.view.waiting("searching"):
             shown = self._moved_most(data, names)

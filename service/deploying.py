@@ -7,9 +7,10 @@ from service.errors import ServiceError
 from service.references import find_file
 from service.schemas.jobs import Deploy, JobCreate
 from service.store import catalog
+from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.records import CollectionRecord, DeployPolicy, FilePurpose
+from service.store.records import DeployPolicy, FilePurpose
 
 _PLACE: Final = "method.contrastive.deploy."
 

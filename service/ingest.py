@@ -22,9 +22,9 @@ from service.schemas.documents import DocumentBody, DocumentsAccepted, Documents
 from service.settings import Quotas
 from service.store import catalog, changes, documents, jobs
 from service.store.changes import Embedded
+from service.store.collection_records import CollectionRecord
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
-from service.store.records import CollectionRecord
 
 _DELETED_AT_ONCE: Final = 1_000
 _LINE_BYTES = 4 << 20  # 262,144 characters may be escaped as 12 bytes each

@@ -14,9 +14,9 @@ import numpy as np
 from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.errors import Conflict
-from service.store.records import CollectionRecord, VersionRecord
 
 if TYPE_CHECKING:
     from infonce.live_index import Change, LiveIndex

@@ -17,9 +17,10 @@ from service.model_lookup import ModelLookup
 from service.schemas.versions import Guard
 from service.store import catalog, changes, evaluations, jobs, versions
 from service.store.changes import Embedded
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
-from service.store.records import CollectionRecord, JobKind, VersionRecord
+from service.store.records import JobKind
 from service.store.waiting import waiting_job
 
 MAX_CAUGHT_UP: Final = 256

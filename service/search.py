@@ -17,9 +17,9 @@ from service.model_lookup import ModelLookup
 from service.schemas.collections import CollectionQuery, Hit, Hits, QueryAnswer, QueryAnswers
 from service.store import documents
 from service.store.artifacts import Artifacts
+from service.store.collection_records import CollectionRecord, DocumentRecord
 from service.store.database import Database
 from service.store.errors import NotFound
-from service.store.records import CollectionRecord, DocumentRecord
 
 if TYPE_CHECKING:
     from infonce import index

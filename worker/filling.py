@@ -7,8 +7,9 @@ from pathlib import Path
 from infonce.documents import Document, iterate_documents
 from infonce.errors import Stopped
 from service.store import catalog, documents, jobs
+from service.store.collection_records import DocumentRecord
 from service.store.documents import NewDocument
-from service.store.records import DocumentRecord, JobRecord, JobStatus
+from service.store.records import JobRecord, JobStatus
 from worker.workshop import Workshop
 
 

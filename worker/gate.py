@@ -6,10 +6,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from service.store import catalog, deployments, events, jobs
+from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.errors import Conflict, NotFound
 from service.store.events import NewEvent
-from service.store.records import CollectionRecord, DeployPolicy, JobRecord, ModelRecord, new_id
+from service.store.records import DeployPolicy, JobRecord, ModelRecord, new_id
 
 BETTER: Final = "better"
 

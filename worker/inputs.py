@@ -11,9 +11,10 @@ from typing import Any, Final
 from infonce.errors import Stopped, UnknownModel
 from infonce.hub import FoundModel
 from service.store import catalog, changes, documents, files, versions
+from service.store.collection_records import CollectionRecord, DocumentRecord, VersionRecord
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.records import CollectionRecord, DocumentRecord, FileRecord, JobKind, JobRecord, VersionRecord
+from service.store.records import FileRecord, JobKind, JobRecord
 from worker.filling import fill
 from worker.workshop import Workshop
 

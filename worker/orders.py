@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.store.records import CollectionRecord, JobRecord
+from service.store.collection_records import CollectionRecord
+from service.store.records import JobRecord
 from worker.inputs import CHECKPOINTS, DOCUMENTS, INPUTS_OF, RANKS, Asking
 from worker.workshop import Workshop
 

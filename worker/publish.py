@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from service.store import catalog, curves, deployments, documents, files, jobs, versions
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Tx
-from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, VersionRecord, new_id
+from service.store.records import JobKind, JobRecord, ModelRecord, new_id
 from worker import gate
 from worker.finished import Finished, Publication
 from worker.orders import Order

@@ -20,7 +20,8 @@ from service.schemas.collections import (
 )
 from service.schemas.lists import Listing
 from service.store import catalog
-from service.store.records import CollectionRecord, new_id
+from service.store.collection_records import CollectionRecord
+from service.store.records import new_id
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=KEY_FIRST)
 

@@ -24,9 +24,10 @@ from service.schemas.versions import (
     VersionObject,
 )
 from service.store import catalog, jobs, versions
+from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import Conflict
-from service.store.records import CollectionRecord, VersionRecord, VersionStatus, new_id
+from service.store.records import new_id
 
 router = APIRouter(prefix="/v1/collections/{c}", tags=["versions"], dependencies=KEY_FIRST)
 

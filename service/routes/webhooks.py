@@ -40,9 +40,9 @@ EndpointId = Annotated[str, Depends(object_id("whe", "webhook endpoint"))]
 _delivery_id = object_id("whd", "webhook delivery")
 
 
-def delivery_path(delivery: str) -> str:
+async def delivery_path(delivery: str) -> str:
     """The path's `delivery` if it can be one's id; else it is not found, as a random one."""
-    return _delivery_id(delivery)
+    return await _delivery_id(delivery)
 
 
 DeliveryId = Annotated[str, Depends(delivery_path)]

@@ -16,7 +16,7 @@ from service.schemas.strict import (
     sentence,
 )
 from service.schemas.vectors import Vector
-from service.store.records import DocumentRecord
+from service.store.collection_records import DocumentRecord
 
 MAX_DELETED = 10_000
 """Ids of a call."""

@@ -37,6 +37,7 @@ class JobCheckpoint(Answer):
     @classmethod
     def of(cls, model: ModelRecord, report: Mapping[str, Any]) -> Self:
         """The model that a job published."""
+        assert model.job_id is not None, "a training made it"
         best = report.get("best_step")  # None without early stopping
         step = report["num_steps"] if best is None else best
         told = {record["step"]: record["loss"] for record in report["curve"]}  # not every step, if there are many

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from service.schemas.collections import Hit
 from service.schemas.strict import Answer, Name, Request, Text
-from service.store.records import CollectionRecord, JobRecord, JobStatus, VersionRecord, VersionStatus
+from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
+from service.store.records import JobRecord, JobStatus
 
 MAX_COMPARED = 100
 """Queries of a comparison."""

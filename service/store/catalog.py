@@ -6,10 +6,11 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from service.store import versions as collection_versions
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
 from service.store.paging import window
-from service.store.records import CollectionRecord, JobStatus, ModelRecord, Page, VersionRecord
+from service.store.records import JobStatus, ModelRecord, Page
 from service.store.tables import collections, jobs, models, record_of, repeats, values_of, versions
 
 COLLECTION_ID_PREFIX = "col-"

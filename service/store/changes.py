@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from service.store.change_tables import deletions, document_vectors
+from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
-from service.store.records import CollectionRecord
-from service.store.tables import collections, deletions, document_vectors, documents
+from service.store.tables import collections, documents
 
 _BATCH: Final = 500
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
-from service.store.records import CollectionRecord, JobKind, JobRecord, JobStatus
+from service.store.records import JobKind, JobRecord, JobStatus
 from service.store.tables import jobs
 from service.store.waiting import waiting_job
 

@@ -11,11 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.store import changes
+from service.store.change_tables import document_vectors
 from service.store.changes import Embedded
+from service.store.collection_records import CollectionRecord, DocumentRecord, VersionRecord
 from service.store.database import Tx, insert
 from service.store.errors import Conflict, NotFound
-from service.store.records import CollectionRecord, DocumentRecord, VersionRecord
-from service.store.tables import collections, document_vectors, record_of, versions
+from service.store.tables import collections, record_of, versions
 from service.store.tables import documents as table
 
 _BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit

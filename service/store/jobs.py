@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store import catalog, deliveries, events, files
-from service.store.columns import plain_text
+from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.errors import InvalidValue, NotFound
 from service.store.events import NewEvent
-from service.store.paging import window
+from service.store.paging import metadata_has, window
 from service.store.queue import kinds_of
-from service.store.records import CollectionRecord, JobError, JobKind, JobRecord, JobStatus, Page, Phase
+from service.store.records import JobError, JobKind, JobRecord, JobStatus, Page, Phase
 from service.store.tables import jobs, record_of, values_of
 from service.store.waiting import waiting_job
 
@@ -85,7 +84,7 @@ def page(
     """
     query = sa.select(jobs).where(jobs.c.project == project, jobs.c.kind.in_(kinds))
     for key, value in (metadata or {}).items():
-        query = query.where(_metadata_has(tx, key, value=value))
+        query = query.where(metadata_has(tx, jobs.c.metadata, key=key, value=value))
     in_status = [] if status is None else [jobs.c.status == status]
     rows, more = window(tx, query, table=jobs, page=page, where=in_status)
     return [_record(row) for row in rows], more
@@ -291,12 +290,3 @@ def _record(row: sa.Row[Any]) -> JobRecord:
 
 def _tell(tx: Tx, job: JobRecord, *, at: float, type: str, message: str, data: Mapping[str, Any] | None = None) -> None:
     events.append(tx, NewEvent(job_id=job.id, attempt=job.attempt, at=at, type=type, message=message, data=data or {}))
-
-
-def _metadata_has(tx: Tx, key: str, *, value: str) -> sa.ColumnElement[bool]:
-    key, value = plain_text(key), plain_text(value)
-    if tx.dialect.name == "postgresql":
-        found: sa.ColumnElement[str] = sa.cast(jobs.c.metadata, JSONB)[key].astext
-        return found == value
-    pair = sa.func.json_each(jobs.c.metadata).table_valued("key", "value")
-    return sa.exists(sa.select(1).select_from(pair).where(pair.c.key == key, pair.c.value == value))

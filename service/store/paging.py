@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
+from service.store.columns import plain_text
 from service.store.database import Tx
 from service.store.errors import BadCursor
 from service.store.records import Page
@@ -31,3 +33,13 @@ def window(
     query = query.order_by(*(column.desc() if page.descending else column.asc() for column in order))
     rows = list(tx.execute(query.where(*where).limit(page.limit + 1)))
     return rows[: page.limit], len(rows) > page.limit
+
+
+def metadata_has(tx: Tx, column: sa.Column[Any], *, key: str, value: str) -> sa.ColumnElement[bool]:
+    """Whether the metadata in that column says so."""
+    key, value = plain_text(key), plain_text(value)
+    if tx.dialect.name == "postgresql":
+        found: sa.ColumnElement[str] = sa.cast(column, JSONB)[key].astext
+        return found == value
+    pair = sa.func.json_each(column).table_valued("key", "value")
+    return sa.exists(sa.select(1).select_from(pair).where(pair.c.key == key, pair.c.value == value))

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from service.store.collection_records import VersionStatus
 from service.store.columns import Json, PlainText, Whole, Word
-from service.store.records import FilePurpose, JobKind, JobStatus, Phase, VersionStatus
+from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 from service.store.upload_status import UploadStatus
 
 SCHEMA_VERSION = "0008"
@@ -241,26 +242,6 @@ documents = sa.Table(
     _column("sequence", Whole()),
     _column("filled_by", PlainText(), optional=True),
     sa.Index(None, "collection_id", "sequence", unique=True),
-)
-
-document_vectors = sa.Table(
-    "document_vectors",
-    metadata,
-    sa.Column("collection_id", PlainText, sa.ForeignKey("collections.id"), primary_key=True),
-    sa.Column("document_id", PlainText, primary_key=True),
-    sa.Column("fingerprint", PlainText, primary_key=True),
-    _column("sequence", Whole()),
-    _column("vector", sa.LargeBinary()),
-    sa.Index(None, "collection_id", "sequence"),
-)
-
-deletions = sa.Table(
-    "deletions",
-    metadata,
-    sa.Column("collection_id", PlainText, sa.ForeignKey("collections.id"), primary_key=True),
-    sa.Column("document_id", PlainText, primary_key=True),
-    _column("sequence", Whole()),
-    sa.Index(None, "collection_id", "sequence"),
 )
 
 api_keys = sa.Table(

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from service.store.change_tables import deletions, document_vectors
+from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.records import CollectionRecord, VersionRecord, VersionStatus
-from service.store.tables import collections, deletions, document_vectors, record_of, values_of, versions
+from service.store.tables import collections, record_of, values_of, versions
 
 
 def insert(tx: Tx, version: VersionRecord) -> None:

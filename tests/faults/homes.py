@@ -14,13 +14,13 @@ import numpy as np
 from infonce.index import VectorIndex
 from service.store import catalog, documents, evaluations, exports, files, jobs, uploads
 from service.store.artifacts import EXPORTED, Artifacts, queries_file
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, migrate, sqlite_url
 from service.store.documents import NewDocument
 from service.store.evaluations import EvaluationRecord
 from service.store.exports import ExportRecord
 from service.store.records import (
     DEFAULT_PROJECT,
-    CollectionRecord,
     FilePurpose,
     FileRecord,
     JobKind,
@@ -28,7 +28,6 @@ from service.store.records import (
     JobStatus,
     ModelRecord,
     Phase,
-    VersionRecord,
     new_id,
 )
 from service.store.settings import HOME_DATABASE

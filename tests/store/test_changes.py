@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from service.store import catalog, changes, documents, jobs, versions
 from service.store.changes import Embedded
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.documents import NewDocument
-from service.store.records import CollectionRecord, JobRecord, VersionRecord
+from service.store.records import JobRecord
 
 MakeCollection = Callable[..., CollectionRecord]
 NAMES = st.sampled_from("abcdef")

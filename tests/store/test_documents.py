@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from service.store import catalog, documents, jobs, projects
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.documents import NewDocument
 from service.store.errors import Conflict, InvalidValue, NotFound
-from service.store.records import CollectionRecord, JobRecord, VersionRecord
+from service.store.records import JobRecord
 
 MakeCollection = Callable[..., CollectionRecord]
 

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from service.store import catalog, documents, files, jobs, keys, records, signals, tables
+from service.store import catalog, collection_records, documents, files, jobs, keys, records, signals, tables
 from service.store.database import MIGRATIONS, Database, migrate
 from service.store.documents import NewDocument
 from service.store.errors import SchemaMismatch
@@ -29,8 +29,8 @@ RECORD_OF = {
     "uploads": UploadRecord,
     "upload_parts": PartRecord,
     "evaluations": EvaluationRecord,
-    "collections": records.CollectionRecord,
-    "versions": records.VersionRecord,
+    "collections": collection_records.CollectionRecord,
+    "versions": collection_records.VersionRecord,
     "api_keys": records.KeyRecord,
     "projects": records.ProjectRecord,
     "repeats": records.RepeatRecord,
@@ -150,7 +150,7 @@ def fill(tx: sa.Connection, make_job: Callable[..., Any], make_file: Callable[..
     )
     catalog.insert_collection(tx, collection)
     documents.upsert(tx, collection, documents=[NewDocument(id="d", vector=b"\0" * 8, metadata={"n": 1})])
-    version = records.VersionRecord(
+    version = collection_records.VersionRecord(
         id="ver-1", collection_id=collection.id, model=None, dimension=2, count=1, watermark=1, folder="v", **common
     )
     catalog.insert_version_and_activate(tx, version)

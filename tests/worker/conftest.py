@@ -16,17 +16,9 @@ import pytest
 from infonce.hub import Hub, HubMode
 from service.store import catalog, files, jobs
 from service.store.artifacts import Artifacts
+from service.store.collection_records import CollectionRecord
 from service.store.database import Database, migrate
-from service.store.records import (
-    CollectionRecord,
-    FilePurpose,
-    FileRecord,
-    JobKind,
-    JobRecord,
-    JobStatus,
-    Phase,
-    new_id,
-)
+from service.store.records import FilePurpose, FileRecord, JobKind, JobRecord, JobStatus, Phase, new_id
 from service.store.settings import StoreSettings
 from worker.lifecycle import answer
 from worker.settings import WorkerSettings
