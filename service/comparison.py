@@ -8,7 +8,7 @@ from service.schemas.versions import Compare, ComparedQuery, Comparison, RankMov
 from service.search import Search
 
 
-def compare(search: Search, project: str, name: str, *, asked: Compare) -> Comparison:
+def compare(search: Search, project: str, *, name: str, asked: Compare) -> Comparison:
     """Both versions' hits for every query.
 
     Raises:

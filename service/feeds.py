@@ -154,7 +154,7 @@ class Feeds:
                 except StoreError as error:
                     log.warning("watched jobs cannot be read just now: %s", error)
                     continue
-                _publish(open_feeds, fresh, found)
+                _publish(open_feeds, fresh, found=found)
 
     def _first(self, project: str, id: str) -> tuple[JobState, ServerSentEvent, int]:
         with self._database.read() as tx:
@@ -185,7 +185,7 @@ def _parts(seen: Mapping[str, int]) -> list[dict[str, int]]:
 
 
 def _publish(
-    feeds: Mapping[str, Feed], fresh: Sequence[EventRecord], found: Mapping[str, tuple[JobState, ServerSentEvent]]
+    feeds: Mapping[str, Feed], fresh: Sequence[EventRecord], *, found: Mapping[str, tuple[JobState, ServerSentEvent]]
 ) -> None:
     """Every reader of a feed that has something new looks again."""
     changed = {event.job_id for event in fresh}

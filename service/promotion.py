@@ -53,7 +53,7 @@ class Promotion:
             _check_expected(collection, expected)
             version = versions.get(tx, collection.id, id=id)
             if guard is not None:
-                _check_guard(tx, collection, version, guard=guard)
+                _check_guard(tx, collection, version=version, guard=guard)
         return self._move(collection, version, expected=expected, now=now)
 
     def roll_back(self, project: str, name: str, *, expected: str | None, now: float) -> CollectionRecord:
@@ -151,7 +151,7 @@ def _check_expected(collection: CollectionRecord, expected: str | None) -> None:
         raise ServiceError("precondition_failed", message + "; read it again and decide anew")
 
 
-def _check_guard(tx: Tx, collection: CollectionRecord, version: VersionRecord, *, guard: Guard) -> None:
+def _check_guard(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, guard: Guard) -> None:
     """Raise unless the evaluation shows the version's model to be that much better than the one that answers."""
     evaluation = evaluations.get_evaluation(tx, collection.project, id=guard.evaluation)
     scores = {one["name"]: one["metrics"] for one in evaluation.summary.get("models", [])}

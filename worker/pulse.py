@@ -125,7 +125,7 @@ class Pulse:
                 return False
             for event in news.events:
                 self._append(tx, event)
-            curves.add(tx, self._job.id, news.points)
+            curves.add(tx, self._job.id, points=news.points)
             if not end(tx, now):
                 return False
         self._last_beat = time.monotonic()

@@ -142,7 +142,7 @@ def compare(
     project: Project,
 ) -> Comparison:
     """What two versions find for the same queries, side by side."""
-    return compare_versions(parts.search, project, c, asked=asked)
+    return compare_versions(parts.search, project, name=c, asked=asked)
 
 
 def _promotion(parts: Wiring) -> Promotion:

@@ -9,7 +9,7 @@ from service.store.database import Tx, insert
 from service.store.tables import curve_points
 
 
-def add(tx: Tx, job_id: str, points: Sequence[Mapping[str, Any]]) -> None:
+def add(tx: Tx, job_id: str, *, points: Sequence[Mapping[str, Any]]) -> None:
     """These steps stand in the job's curve; one that was made again, as it was made the last time.
 
     It is not fenced by itself: a worker adds only in a transaction whose heartbeat was accepted.

@@ -50,7 +50,7 @@ FREE_PARAMETERS = (
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(
-    r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|slow_bodies:BodyDeadline)[.]__call__"
+    r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|slow_bodies:BodyDeadline|etags:Etags)[.]__call__"
     r"|service[.]uploads:_Form[.]_(header_field|header_value|part_data)"
     r"|infonce[.]modules:InfoNCE[.](__init__|forward)$"
 )

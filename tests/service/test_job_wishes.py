@@ -161,8 +161,8 @@ def test_the_curve_is_told_while_the_job_runs(gateway: Gateway) -> None:
     id = ordered(gateway)
     assert gateway.http.get(f"{JOBS}/{id}/metrics").json()["columns"] == {}
     with gateway.parts.database.write() as tx:
-        curves.add(tx, id, [{"step": step, "loss": 1.0 / step} for step in (1, 2, 2)])
-        curves.add(tx, id, [{"step": 2, "loss": 0.25}, {"step": 3, "loss": 0.125}])
+        curves.add(tx, id, points=[{"step": step, "loss": 1.0 / step} for step in (1, 2, 2)])
+        curves.add(tx, id, points=[{"step": 2, "loss": 0.25}, {"step": 3, "loss": 0.125}])
     told = gateway.http.get(f"{JOBS}/{id}/metrics").json()
     assert (told["object"], told["job"]) == ("fine_tuning.job.metrics", id)
     assert told["columns"] == {"step": [1, 2, 3], "loss": [1.0, 0.25, 0.125]}
