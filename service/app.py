@@ -15,8 +15,9 @@ from service.admission import Admission
 from service.audits import Audits
 from service.broker import BrokerHealth
 from service.dependencies import Wiring
-from service.embedder import Embedder, Loader, encoder_loader
+from service.embedder import Embedder, encoder_loader
 from service.errors import StartRefused
+from service.loaded_models import LoadedModels, Loader
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.routes import (
@@ -81,7 +82,8 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(BodyDeadline, limits=settings.edge)
     problems.install(app)
     work = (jobs, reports, mining, evaluations)
-    for module in (files, audits, *work, models, embeddings, collections, api_keys, projects, health, docs):
+    often = (embeddings, collections)  # first: each request is compared with route after route
+    for module in (*often, files, audits, *work, models, api_keys, projects, health, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
@@ -116,7 +118,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         ring, ping = ring or bell.ring, ping or bell.ping
     lookup = ModelLookup(database, artifacts, hub=settings.hub)
     loader = encoder_loader(artifacts.verify, threads=settings.threads, precision=settings.precision)
-    embedder = Embedder(seams.load or loader)
+    loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
+    embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     return Wiring(

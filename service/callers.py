@@ -75,7 +75,7 @@ def require_scope(found: Caller, needed: Scope) -> None:
         raise ServiceError("insufficient_scope", f"This needs a key of scope {needed}; this one has {has}")
 
 
-def project(found: Annotated[Caller, Depends(caller)]) -> str:
+async def project(found: Annotated[Caller, Depends(caller)]) -> str:
     """The caller's project."""
     return found.project
 

@@ -45,7 +45,7 @@ class Wiring:
     clock: Callable[[], float]
 
 
-def wiring(request: Request) -> Wiring:
+async def wiring(request: Request) -> Wiring:
     """The parts that this application was built with."""
     found = request.app.state.wiring
     assert isinstance(found, Wiring)

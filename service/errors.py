@@ -67,6 +67,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "unknown_base_model": Kind(422, "Base model is not known"),
     "unknown_field": Kind(422, "Field is not known"),
     "unsupported_value": Kind(422, "Value is not supported"),
+    "embedding_limit": Kind(429, "Too many texts wait"),
     "queue_limit": Kind(429, "Too many jobs wait"),
     "rate_limited": Kind(429, "Too many requests"),
     "internal_error": Kind(500, "Fault of the service"),

@@ -3,6 +3,7 @@
 Also gives each request its id, which every answer carries.
 """
 
+import itertools
 import logging
 import re
 import secrets
@@ -32,6 +33,8 @@ class RequestIds:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._prefix = f"req_{secrets.token_hex(8)}"  # of this process; an id is no secret
+        self._numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with `state.request_id` set."""
@@ -39,7 +42,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _SANE_ID.fullmatch(asked) else f"req_{secrets.token_hex(12)}"
+        request_id = asked if _SANE_ID.fullmatch(asked) else f"{self._prefix}{next(self._numbers):08x}"
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:

@@ -1,16 +1,17 @@
 """Live collections: from a query to hits with their texts, model and index always of one version."""
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from infonce.config import Side
 from infonce.errors import IndexMismatch
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.lanes import Embedded
 from service.model_lookup import ModelLookup
 from service.schemas.collections import CollectionQuery, Hit, QueryAnswer
 from service.store import catalog, documents
@@ -25,6 +26,23 @@ MAX_OPEN = 8
 """How many indexes stay in memory; the least recently asked one goes first."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The hits of one query, best first."""
+
+    hits: list[Hit] = field(default_factory=list)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage: those of embedding the text, and search, which is the index and the documents found."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """An answer, and the seconds of its stages."""
+
+    answer: QueryAnswer
+    seconds: Mapping[str, float]
+
+
 class Search:
     """Answers queries from the active version of each collection."""
 
@@ -37,8 +55,8 @@ class Search:
         self._open_lock = threading.Lock()
         self._loading = threading.Lock()
 
-    def query(self, project: str, name: str, *, asked: CollectionQuery) -> QueryAnswer:
-        """The best hits; none while no version of the collection is built yet.
+    def query(self, project: str, name: str, *, asked: CollectionQuery) -> Answered:
+        """The best hits, and what they took; none while no version of the collection is built yet.
 
         Raises:
             NotFound: no such collection.
@@ -52,26 +70,27 @@ class Search:
             version = None if active is None else catalog.get_version(tx, active)
             pending = documents.pending(tx, collection)
         _check(collection, asked)
-        hits = [] if version is None else self._hits(collection, version, asked=asked)
-        return QueryAnswer(
-            hits=hits,
+        found = Found() if version is None else self._found(collection, version, asked=asked)
+        answer = QueryAnswer(
+            hits=found.hits,
             collection=collection.name,
             version=None if version is None else version.id,
             model=collection.model if version is None else version.model,
             pending=pending,
         )
+        return Answered(answer=answer, seconds=found.seconds)
 
-    def _hits(self, collection: CollectionRecord, version: VersionRecord, *, asked: CollectionQuery) -> list[Hit]:
+    def _found(self, collection: CollectionRecord, version: VersionRecord, *, asked: CollectionQuery) -> Found:
         index = self._index(version)
-        vector = (
-            asked.vector
-            if asked.vector is not None
-            else self._embed(collection.project, version, text=str(asked.query))
-        )
+        vector, seconds = asked.vector, dict[str, float]()
+        if vector is None:
+            embedded = self._embed(collection.project, version, text=str(asked.query))
+            vector, seconds = embedded.vectors[0], embedded.seconds
+        began = time.perf_counter()
         found = index.search(vector[None, :], asked.k)[0]
         with self._database.read() as tx:
             records = documents.by_ids(tx, collection.id, ids=found.ids)
-        return [
+        hits = [
             Hit(
                 id=id,
                 score=score,
@@ -81,16 +100,16 @@ class Search:
             for id, score in zip(found.ids, found.scores, strict=True)
             if id in records
         ]
+        return Found(hits=hits, seconds={**seconds, "search": time.perf_counter() - began})
 
-    def _embed(self, project: str, version: VersionRecord, *, text: str) -> NDArray[np.float32]:
-        """The text's vector by the version's own model; (D,)."""
+    def _embed(self, project: str, version: VersionRecord, *, text: str) -> Embedded:
+        """The text's vector by the version's own model."""
         assert version.model is not None, "a collection without a model refused the text before"
         embedded = self._embedder.embed(self._lookup.find(project, version.model), [text], side=Side.QUERY)
         if embedded.fingerprint != version.fingerprint:
             message = f"model {version.model} is not what it was when the index was built; index the documents again"
             raise IndexMismatch(message)
-        vector: NDArray[np.float32] = embedded.vectors[0]
-        return vector
+        return embedded
 
     def _index(self, version: VersionRecord) -> "VectorIndex":
         """The version's index, which is what was sealed; one that is in memory waits for no other that is read."""

@@ -26,6 +26,7 @@ from service.schemas.collections import (
     QueryAnswer,
 )
 from service.schemas.lists import Listing
+from service.server_timing import tell
 from service.store import catalog, documents
 from service.store.database import Tx
 from service.store.errors import NotFound
@@ -122,12 +123,15 @@ async def upsert(
 @router.post("/{c}/query", openapi_extra=described(CollectionQuery))
 def query(
     c: Name,
+    request: Request,
     asked: Annotated[CollectionQuery, Depends(json_body(CollectionQuery, limit=DOCUMENTS_LIMIT))],
     parts: Parts,
     project: Project,
 ) -> QueryAnswer:
     """The documents nearest to a text or a vector."""
-    return parts.search.query(project, c, asked=asked)
+    answered = parts.search.query(project, c, asked=asked)
+    tell(request, answered.seconds)
+    return answered.answer
 
 
 def _store(parts: Wiring, project: str, name: str, raw: bytes) -> DocumentsAccepted:

@@ -16,6 +16,7 @@ LAZY_EXPORTS = "infonce"
 
 BROAD_EXCEPTS = {
     "service.store.sweep:Sweep.run": "logs it, reaps nothing for one lease, sweeps on",
+    "service.embedder:Embedder._run": "gives it to those who wait for the vectors, and goes on with the next batch",
     "worker.child:_work": "prints the traceback to the run's log, sends the parent the reason, ends with its exit code",
     "infonce.rank:_work": "prints the traceback, leaves its sentence for rank 0, ends with its exit code",
     "worker.lifecycle:guarded": "logs it and returns it; what left a Celery task could end the worker's main process",
