@@ -6,10 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
+from infonce.traces import tracer_provider
 from service import problems
 from service.admission import Admission
 from service.audits import Audits
@@ -18,7 +21,9 @@ from service.dependencies import Wiring
 from service.embedder import Embedder, encoder_loader
 from service.errors import StartRefused
 from service.loaded_models import LoadedModels, Loader
+from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.observed import Observed
 from service.rates import KeyUses, Rates
 from service.routes import (
     api_keys,
@@ -30,6 +35,7 @@ from service.routes import (
     files,
     health,
     jobs,
+    metrics,
     mining,
     models,
     projects,
@@ -44,7 +50,11 @@ from service.store.database import Database
 from service.store.queue import Doorbell
 from service.store.sweep import Sweep
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 PARTS_EXPIRE_SECONDS = 24 * 3600.0
+_UNTRACED = ("/healthz", "/readyz", "/metrics")  # asked every few seconds, by machines
 _SWEEP_ENDS_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -57,6 +67,7 @@ class Seams:
     ring: Callable[[str, str], None] | None = None
     ping: Callable[[], bool] | None = None
     load: Loader | None = None
+    tracers: "TracerProvider | None" = None
     clock: Callable[[], float] = time.time
 
 
@@ -76,17 +87,28 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        telemetry=_telemetry(parts),
     )
     app.state.wiring = parts
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
+    app.add_middleware(Observed, metrics=parts.metrics)
     problems.install(app)
     work = (jobs, reports, mining, evaluations)
     often = (embeddings, collections)  # first: each request is compared with route after route
-    for module in (*often, files, audits, *work, models, api_keys, projects, health, docs):
+    for module in (*often, files, audits, *work, models, api_keys, projects, health, metrics, docs):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
+
+
+def _telemetry(parts: Wiring) -> TelemetryConfig:
+    """FastAPI's own spans where there is a collector for them; all else of it costs each request time."""
+    provider = parts.tracers
+    off = TelemetryConfig(metrics=False, logs=False, operation_spans=False, auto_configure=False)
+    if provider is None:
+        return {**off, "tracing": False}
+    return {**off, "tracing": True, "tracer_provider": provider, "exclude": lambda scope: scope["path"] in _UNTRACED}
 
 
 @asynccontextmanager
@@ -103,7 +125,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     thread.join(_SWEEP_ENDS_SECONDS)  # a bell that hangs on a dead broker is not waited for
     parts.audits.close()
     parts.embedder.close()
+    parts.figures.close()
     parts.database.close()
+    if parts.tracers is not None:
+        parts.tracers.shutdown()
 
 
 def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
@@ -119,7 +144,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     lookup = ModelLookup(database, artifacts, hub=settings.hub)
     loader = encoder_loader(artifacts.verify, threads=settings.threads, precision=settings.precision)
     loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
-    embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters)
+    counted = Metrics()
+    embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     return Wiring(
@@ -130,6 +156,9 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         embedder=embedder,
         search=Search(database, artifacts, lookup=lookup, embedder=embedder),
         audits=Audits(artifacts),
+        metrics=counted,
+        figures=FigureReader(database),
+        tracers=seams.tracers or tracer_provider(settings.telemetry, service="infonce-gateway"),
         sweep=Sweep(database, ring, clock=clock, chores=[lambda: uses.write(database, now=seams.clock())]),
         broker=BrokerHealth(ping),
         rates=Rates(time.monotonic),

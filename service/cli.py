@@ -73,6 +73,7 @@ def gateway(
     ] = None,
 ) -> None:
     """Run the HTTP side alone, against INFONCE_DATABASE_URL, INFONCE_BROKER_URL and INFONCE_ARTIFACTS."""
+    from infonce.logs import level_of, write_logs
     from service.gateway import run
     from service.settings import GatewaySettings
 
@@ -81,6 +82,7 @@ def gateway(
     given = {"INFONCE_HOST": host, "INFONCE_PORT": None if port is None else str(port)}
     environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
     with sentences():
+        write_logs(sys.stderr, level=level_of(os.environ))
         run(GatewaySettings.from_env(environment), on_listening=lambda line: print(line, flush=True))
 
 
@@ -89,6 +91,7 @@ def worker(
     queue: Annotated[str, typer.Option(help=f"One of {', '.join(QUEUES)}.")],
 ) -> None:
     """Run one worker; it takes one job at a time."""
+    from infonce.logs import level_of
     from service.store.artifacts import Artifacts
     from service.store.database import Database
     from service.store.settings import StoreSettings
@@ -99,6 +102,7 @@ def worker(
     with sentences():  # said here in one sentence, where Celery would log a traceback and go on
         settings = StoreSettings.from_env(os.environ)
         settings.require_broker()
+        level_of(os.environ)  # the worker's log begins later, where Celery would swallow the refusal
         Database.open(settings.database_url).close()
         Artifacts(settings.artifacts).prepare()
     os.environ.update(absolute_paths(os.environ))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Query
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from service.audits import Audits
 from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.search import Search
@@ -21,6 +22,9 @@ from service.store.database import Database
 from service.store.errors import NotFound
 from service.store.records import Page
 from service.store.sweep import Sweep
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
@@ -38,6 +42,10 @@ class Wiring:
     embedder: Embedder
     search: Search
     audits: Audits
+    metrics: Metrics
+    figures: FigureReader
+    tracers: "TracerProvider | None"
+    """What makes spans, where they are wanted."""
     sweep: Sweep
     broker: BrokerHealth
     rates: Rates

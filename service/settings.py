@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -123,6 +123,8 @@ class GatewaySettings:
     """`INFONCE_MAX_WAITING_CHARACTERS`: of texts that wait to be embedded; then 429 is answered."""
     edge: EdgeLimits = EdgeLimits()
     quotas: Quotas = Quotas()
+    telemetry: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables of OpenTelemetry, whose headers may hold a key."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -153,6 +155,7 @@ class GatewaySettings:
             precision=Precision.for_serving(env, default=Precision.FLOAT32),
             edge=EdgeLimits.from_env(env),
             quotas=Quotas.from_env(env),
+            telemetry={name: env[name] for name in env if name.removeprefix("INFONCE_").startswith("OTEL_")},
         )
 
     @property

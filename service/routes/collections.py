@@ -131,6 +131,8 @@ def query(
     """The documents nearest to a text or a vector."""
     answered = parts.search.query(project, c, asked=asked)
     tell(request, answered.seconds)
+    if "search" in answered.seconds:
+        parts.metrics.searched(answered.seconds["search"])
     return answered.answer
 
 

@@ -69,7 +69,7 @@ async def _unless_gone(request: Request, waiting: Future[Embedded]) -> Embedded:
         ClientDisconnect: it is gone.
     """
     answer = asyncio.wrap_future(waiting)
-    gone = asyncio.ensure_future(request.receive())  # the body was read: all that still can come is the end
+    gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -78,6 +78,12 @@ async def _unless_gone(request: Request, waiting: Future[Embedded]) -> Embedded:
     finally:
         answer.cancel()
         gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """The client has closed the connection; its body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _find(parts: Wiring, project: str, *, asked: EmbeddingCreate) -> FoundModel:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.store.database import Tx
 from service.store.queue import QUEUE_OF, kinds_of
@@ -31,7 +32,15 @@ def waiting_job(
         spec=spec,
         subject=subject,
         metadata=metadata or {},
+        traceparent=_traceparent(),
     )
+
+
+def _traceparent() -> str | None:
+    """The span that is at work, if one is."""
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent")
 
 
 def queue_positions(tx: Tx, found: Sequence[JobRecord]) -> dict[str, int]:

@@ -46,12 +46,13 @@ FREE_PARAMETERS = (
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(
-    r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|slow_bodies:BodyDeadline)[.]__call__"
+    r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|observed:Observed|slow_bodies:BodyDeadline)[.]__call__"
     r"|service[.]uploads:_Form[.]_(header_field|header_value|part_data)"
+    r"|infonce[.]logs:_without_secrets$"
     r"|infonce[.]modules:InfoNCE[.](__init__|forward)$"
 )
-"""Methods that somebody else calls by position: the interpreter, an ASGI server, the multipart parser, and programs
-that were written for info-nce-pytorch."""
+"""Methods that somebody else calls by position: the interpreter, an ASGI server, the multipart parser, structlog, and
+programs that were written for info-nce-pytorch."""
 
 VAGUE_MODULE = re.compile(r"(^|_)(utils?|helpers?|common|manager|misc)$|^base$")
 VAGUE_CLASS = re.compile(r"(Manager|Helpers?|Utils?|Misc|Mixin)$")
