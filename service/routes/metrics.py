@@ -6,7 +6,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from service.dependencies import Parts
 
-router = APIRouter(tags=["health"])
+router = APIRouter(include_in_schema=False)  # no client of the API asks for it
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
