@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from infonce.backbone import load_backbone, quiet_transformers
 from infonce.config import Attention, EncoderConfig, Pooling, Precision, Side
 from infonce.device import resolve_device
 from infonce.errors import ConfigError, Stopped
-from infonce.int8 import Int8Copies
-from infonce.layout import TOKENIZER_FILES, Layout, read_layout, write_layout
+from infonce.int8 import Int8Copies, copy_bytes
+from infonce.layout import PREFIXES, TOKENIZER_FILES, Layout, read_layout, write_layout
 from infonce.os_errors import plain_os_errors
 from infonce.packing import Packing, can_pack, is_packed, set_attention
 from infonce.pooling import pool
@@ -98,6 +98,22 @@ class Encoder:
             return CHUNK_TOKENS_GPU
         return CHUNK_TOKENS_PACKED if is_packed(self.backbone) else CHUNK_TOKENS_CPU
 
+    def num_bytes(self, precision: Precision = Precision.FLOAT32) -> int:
+        """What the weights take, and the copy of them that encodes in int8; what two layers share counts once."""
+        tensors = {tensor.data_ptr(): tensor for tensor in (*self.backbone.parameters(), *self.backbone.buffers())}
+        return sum(tensor.nbytes for tensor in tensors.values()) + copy_bytes(self.backbone) * (
+            precision is Precision.INT8
+        )
+
+    def end_training(self, prefixes: Sequence[int] | None) -> None:
+        """It encodes, and the folder that `save` writes names those prefixes of its vectors that serve alone."""
+        self.backbone.eval()
+        config: Any = self.backbone.config
+        if prefixes:
+            setattr(config, PREFIXES, sorted(prefixes))
+        elif hasattr(config, PREFIXES):  # of the model it was: this training did not keep them
+            delattr(config, PREFIXES)
+
     def prompt(self, side: Side) -> str:
         """What is put before a text on that side."""
         return self.layout.prompts.query if side is Side.QUERY else self.layout.prompts.document
@@ -149,13 +165,8 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """The unit vectors of `texts`; neither order nor neighbours change a text's vector beyond rounding.
 
-        A text without a single token has the vector of the special tokens that the tokenizer puts around it, or of
-        nothing but zeros where there are none. A long text is tokenised whole and then cut: what stands in front may
-        be white space or marks that give no token, so no number of characters is sure to hold `max_seq_length` tokens.
-
-        In int8 nothing is padded, and a chunk that is not packed holds texts of one length: padding changes the last
-        bit of an attention, that changes which way a number is rounded, and layer by layer more of them, until a
-        thousandth of the vector is another.
+        A long text is tokenised whole and then cut: what stands in front may be white space or marks that give no
+        token, so no number of characters is sure to hold `max_seq_length` tokens.
 
         Shape:
             returns (len(texts), D) float32.
@@ -166,7 +177,31 @@ class Encoder:
         """
         prompt = self.prompt(side)
         tokens = self.tokenize([prompt + text for text in texts], stop=stop)
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        return self.encode_tokens(tokens, precision=precision, stop=stop)
+
+    def encode_tokens(
+        self,
+        tokens: TokenizedTexts,
+        *,
+        precision: Precision = Precision.FLOAT32,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> NDArray[np.float32]:
+        """The unit vectors of texts that `tokenize` has read; neither order nor neighbours change one beyond rounding.
+
+        A text without a single token has the vector of the special tokens that the tokenizer puts around it, or of
+        nothing but zeros where there are none.
+
+        In int8 nothing is padded, and a chunk that is not packed holds texts of one length: padding changes the last
+        bit of an attention, that changes which way a number is rounded, and layer by layer more of them, until a
+        thousandth of the vector is another.
+
+        Shape:
+            returns (number of texts, D) float32.
+        Raises:
+            ConfigError: int8 is asked for, and the weights are on a GPU.
+            Stopped: `stop()` was true at a chunk's edge.
+        """
+        vectors = np.empty((len(tokens.lengths), self.dimensions), dtype=np.float32)
         in_int8 = precision is Precision.INT8
         mixed = not in_int8 or is_packed(self.backbone)
         reader = self._in_int8() if in_int8 else self

@@ -135,6 +135,11 @@ def _mark(linear: nn.Linear) -> tuple[object, ...]:
     return id(linear), weight.data_ptr(), linear.weight._version, float(weight[0].double().sum())
 
 
+def copy_bytes(backbone: nn.Module) -> int:
+    """What the whole numbers of `int8_copy` take; all else is shared."""
+    return sum(module.weight.numel() for module in backbone.modules() if type(module) is nn.Linear)
+
+
 def int8_copy(backbone: nn.Module) -> nn.Module:
     """A copy that shares every weight but those of the linear layers, which are in int8; for inference.
 

@@ -16,6 +16,9 @@ from infonce.errors import InvalidModel
 WEIGHTS: Final = "model.safetensors"
 """Beside the configuration, the tokenizer and what else a folder holds."""
 
+PREFIXES: Final = "matryoshka_dimensions"
+"""The key of config.json, as vLLM reads it, that lists which prefixes of a vector serve alone."""
+
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -72,6 +75,16 @@ def read_layout(folder: Path) -> Layout:
         prompts=Prompts(query=prompts.get("query") or "", document=prompts.get("document") or ""),
         pad_id=config.get("pad_token_id") or 0,
     )
+
+
+def read_prefixes(folder: Path) -> frozenset[int]:
+    """The lengths, beside the whole, to which the model's vectors may be cut.
+
+    Raises:
+        InvalidModel: `config.json` is not JSON.
+    """
+    stated = (_read(folder / "config.json") or {}).get(PREFIXES)
+    return frozenset(size for size in stated if isinstance(size, int)) if isinstance(stated, list) else frozenset()
 
 
 def write_layout(folder: Path, layout: Layout, *, dimensions: int) -> None:

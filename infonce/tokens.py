@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,16 @@ class TokenizedTexts:
 
     ids: NDArray[np.int32]  # (T,)
     offsets: NDArray[np.int64]  # (n + 1,)
+
+    @classmethod
+    def joined(cls, rows: Sequence[NDArray[np.int32]]) -> Self:
+        """The texts whose ids these are."""
+        ids = np.concatenate(rows) if rows else np.empty(0, dtype=np.int32)
+        return cls(ids, np.cumsum([0, *map(len, rows)], dtype=np.int64))
+
+    def row(self, number: int) -> NDArray[np.int32]:
+        """The ids of one text."""
+        return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -91,8 +102,7 @@ def tokenize(
         except TypeError as error:  # what tokenizers makes of text that has no UTF-8
             raise _no_unicode(texts) from error
         parts.extend(np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings)
-    ids = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
-    return TokenizedTexts(ids, np.cumsum([0, *map(len, parts)], dtype=np.int64))
+    return TokenizedTexts.joined(parts)
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -141,7 +141,7 @@ def train(
             keeper.save_at_end()
             if best is not None:
                 best.restore()
-    encoder.backbone.eval()
+    encoder.end_training(config.loss.matryoshka_dims)
     return TrainResult(
         config=gradients.config,
         choice=choice,

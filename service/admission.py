@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Unavailable, describe
@@ -112,6 +113,11 @@ def is_stream(path: str) -> bool:
     return path.endswith("/events/stream")
 
 
+def give_back(request: Request) -> None:
+    """The request has no place any more: from now on it waits for something that takes no thread."""
+    request.scope["state"]["give_back"]()
+
+
 class Admission:
     """Each request takes a place of its class, and gives it back while it waits for a small body."""
 
@@ -139,6 +145,7 @@ class Admission:
             return
         coming = None if _is_small(scope) else self._places[Work.BODY]
         visit = _Visit(self._places[work], receive, coming=coming)
+        scope.setdefault("state", {})["give_back"] = visit.leave
         try:
             await visit.begin()
         except Unavailable as error:
@@ -171,7 +178,7 @@ class _Visit:
         """The same; once the answer has begun the place is another's, for this one may last for days."""
 
         async def send_on(message: Message) -> None:
-            self._leave()
+            self.leave()
             await send(message)
 
         return send_on
@@ -182,18 +189,18 @@ class _Visit:
         try:
             yield
         finally:
-            self._leave()
+            self.leave()
 
     async def receive(self) -> Message:
         """The next message; while a body is on its way, the place of its class is another's."""
         if self._is_whole:
             return await self._receive()
         if self._coming is None:
-            self._leave()
+            self.leave()
         message = await self._receive()
         self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
         if self._is_whole and message["type"] == "http.request":
-            self._leave()
+            self.leave()
             await self._enter(self._places)
         return message
 
@@ -201,7 +208,8 @@ class _Visit:
         await places.enter()
         self._taken = places
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """It has no place, and needs no thread."""
         if self._taken is not None:
             self._taken.leave()
             self._taken = None

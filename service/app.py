@@ -6,21 +6,27 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
+from infonce.traces import tracer_provider
 from service import problems
 from service.admission import Admission
 from service.audits import Audits
 from service.broker import BrokerHealth
 from service.dependencies import Wiring
-from service.embedder import Embedder, Loader, encoder_loader
+from service.embedder import Embedder, encoder_loader
 from service.errors import StartRefused
 from service.etags import Etags
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.loaded_models import LoadedModels, Loader
+from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.observed import Observed
 from service.rates import KeyUses, Rates
 from service.routes import (
     api_keys,
@@ -33,6 +39,7 @@ from service.routes import (
     files,
     health,
     jobs,
+    metrics,
     mining,
     model_exports,
     models,
@@ -56,8 +63,12 @@ from service.store.sweep import Sweep
 from service.webhook_sender import Reach, WebhookSender
 from service.webhook_targets import Resolve, resolve_name
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 PARTS_EXPIRE_SECONDS = 24 * 3600.0
 _LOOPS_END_SECONDS = 5.0
+_UNTRACED = ("/healthz", "/readyz", "/metrics")  # asked every few seconds, by machines
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +82,7 @@ class Seams:
     load: Loader | None = None
     resolve: Resolve = resolve_name
     """From the name of a webhook's host to its addresses."""
+    tracers: "TracerProvider | None" = None
     clock: Callable[[], float] = time.time
 
 
@@ -90,18 +102,31 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        telemetry=_telemetry(parts),
     )
     app.state.wiring = parts
     app.add_middleware(Etags)
     app.add_middleware(Admission, limits=settings.edge)  # the last added is the outermost
     app.add_middleware(BodyDeadline, limits=settings.edge)
+    app.add_middleware(Observed, metrics=parts.metrics)
     problems.install(app)
+    often = (embeddings, collections)  # first: each request is compared with route after route
     stored, work = (files, audits, uploads), (jobs, streams, reports, mining, evaluations)
-    served = (models, model_exports, embeddings, collections, documents, versions)
-    for module in (*stored, *work, *served, webhooks, workers, api_keys, projects, health, docs):
+    served = (models, model_exports, documents, versions)
+    told = (webhooks, workers, api_keys, projects, health, metrics, docs)
+    for module in (*often, *stored, *work, *served, *told):
         app.include_router(module.router)
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
+
+
+def _telemetry(parts: Wiring) -> TelemetryConfig:
+    """FastAPI's own spans where there is a collector for them; all else of it costs each request time."""
+    provider = parts.tracers
+    off = TelemetryConfig(metrics=False, logs=False, operation_spans=False, auto_configure=False)
+    if provider is None:
+        return {**off, "tracing": False}
+    return {**off, "tracing": True, "tracer_provider": provider, "exclude": lambda scope: scope["path"] in _UNTRACED}
 
 
 @asynccontextmanager
@@ -123,7 +148,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts.feeds.close()
     parts.audits.close()
     parts.embedder.close()
+    parts.figures.close()
     parts.database.close()
+    if parts.tracers is not None:
+        parts.tracers.shutdown()
 
 
 def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
@@ -138,7 +166,9 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         ring, ping = ring or bell.ring, ping or bell.ping
     lookup = ModelLookup(database, artifacts, hub=settings.hub)
     loader = encoder_loader(artifacts.verify, threads=settings.threads, precision=settings.precision)
-    embedder = Embedder(seams.load or loader)
+    loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
+    counted = Metrics()
+    embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     chores = (
@@ -155,6 +185,9 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         search=Search(database, artifacts, lookup=lookup, embedder=embedder),
         audits=Audits(artifacts),
         imports=ModelImports(database, artifacts, quotas=settings.quotas),
+        metrics=counted,
+        figures=FigureReader(database),
+        tracers=seams.tracers or tracer_provider(settings.telemetry, service="infonce-gateway"),
         sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
         feeds=Feeds(database, max_readers=settings.edge.num_streams),

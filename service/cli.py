@@ -76,6 +76,7 @@ def gateway(
     as_json: AsListening = False,
 ) -> None:
     """Run the HTTP side alone, against INFONCE_DATABASE_URL, INFONCE_BROKER_URL and INFONCE_ARTIFACTS."""
+    from infonce.logs import level_of, write_logs
     from service.gateway import run
     from service.settings import GatewaySettings
 
@@ -84,6 +85,7 @@ def gateway(
     given = {"INFONCE_HOST": host, "INFONCE_PORT": None if port is None else str(port)}
     environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
     with sentences():
+        write_logs(sys.stderr, level=level_of(os.environ))
         run(GatewaySettings.from_env(environment), on_listening=lambda url: print(_listening(url, as_json), flush=True))
 
 
@@ -92,6 +94,7 @@ def worker(
     queue: Annotated[str, typer.Option(help=f"One of {', '.join(QUEUES)}.")],
 ) -> None:
     """Run one worker; it takes one job at a time."""
+    from infonce.logs import level_of
     from service.store.artifacts import Artifacts
     from service.store.database import Database
     from service.store.settings import StoreSettings
@@ -102,6 +105,7 @@ def worker(
     with sentences():  # said here in one sentence, where Celery would log a traceback and go on
         settings = StoreSettings.from_env(os.environ)
         settings.require_broker()
+        level_of(os.environ)  # the worker's log begins later, where Celery would swallow the refusal
         Database.open(settings.database_url).close()
         Artifacts(settings.artifacts).prepare()
     os.environ.update(absolute_paths(os.environ))

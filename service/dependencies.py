@@ -6,7 +6,7 @@ None of them waits for anything, so they are coroutines: a function would cost e
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Query
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from service.embedder import Embedder
 from service.errors import ServiceError
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
 from service.schemas.collections import COLLECTION_NAME
@@ -28,6 +29,9 @@ from service.store.errors import NotFound
 from service.store.records import Page
 from service.store.sweep import Sweep
 from service.webhook_sender import Reach, WebhookSender
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
@@ -47,6 +51,10 @@ class Wiring:
     search: Search
     audits: Audits
     imports: ModelImports
+    metrics: Metrics
+    figures: FigureReader
+    tracers: "TracerProvider | None"
+    """What makes spans, where they are wanted."""
     sweep: Sweep
     broker: BrokerHealth
     feeds: Feeds

@@ -74,6 +74,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "unknown_field": Kind(422, "Field is not known"),
     "unsafe_model": Kind(422, "Model would run code"),
     "unsupported_value": Kind(422, "Value is not supported"),
+    "embedding_limit": Kind(429, "Too many texts wait"),
     "queue_limit": Kind(429, "Too many jobs wait"),
     "rate_limited": Kind(429, "Too many requests"),
     "internal_error": Kind(500, "Fault of the service"),

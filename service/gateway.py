@@ -39,6 +39,8 @@ def server_config(app: FastAPI, limits: EdgeLimits) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
         app,
+        log_config=None,  # its lines go the way of all others
+        access_log=False,  # ours says more, and less often
         http=guarded(limits),  # over h11: the same parser, with the same limits, whatever else is installed
         ws="none",  # there is no such route; an installed library would take connections out of the guard's sight
         timeout_keep_alive=5,

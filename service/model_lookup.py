@@ -9,7 +9,7 @@ from typing import Any
 
 from infonce.errors import InvalidModel, UnknownModel
 from infonce.hub import FoundModel, Hub, Source
-from infonce.layout import Layout, read_layout
+from infonce.layout import Layout, read_layout, read_prefixes
 from service.errors import ServiceError
 from service.schemas.models import ModelObject, ModelPrompts
 from service.store import catalog
@@ -85,6 +85,16 @@ class ModelLookup:
         """
         with _damage_of(found):
             return _width(found)
+
+    def prefixes(self, found: FoundModel) -> frozenset[int]:
+        """The lengths, beside its own, to which the model's vectors may be cut: it was trained for them.
+
+        Raises:
+            InvalidModel: its configuration cannot be read.
+            ArtifactCorrupt: the configuration of a published model is damaged.
+        """
+        with _damage_of(found):
+            return read_prefixes(found.path)
 
     def describe(self, project: str, name: str) -> ModelObject:
         """The model as callers see it.

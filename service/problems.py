@@ -3,6 +3,7 @@
 Also gives each request its id, which every answer carries.
 """
 
+import itertools
 import logging
 import re
 import secrets
@@ -19,6 +20,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infonce.errors import InfonceError
+from infonce.logs import at_work_on
 from service.errors import OF_STATUS, PROBLEMS, Place, Problem, ServiceError, describe
 from service.store.errors import StoreError
 
@@ -32,6 +34,8 @@ class RequestIds:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._prefix = f"req_{secrets.token_hex(8)}"  # of this process; an id is no secret
+        self._numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with `state.request_id` set."""
@@ -39,7 +43,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _SANE_ID.fullmatch(asked) else f"req_{secrets.token_hex(12)}"
+        request_id = asked if _SANE_ID.fullmatch(asked) else f"{self._prefix}{next(self._numbers):08x}"
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
@@ -50,7 +54,8 @@ class RequestIds:
                 headers.update(scope["state"].get("headers", {}))
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        with at_work_on(request=request_id):
+            await self._app(scope, receive, send_with_id)
 
 
 def add_headers(request: Request, headers: Mapping[str, str]) -> None:
@@ -142,13 +147,14 @@ def _place(loc: Sequence[int | str], message: str) -> Place:
 
 async def _slipped(request: Request, error: Exception) -> JSONResponse:
     """The second net: a value that a check of ours let through, and that something below could not hold."""
-    log.error("%s %s: no check refused a value (%s)", request.method, request.url.path, _id(request), exc_info=error)
+    log.error("%s %s: no check refused a value", request.method, request.url.path, exc_info=error)
     detail = "A number or a text of the request is out of the range that can be worked with; make it smaller or simpler"
     return render(Problem(code="invalid_value", detail=detail), _id(request))
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed (%s)", request.method, request.url.path, _id(request), exc_info=error)
+    told = {"request": _id(request)}  # outside of all that knows the request
+    log.error("%s %s failed (%s)", request.method, request.url.path, _id(request), exc_info=error, extra=told)
     return render(describe(error), _id(request))
 
 

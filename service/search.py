@@ -1,6 +1,8 @@
 """From queries to hits with their texts: model, index and documents always of one version."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from infonce.filters import keys_of
 from service.asking import Asked, as_asked, grouped
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.lanes import Embedded
 from service.live_indexes import LiveIndexes, Served
 from service.model_lookup import ModelLookup
 from service.schemas.collections import CollectionQuery, Hit, Hits, QueryAnswer, QueryAnswers
@@ -25,6 +28,16 @@ if TYPE_CHECKING:
     from infonce import index
 
 Found = list[tuple[str, float]]
+Seconds = Mapping[str, float]
+"""By stage: those of embedding the texts, and search, which is the index and the documents found."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """An answer, and the seconds of its stages."""
+
+    answer: QueryAnswer | QueryAnswers
+    seconds: Seconds
 
 
 class Search:
@@ -36,8 +49,8 @@ class Search:
         self._embedder = embedder
         self.indexes = LiveIndexes(database, artifacts)
 
-    def query(self, project: str, name: str, *, asked: CollectionQuery) -> QueryAnswer | QueryAnswers:
-        """The best hits of each query.
+    def query(self, project: str, name: str, *, asked: CollectionQuery) -> Answered:
+        """The best hits of each query, and what they took.
 
         Raises:
             NotFound: no such collection, or no such document to look for the neighbours of.
@@ -49,7 +62,7 @@ class Search:
         queries = [as_asked(one) for one in asked.queries or [asked]]
         for one in queries:
             _check(served.collection, one)
-        results = self._results(served, queries)
+        results, seconds = self._results(served, queries)
         told: dict[str, Any] = {
             "collection": served.collection.name,
             "version": None if served.version is None else served.version.id,
@@ -57,9 +70,9 @@ class Search:
             "pending": served.pending,
         }
         if asked.queries is not None:
-            return QueryAnswers(results=results, **told)
+            return Answered(answer=QueryAnswers(results=results, **told), seconds=seconds)
         [only] = results
-        return QueryAnswer(hits=only.hits, warnings=only.warnings, **told)
+        return Answered(answer=QueryAnswer(hits=only.hits, warnings=only.warnings, **told), seconds=seconds)
 
     def texts(self, served: Served, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
         """The hits of each text in that state of the collection.
@@ -70,11 +83,13 @@ class Search:
         queries = [as_asked(CollectionQuery(query=text, k=k)) for text in texts]
         for one in queries:
             _check(served.collection, one)
-        return [found.hits for found in self._results(served, queries)]
+        results, _ = self._results(served, queries)
+        return [found.hits for found in results]
 
-    def _results(self, served: Served, queries: Sequence[Asked]) -> list[Hits]:
+    def _results(self, served: Served, queries: Sequence[Asked]) -> tuple[list[Hits], Seconds]:
         """What each query finds; those that differ in their vector alone are searched together."""
-        vectors = self._vectors(served, queries)
+        vectors, seconds = self._vectors(served, queries)
+        began = time.perf_counter()
         found: list[index.Hits | None] = [None] * len(queries)
         for places in grouped(queries):
             first = queries[places[0]]
@@ -85,17 +100,20 @@ class Search:
         with self._database.read() as tx:
             records = documents.by_ids(tx, served.collection.id, ids=[id for hits in cut for id, _ in hits])
         known = served.live.keys() if any(one.filter is not None for one in queries) else set()
-        return [
+        results = [
             Hits(hits=_shown(hits, records, include=one.include), warnings=_warnings(one, known))
             for one, hits in zip(queries, cut, strict=True)
         ]
+        return results, {**seconds, "search": time.perf_counter() - began}
 
-    def _vectors(self, served: Served, queries: Sequence[Asked]) -> NDArray[np.float32]:
-        """A vector for each query, all texts embedded at once; (n, D)."""
+    def _vectors(self, served: Served, queries: Sequence[Asked]) -> tuple[NDArray[np.float32], Seconds]:
+        """A vector for each query, all texts embedded at once, (n, D), and what that took."""
         vectors = np.empty((len(queries), served.collection.dimension), dtype=np.float32)
         texts = {place: one.text for place, one in enumerate(queries) if one.text is not None}
+        seconds: Seconds = {}
         if texts and served.live.count:
-            vectors[list(texts)] = self._embed(served, texts=list(texts.values()))
+            embedded = self._embed(served, texts=list(texts.values()))
+            vectors[list(texts)], seconds = embedded.vectors, embedded.seconds
         elif texts:  # nothing can be found, and a model need not be loaded to say so
             vectors[list(texts)] = 0.0
         for place, one in enumerate(queries):
@@ -106,7 +124,7 @@ class Search:
                 if there is None:
                     raise NotFound("searchable document", one.id[:80])
                 vectors[place] = there
-        return vectors
+        return vectors, seconds
 
     def embed_documents(self, collection: CollectionRecord, texts: Sequence[str]) -> tuple[str, NDArray[np.float32]]:
         """The fingerprint of the collection's model, and the texts' vectors; (n, D).
@@ -119,7 +137,7 @@ class Search:
         embedded = self._embedder.embed(found, texts, side=Side.DOCUMENT)
         return embedded.fingerprint, embedded.vectors
 
-    def _embed(self, served: Served, *, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _embed(self, served: Served, *, texts: Sequence[str]) -> Embedded:
         """The texts' vectors by the version's own model; (n, D)."""
         model = served.model
         assert model is not None, "a collection without a model refused the text before"
@@ -127,7 +145,7 @@ class Search:
         if served.fingerprint is not None and embedded.fingerprint != served.fingerprint:
             message = f"model {model} is not what it was when the index was built; index the documents again"
             raise IndexMismatch(message)
-        return embedded.vectors
+        return embedded
 
 
 def _shown(hits: Found, records: dict[str, DocumentRecord], *, include: Sequence[str]) -> list[Hit]:

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,8 @@ DEFAULT_MIN_FREE_BYTES = 256 << 20  # a tuned MiniLM takes 90 MB; database and i
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_MAX_UPLOAD_BYTES = 1 << 30
+DEFAULT_MODEL_BYTES = 2 << 30  # MiniLM takes 90 MB, a base model 440 MB, one of the large ones 1.3 GB
+DEFAULT_WAITING_CHARACTERS = 4 << 20  # about a million tokens: one or two minutes of two cores with a small model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +29,7 @@ class EdgeLimits:
     max_connections: int = 1_000
     """Each holds a file descriptor and about 20 KB; a proxy or a busy client keeps some tens of them open."""
     num_searches: int = 20
-    """Queries and embeddings at work: the embedder's 16 and 4 that bring vectors."""
+    """Queries and embeddings that hold a thread; an embedding holds none while it waits for its vectors."""
     num_uploads: int = 6
     """Bodies that are written to disk or are large; two cores and one disk read no more lines at once."""
     num_bodies: int = 24
@@ -123,10 +125,16 @@ class GatewaySettings:
     """Of the products of an embedding."""
     precision: Precision = Precision.FLOAT32
     """Of those products; `auto` measures each encoder when it is loaded."""
+    model_bytes: int = DEFAULT_MODEL_BYTES
+    """`INFONCE_MODEL_BYTES`: of the weights that stay in memory; the last used model stays whatever it takes."""
+    max_waiting_characters: int = DEFAULT_WAITING_CHARACTERS
+    """`INFONCE_MAX_WAITING_CHARACTERS`: of texts that wait to be embedded; then 429 is answered."""
     edge: EdgeLimits = EdgeLimits()
     quotas: Quotas = Quotas()
     webhook_allow_private: bool = False
     """`INFONCE_WEBHOOK_ALLOW_PRIVATE`: webhooks may go to private addresses, this machine's included, and by http."""
+    telemetry: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables of OpenTelemetry, whose headers may hold a key."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -150,10 +158,15 @@ class GatewaySettings:
             ),
             min_free_bytes=_whole(env, MIN_FREE_BYTES, default=DEFAULT_MIN_FREE_BYTES, low=0, high=1 << 50),
             threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
+            model_bytes=_whole(env, "INFONCE_MODEL_BYTES", default=DEFAULT_MODEL_BYTES, low=1, high=1 << 50),
+            max_waiting_characters=_whole(
+                env, "INFONCE_MAX_WAITING_CHARACTERS", default=DEFAULT_WAITING_CHARACTERS, low=1, high=1 << 40
+            ),
             precision=Precision.for_serving(env, default=Precision.FLOAT32),
             edge=EdgeLimits.from_env(env),
             quotas=Quotas.from_env(env),
             webhook_allow_private=_whole(env, WEBHOOK_ALLOW_PRIVATE, default=0, low=0, high=1) == 1,
+            telemetry={name: env[name] for name in env if name.removeprefix("INFONCE_").startswith("OTEL_")},
         )
 
     @property

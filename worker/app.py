@@ -5,6 +5,7 @@ The main process keeps the sweep running and tells its pool process, through a f
 
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -13,8 +14,16 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery
-from celery.signals import worker_init, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
+from infonce.logs import level_of, write_logs
 from service.store.database import Database
 from service.store.errors import QueueUnavailable, StoreError
 from service.store.queue import Doorbell, broker_settings
@@ -128,6 +137,15 @@ class MainProcess:
             self._presence.end()
 
 
+def take_over_the_log(**_: Any) -> None:
+    """Celery's lines go the way of ours, in the main process and in the pool's; who listens here keeps it from its own.
+
+    Raises:
+        ConfigError: `INFONCE_LOG_LEVEL` is no level.
+    """
+    write_logs(sys.stderr, level=level_of(os.environ))
+
+
 def stay_with_parent(**_: Any) -> None:
     """End a pool process whose worker died while it was starting, before the kernel could be asked to do it."""
     main_pid = os.environ.get(WORKER_PID)
@@ -136,6 +154,7 @@ def stay_with_parent(**_: Any) -> None:
 
 
 main_process = MainProcess()
+setup_logging.connect(take_over_the_log)
 worker_init.connect(main_process.prepare)
 worker_init.connect(main_process.clear)
 worker_ready.connect(main_process.begin)

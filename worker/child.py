@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 from infonce import lifeline
 from infonce.errors import Stopped
+from infonce.logs import at_work_on, write_logs
 from service.store.records import JobKind
 from worker.failures import describe
 from worker.gpus import GpuBusy
@@ -64,8 +65,10 @@ def _work(order_path: Path, progress: LineProgress, *, body: Body | None) -> int
     """The exit code of the attempt; what became of it has been sent."""
     try:
         order = json.loads(order_path.read_text())
-        run = body or _body_of(JobKind(order["kind"]))
-        progress.done(run(order, progress))
+        write_logs(sys.stderr)
+        with at_work_on(job=order.get("job_id"), attempt=order.get("attempt")):
+            run = body or _body_of(JobKind(order["kind"]))
+            progress.done(run(order, progress))
     except GpuBusy as busy:
         progress.stopped(str(busy))
     except Stopped:

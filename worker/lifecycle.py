@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from infonce import errors
+from infonce.logs import at_work_on
 from service.store import jobs
 from service.store.database import Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
@@ -25,6 +26,7 @@ from worker.process import ChildProcess, Message, child_environment
 from worker.progress import MessageType
 from worker.publish import publish
 from worker.pulse import OUTAGE_SECONDS, Pulse
+from worker.spans import AttemptSpans
 from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
@@ -79,8 +81,12 @@ def _answer(shop: Workshop, queue: str) -> None:
         job = jobs.claim(tx, queue, owner=shop.settings.owner, now=now_of(tx))
     if job is not None:
         log.info("job %s: claimed, attempt %d", job.id, job.attempt)
-        with Pulse(shop.database, job) as pulse:
-            Attempt(shop, job, pulse=pulse).run()
+        with (
+            at_work_on(job=job.id, attempt=job.attempt, kind=job.kind.value),
+            AttemptSpans(shop.tracer, job) as spans,
+            Pulse(shop.database, job) as pulse,
+        ):
+            Attempt(shop, job, pulse=pulse, spans=spans).run()
 
 
 def guarded(act: Callable[[], T], broken_off: str) -> T | BaseException:
@@ -99,10 +105,11 @@ def guarded(act: Callable[[], T], broken_off: str) -> T | BaseException:
 class Attempt:
     """A claimed job and everything that is done with it."""
 
-    def __init__(self, shop: Workshop, job: JobRecord, *, pulse: Pulse) -> None:
+    def __init__(self, shop: Workshop, job: JobRecord, *, pulse: Pulse, spans: AttemptSpans) -> None:
         self._shop = shop
         self._job = job
         self._pulse = pulse
+        self._spans = spans
 
     def run(self) -> None:
         """The job has ended, is queued again, or belongs to somebody else; no exception comes out."""
@@ -110,6 +117,7 @@ class Attempt:
         outcome = guarded(self._perform, f"{name} was broken off")
         if isinstance(outcome, BaseException):
             outcome = _meaning(outcome)
+        self._spans.ended(type(outcome).__name__)
         guarded(partial(self._conclude, outcome), f"{name} could not be concluded; its lease will run out")
 
     def _perform(self) -> Outcome:
@@ -157,6 +165,8 @@ class Attempt:
         """The message if it is the child's last word; any other is passed on."""
         if message[0].final:
             return message
+        if message[0] is MessageType.PHASE:
+            self._spans.phase(str(message[1]["phase"]))
         if message[0] is not MessageType.AT_WORK:
             self._pulse.tell(*message)
         return None

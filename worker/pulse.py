@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -74,7 +75,8 @@ class Pulse:
         self._beating: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._beating = self._executor.submit(self._beat_until_stopped)
+        known = copy_context()  # of the log: what this thread says is of the same job
+        self._beating = self._executor.submit(known.run, self._beat_until_stopped)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

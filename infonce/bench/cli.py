@@ -145,6 +145,42 @@ def bench_encode(
     _print(report, as_json=as_json)
 
 
+@bench_app.command("embeddings")
+def bench_embeddings(
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON Lines with text or positive; docstrings if left out.")
+    ] = None,
+    model: Model = MINILM,
+    callers: Annotated[int, typer.Option(min=1, max=1_000, help="Who ask at once, a text a call.")] = 64,
+    calls: Annotated[int, typer.Option(min=2, max=2_048, help="For each length and round.")] = 512,
+    tokens: Annotated[
+        list[int] | None, typer.Option(min=3, max=8_192, help="Of a text, may be repeated; 15, 150.")
+    ] = None,
+    rounds: Rounds = 5,
+    seed: Seed = 42,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what of the library's speed a gateway of its own serves to many callers at once, over HTTP."""
+    with sentences(), busy("Reading the texts") as say:
+        check_linux()
+        _prepare(output)
+        from infonce.bench.inputs import model_folder, some_texts
+        from infonce.bench.serving import Setting, measure
+
+        setting = Setting(
+            model=model_folder(model),
+            texts=some_texts(file, 500, seed=seed),
+            lengths=tokens or [15, 150],
+            callers=callers,
+            calls=calls,
+            rounds=rounds,
+            seed=seed,
+        )
+        report = _last(measure(setting, say=say), output)
+    _print(report, as_json=as_json)
+
+
 @bench_app.command("search")
 def bench_search(
     file: Annotated[

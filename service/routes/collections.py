@@ -19,6 +19,7 @@ from service.schemas.collections import (
     QueryAnswers,
 )
 from service.schemas.lists import Listing
+from service.server_timing import tell
 from service.store import catalog
 from service.store.collection_records import CollectionRecord
 from service.store.records import new_id
@@ -76,12 +77,17 @@ def retrieve(c: CollectionPath, parts: Parts, project: Project) -> CollectionObj
 @router.post("/{c}/query", openapi_extra=described(CollectionQuery))
 def query(
     c: CollectionPath,
+    request: Request,
     asked: Annotated[CollectionQuery, Depends(json_body(CollectionQuery, limit=DOCUMENTS_LIMIT))],
     parts: Parts,
     project: Project,
 ) -> QueryAnswer | QueryAnswers:
     """The documents nearest to a text, a vector or another document; `queries` has several at once."""
-    return parts.search.query(project, c, asked=asked)
+    answered = parts.search.query(project, c, asked=asked)
+    tell(request, answered.seconds)
+    if "search" in answered.seconds:
+        parts.metrics.searched(answered.seconds["search"])
+    return answered.answer
 
 
 def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:

@@ -32,6 +32,18 @@ def unit_vector(value: object) -> NDArray[np.float32]:
     return unit
 
 
+def shortened(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
+    """The first so many numbers of each vector, of unit length again; a prefix of zeros stays one.
+
+    Shape:
+        vectors (n, D); returns (n, dimensions) float32.
+    """
+    prefixes = np.ascontiguousarray(vectors[:, :dimensions])
+    lengths = np.linalg.norm(prefixes, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = prefixes / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return unit
+
+
 def to_base64(vectors: NDArray[np.float32]) -> list[str]:
     """Each row as base64 of little-endian float32."""
     return [base64.b64encode(row.tobytes()).decode("ascii") for row in np.ascontiguousarray(vectors, dtype="<f4")]

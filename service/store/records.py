@@ -156,6 +156,8 @@ class JobRecord:
     """What `saved_step` was at the last loss; a job that has come further since has its losses forgiven."""
     subject: str | None = None
     """What it works on where that is one object (a collection's id), so that twins can be found."""
+    traceparent: str | None = None
+    """The trace to which the request belongs that ordered it, as W3C's Trace Context writes it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0009"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -68,6 +68,7 @@ jobs = sa.Table(
     _column("saved_step", Whole()),
     _column("lost_at_step", Whole()),
     _column("subject", PlainText(), optional=True),
+    _column("traceparent", PlainText(), optional=True),
     sa.Index(None, "status", "kind", "priority", "created_at"),  # claim, ring, reap
     sa.Index(None, "project", "status"),  # how many does a project run
     sa.Index(None, "project", "created_at", "id"),  # lists

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.store.database import Tx
 from service.store.queue import QUEUE_OF, kinds_of
@@ -42,6 +43,7 @@ def waiting_job(
         spec=spec,
         subject=subject,
         metadata=metadata or {},
+        traceparent=_traceparent(),
     )
 
 
@@ -59,6 +61,13 @@ class Placed(Protocol):
     @property
     def status(self) -> JobStatus:
         """Whether it waits."""
+
+
+def _traceparent() -> str | None:
+    """The span that is at work, if one is."""
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent")
 
 
 def queue_positions(tx: Tx, found: Sequence[Placed]) -> dict[str, int]:

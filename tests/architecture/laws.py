@@ -20,7 +20,7 @@ _LIGHT_NAMES = (
     "retention docstrings halves "
     "beir_rows parquet_rows json_list apart findings text_sample pair_keys near_duplicates length_picture layout "
     "cleaning audit_apart audit_process examples summary phrases charts report_page report_parts model_card "
-    "tensorboard bounded_file model_tar foreign_model model_import"
+    "tensorboard bounded_file model_tar foreign_model model_import logs traces"
 )
 LIGHT = tuple(f"infonce.{name}" for name in _LIGHT_NAMES.split())
 """What gateway, worker and notebook may import without paying for torch."""

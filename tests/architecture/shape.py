@@ -17,6 +17,7 @@ LAZY_EXPORTS = "infonce"
 BROAD_EXCEPTS = {
     "service.store.sweep:Sweep.run": "logs it, reaps nothing for one lease, sweeps on",
     "service.webhook_sender:WebhookSender.run": "logs it and sends on; what it had claimed is due again in a minute",
+    "service.embedder:Embedder._run": "gives it to those who wait for the vectors, and goes on with the next batch",
     "worker.child:_work": "prints the traceback to the run's log, sends the parent the reason, ends with its exit code",
     "infonce.rank:_work": "prints the traceback, leaves its sentence for rank 0, ends with its exit code",
     "worker.lifecycle:guarded": "logs it and returns it; what left a Celery task could end the worker's main process",
@@ -50,12 +51,14 @@ FREE_PARAMETERS = (
 )
 """Commands, routes and what routes depend on: their parameters are the words of the user's request."""
 FOREIGN_SIGNATURES = re.compile(
-    r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|slow_bodies:BodyDeadline|etags:Etags)[.]__call__"
+    r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|etags:Etags|observed:Observed)[.]__call__"
+    r"|service[.]slow_bodies:BodyDeadline[.]__call__"
     r"|service[.]uploads:_Form[.]_(header_field|header_value|part_data)"
+    r"|infonce[.]logs:_without_secrets$"
     r"|infonce[.]modules:InfoNCE[.](__init__|forward)$"
 )
-"""Methods that somebody else calls by position: the interpreter, an ASGI server, the multipart parser, and programs
-that were written for info-nce-pytorch."""
+"""Methods that somebody else calls by position: the interpreter, an ASGI server, the multipart parser, structlog, and
+programs that were written for info-nce-pytorch."""
 
 VAGUE_MODULE = re.compile(r"(^|_)(utils?|helpers?|common|manager|misc)$|^base$")
 VAGUE_CLASS = re.compile(r"(Manager|Helpers?|Utils?|Misc|Mixin)$")

@@ -68,6 +68,16 @@ def test_what_theirs_minimises_is_our_symmetric_loss(tmp_path: Path) -> None:
     assert found.item() == pytest.approx(info_nce(anchors, positives).item(), rel=1e-5)
 
 
+def test_a_gateway_is_measured_beside_the_library(tmp_path: Path, pairs: Path) -> None:
+    words = ("--calls", 8, "--callers", 4, "--tokens", 4, "--rounds", 1, "--json")
+    done = bench("embeddings", pairs, "--model", tiny_model(tmp_path / "tiny"), *words)
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["name"] for row in rows] == ["~4", "1,000 vectors, base64", "1,000 vectors, float"]
+    assert rows[0]["callers_share"] == pytest.approx(rows[0]["callers_per_second"] / rows[0]["bulk_per_second"])
+    assert rows[2]["megabytes"] > rows[1]["megabytes"] > 0.1
+
+
 def test_encoding_is_compared_in_every_precision(tmp_path: Path, pairs: Path) -> None:
     done = bench("encode", pairs, "--model", tiny_model(tmp_path / "model"), "--rounds", 1, "--json")
     rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}

@@ -170,3 +170,10 @@ def test_a_folder_saved_by_sentence_transformers_is_read_with_its_pooling_length
     assert (encoder.layout.pooling, encoder.max_seq_length) == (Pooling.CLS, 20)
     texts = sentences(5)
     assert np.allclose(encoder.encode(texts, side=Side.QUERY), theirs.encode(texts, prompt_name="query"), atol=1e-6)
+
+
+def test_the_bytes_of_the_weights_are_counted_and_those_of_their_copy_in_int8(encoder: Encoder) -> None:
+    in_layers = sum(one.weight.numel() for one in encoder.backbone.modules() if isinstance(one, torch.nn.Linear))
+    in_float = 4 * sum(one.numel() for one in encoder.backbone.parameters())
+    assert in_float <= encoder.num_bytes() <= 1.1 * in_float
+    assert encoder.num_bytes(Precision.INT8) == encoder.num_bytes() + in_layers

@@ -11,6 +11,8 @@ from infonce.calibrate import WORTH_OF_PLAIN
 from infonce.config import Attention, Precision, Prompts, TrainConfig
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, NonFiniteLoss, Stopped
+from infonce.layout import read_prefixes
+from infonce.loss_config import LossConfig
 from infonce.losses import info_nce
 from infonce.optimizer import share_of_peak
 from infonce.pairs import Pair
@@ -39,6 +41,17 @@ def test_two_runs_end_with_the_same_bits(dropout: float, tmp_path: Path, watcher
         torch.rand(encoder.dimensions)  # a generator moved by others must not matter
         train(encoder, toy_pairs(24, negatives=2), config=config, progress=watcher)
     assert encoders[0].fingerprint() == encoders[1].fingerprint()
+
+
+def test_the_folder_of_a_model_names_the_prefixes_that_its_last_training_kept(
+    tmp_path: Path, encoder: Encoder, watcher: Watcher
+) -> None:
+    for dims in ((8, 16), None):
+        config = TrainConfig(n_epochs=1, batch_size=8, loss=LossConfig(matryoshka_dims=dims), **FIXED)
+        train(encoder, toy_pairs(8), config=config, progress=watcher)
+        encoder.save(tmp_path / str(dims))
+        assert read_prefixes(tmp_path / str(dims)) == frozenset(dims or ())
+        encoder = Encoder.load(tmp_path / str(dims))
 
 
 def test_a_step_in_chunks_equals_one_undivided_pass(tmp_path: Path, watcher: Watcher) -> None:

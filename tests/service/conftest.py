@@ -37,6 +37,9 @@ PAIR = {"query": "which pet barks", "positive": "the dog barks"}
 class WordEncoder:
     """A text is the sum of its words' random directions, so that texts which share words are near."""
 
+    chunk_tokens = 64
+    num_bytes = 1
+
     def __init__(self, dimensions: int = DIMENSIONS) -> None:
         self._dimensions = dimensions
 
@@ -44,20 +47,27 @@ class WordEncoder:
         return ""
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
-        lengths = [len(text.split()) for text in texts]
-        return TokenizedTexts(np.zeros(sum(lengths), np.int32), np.cumsum([0, *lengths]))
+        """A token a word, whose id is a hash of it."""
+        return TokenizedTexts.joined([np.array([_hash(word) for word in text.split()], np.int32) for text in texts])
 
-    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
-        sums = np.stack([np.sum([self._direction(word) for word in text.split()], axis=0) for text in texts])
+    def encode_tokens(self, tokens: TokenizedTexts) -> NDArray[np.float32]:
+        rows = [tokens.row(number) for number in range(len(tokens.lengths))]
+        sums = np.stack([np.sum([self._direction(int(id)) for id in row], axis=0) for row in rows])
         unit: NDArray[np.float32] = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
         return unit
+
+    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
+        return self.encode_tokens(self.tokenize([self.prompt(side) + text for text in texts]))
 
     def fingerprint(self) -> str:
         return "words"
 
-    def _direction(self, word: str) -> NDArray[np.float64]:
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4])
-        return np.random.default_rng(seed).standard_normal(self._dimensions)
+    def _direction(self, id: int) -> NDArray[np.float64]:
+        return np.random.default_rng(id).standard_normal(self._dimensions)
+
+
+def _hash(word: str) -> int:
+    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:4]) >> 1
 
 
 @dataclass

@@ -1,24 +1,17 @@
 """Embeddings: OpenAI's shape, the model's prompt by side, and clear refusals."""
 
 import base64
-import threading
-from collections.abc import Callable, Sequence
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from infonce.config import Precision, Side
-from infonce.encoder import Encoder
-from infonce.hub import FoundModel, Source
-from service import embedder
-from service.embedder import Embedder, Loader, encoder_loader
-from service.errors import Unavailable
-from service.store.artifacts import Artifacts
-from service.store.errors import ArtifactCorrupt
-from tests.factories import tiny_model
+from infonce.config import Side
+from service.schemas.embeddings import Embeddings
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, problem
 
 
@@ -74,109 +67,48 @@ def test_the_models_own_dimensions_may_be_asked_for(gateway: Gateway) -> None:
     assert embed(gateway, input="a", dimensions=DIMENSIONS).status_code == 200
 
 
-class SidedEncoder(WordEncoder):
-    """Has a prompt for each side, as E5 models do."""
-
-    def prompt(self, side: Side) -> str:
-        return f"{side}: "
-
-    def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
-        return super().encode([self.prompt(side) + text for text in texts], side=side)
-
-
-def model(name: str) -> FoundModel:
-    return FoundModel(name=name, path=Path(name), source=Source.FOLDER)
-
-
-def test_the_side_decides_the_prompt_and_the_prompt_counts_as_tokens() -> None:
-    found = Embedder(lambda _: SidedEncoder())
-    query, document = (found.embed(model("m"), ["dog"], side=side) for side in Side)
-    assert not np.allclose(query.vectors, document.vectors) and query.num_tokens == 2
-    found.close()
-
-
-def test_two_models_stay_loaded_and_the_one_used_longest_ago_goes() -> None:
-    loaded: list[str] = []
-
-    def load(found: FoundModel) -> WordEncoder:
-        loaded.append(found.name)
-        return WordEncoder()
-
-    found = Embedder(load)
-    for name in ("a", "b", "a", "c", "a", "b"):
-        found.embed(model(name), ["dog"], side=Side.QUERY)
-    assert loaded == ["a", "b", "c", "b"]
-    found.close()
-
-
-def test_when_too_many_wait_the_next_one_is_told_to_come_again(until: Callable[..., None]) -> None:
-    go = threading.Event()
-
-    class Slow(WordEncoder):
-        def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
-            go.wait(10)
-            return super().encode(texts, side=side)
-
-    found = Embedder(lambda _: Slow())
-    results: list[object] = []
-
-    def ask() -> None:
-        results.append(found.embed(model("m"), ["dog"], side=Side.QUERY))
-
-    waiting = [threading.Thread(target=ask) for _ in range(embedder.MAX_WAITING)]
-    for thread in waiting:
-        thread.start()
-    until(lambda: found._places._value == 0)
-    with pytest.raises(Unavailable, match="16 requests wait"):
-        ask()
-    go.set()
-    for thread in waiting:
-        thread.join()
-    assert len(results) == embedder.MAX_WAITING
-    found.close()
+def test_an_answer_is_what_its_schema_says_and_its_header_tells_where_the_time_went(gateway: Gateway) -> None:
+    answer = embed(gateway, input=["the dog", "a cat"])
+    assert Embeddings.model_validate_json(answer.content).model_dump(mode="json") == answer.json()
+    stages = dict(re.findall(r"(\w+);dur=([0-9.]+)", answer.headers["server-timing"]))
+    assert list(stages) == ["tokenize", "queue", "infer"] and all(float(spent) >= 0 for spent in stages.values())
 
 
 @pytest.fixture
-def loader(tmp_path: Path) -> Loader:
-    """The real loader over a store of sealed models."""
-    artifacts = Artifacts(tmp_path / "artifacts")
-    artifacts.prepare()
-    return encoder_loader(artifacts.verify, threads=1)
+def matryoshka(gateway: Gateway, tmp_path: Path) -> Gateway:
+    """The gateway, whose base model was trained for prefixes of 4 numbers, and says so of 16 that it does not have."""
+    path = tmp_path / "models" / BASE / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"matryoshka_dimensions": [4, 16]}))
+    return gateway
 
 
-def sealed(tmp_path: Path) -> FoundModel:
-    """A tuned model with weights, as a worker publishes it."""
-    artifacts = Artifacts(tmp_path / "artifacts")
-    staging = tiny_model(tmp_path / "staging")
-    artifacts.prepare()
-    artifacts.seal(staging)
-    return FoundModel(name="ft:tiny:x:1", path=staging, source=Source.TUNED)
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_a_prefix_that_the_model_was_trained_for_is_cut_and_of_unit_length_again(
+    matryoshka: Gateway, form: str
+) -> None:
+    found = embed(matryoshka, input="the dog", dimensions=4, encoding_format=form).json()["data"][0]["embedding"]
+    vector = np.frombuffer(base64.b64decode(found), "<f4") if form == "base64" else np.array(found)
+    whole = WordEncoder().encode(["the dog"], side=Side.DOCUMENT)[0]
+    assert np.allclose(vector, whole[:4] / np.linalg.norm(whole[:4]), atol=1e-6)
 
 
-def test_a_real_model_gives_unit_vectors_and_counts_its_tokens(tmp_path: Path, loader: Loader) -> None:
-    found = Embedder(loader)
-    embedded = found.embed(sealed(tmp_path), ["red cat", "green dog runs"], side=Side.QUERY)
-    assert embedded.vectors.shape == (2, 32) and np.allclose(np.linalg.norm(embedded.vectors, axis=1), 1, atol=1e-5)
-    assert embedded.num_tokens >= 5 and len(embedded.fingerprint) == 64
-    found.close()
+@pytest.mark.parametrize("dimensions", [3, 5, 16])
+def test_any_other_prefix_is_refused_with_those_that_there_are(matryoshka: Gateway, dimensions: int) -> None:
+    detail = problem(embed(matryoshka, input="a", dimensions=dimensions), 400, "unsupported_dimensions")["detail"]
+    assert detail.endswith(f"was not trained for {dimensions}; ask for 4, or leave dimensions out")
 
 
-def test_vectors_are_served_in_the_precision_that_was_set(tmp_path: Path) -> None:
-    model = sealed(tmp_path)
-    found = Embedder(encoder_loader(Artifacts(tmp_path / "artifacts").verify, threads=1, precision=Precision.INT8))
-    served = found.embed(model, ["red cat", "green dog runs"], side=Side.QUERY).vectors
-    exact = Encoder.load(model.path).encode(["red cat", "green dog runs"], side=Side.QUERY)
-    assert (served * exact).sum(axis=1).min() >= 0.995
-    assert not np.array_equal(served, exact)
-    found.close()
+def test_as_many_texts_as_one_call_may_bring_are_answered(gateway: Gateway) -> None:
+    texts = [f"dog {number % 50}" for number in range(2_048)]
+    body = embed(gateway, input=texts).json()
+    expected = WordEncoder().encode(texts, side=Side.DOCUMENT)
+    assert np.allclose([item["embedding"] for item in body["data"]], expected, atol=1e-6)
 
 
-def test_damaged_weights_of_a_tuned_model_are_not_served(tmp_path: Path, loader: Loader) -> None:
-    model = sealed(tmp_path)
-    with (model.path / "model.safetensors").open("r+b") as weights:
-        weights.seek(-1, 2)
-        weights.write(b"\x7f")
-    found = Embedder(loader)
-    with pytest.raises(ArtifactCorrupt, match=r"model\.safetensors"):
-        found.embed(model, ["red cat"], side=Side.QUERY)
-    found.close()
+def test_who_comes_when_too_much_waits_is_told_when_to_come_again(
+    serve: Callable[..., Gateway],
+) -> None:
+    gateway = serve(max_waiting_characters=0)
+    answer = embed(gateway, input="the dog")
+    problem(answer, 429, "embedding_limit")
+    assert int(answer.headers["retry-after"]) >= 1

@@ -41,6 +41,12 @@ def test_private_addresses_are_allowed_by_one_word_alone() -> None:
         read(**{name: "true"})
 
 
+def test_what_embeddings_may_take_can_be_said() -> None:
+    settings = read(INFONCE_MODEL_BYTES="1000", INFONCE_MAX_WAITING_CHARACTERS="7")
+    assert (settings.model_bytes, settings.max_waiting_characters) == (1_000, 7)
+    assert (read().model_bytes, read().max_waiting_characters) == (2 << 30, 4 << 20)
+
+
 @pytest.mark.parametrize("value", ["-1", "65536", "8e3", "eight", "٨", "9" * 5_000])
 def test_a_port_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(StartRefused, match=r"INFONCE_PORT is .* between 0 and 65535"):

@@ -1,0 +1,82 @@
+"""Many callers of one HTTP route at once, each on a connection of its own, at as little cost to the machine as can be.
+
+A client library takes more time for a call than the server does, and on two cores it would be measured in its place.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+from infonce.errors import InfonceError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """One answer and how long it took."""
+
+    seconds: float
+    stages: dict[str, float]
+    """What the server says of it (`Server-Timing`), in seconds."""
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """All answers, and the time from the first request to the last answer."""
+
+    seconds: float
+    answers: Sequence[Answered]
+
+
+def call(url: str, bodies: Sequence[dict[str, Any]], *, callers: int) -> Load:
+    """Every body was posted to `url` once, by whichever caller was free; all connections stood before the first.
+
+    Raises:
+        InfonceError: an answer was no 200.
+    """
+    return asyncio.run(_call(url, [json.dumps(body).encode() for body in bodies], callers=callers))
+
+
+async def _call(url: str, bodies: Sequence[bytes], *, callers: int) -> Load:
+    where = urlsplit(url)
+    head = f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n".encode()
+    connections = [await asyncio.open_connection(where.hostname, where.port) for _ in range(callers)]
+    began, coming = perf_counter(), iter(bodies)
+    try:
+        answers = await asyncio.gather(*(_caller(*connection, head=head, bodies=coming) for connection in connections))
+        return Load(seconds=perf_counter() - began, answers=[one for own in answers for one in own])
+    finally:
+        for _, writer in connections:
+            writer.close()
+
+
+async def _caller(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, head: bytes, bodies: Iterator[bytes]
+) -> list[Answered]:
+    answers = []
+    for body in bodies:  # shared by all callers: who is free takes the next one
+        began = perf_counter()
+        writer.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
+        status, headers = _parsed(await reader.readuntil(b"\r\n\r\n"))
+        answer = await reader.readexactly(int(headers["content-length"]))
+        if status != 200:
+            raise InfonceError(f"the gateway answered {status}: {answer[:200].decode(errors='replace')}")
+        answers.append(
+            Answered(seconds=perf_counter() - began, stages=_stages(headers.get("server-timing", "")), body=answer)
+        )
+    return answers
+
+
+def _parsed(head: bytes) -> tuple[int, dict[str, str]]:
+    first, *lines = head.decode("latin-1").rstrip().split("\r\n")
+    fields = (line.partition(": ") for line in lines)
+    return int(first.split()[1]), {name.lower(): value for name, _, value in fields}
+
+
+def _stages(header: str) -> dict[str, float]:
+    stages = (stage.split(";dur=") for stage in header.split(", ") if stage)
+    return {name: float(milliseconds) / 1_000 for name, milliseconds in stages}
