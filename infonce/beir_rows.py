@@ -29,13 +29,18 @@ class BeirRows:
         if mapped is not None:
             detail = "a mapping is given and the file is of BEIR, whose fields are fixed; leave the mapping out"
             raise DatasetError([Issue(line=None, field=None, code="needless_mapping", detail=detail)])
+        self._skipped = 0
         self._judged = read_judged(path, replace(limits, max_document_characters=limits.max_text_characters))
+
+    def skip(self, line: int) -> None:
+        """From now on the rows up to that number are left out; everything was read before the first one."""
+        self._skipped = line
 
     def __iter__(self) -> Iterator[Row]:
         corpus = self._judged.corpus
         for number, (query, grades) in enumerate(self._judged.qrels.items(), start=1):
             positives = [corpus[document] for document, grade in grades.items() if grade > 0]
             negatives = [corpus[document] for document, grade in grades.items() if grade <= 0]
-            if positives:
+            if positives and number > self._skipped:
                 text = self._judged.queries[query]
                 yield Row(number, {"query": text, "positive": positives, "negatives": negatives})

@@ -72,7 +72,11 @@ class CsvRows:
         self._log = log
         self._header = header
         self._limits = limits
-        self._line = self._row_bytes = 0
+        self._line = self._row_bytes = self._skipped = 0
+
+    def skip(self, line: int) -> None:
+        """From now on no row is made of what stands up to that line, which has to be read: quotes hide line ends."""
+        self._skipped = line
 
     def __iter__(self) -> Iterator[Row]:
         columns = self._header.columns
@@ -88,7 +92,7 @@ class CsvRows:
             elif len(found) != len(columns):
                 detail = f"the row has {len(found)} cells, the header {len(columns)}; quote what holds the separator"
                 self._log.add("ragged_row", detail, line=line)
-            else:
+            elif line > self._skipped:
                 yield Row(line, dict(zip(columns, found, strict=True)))
 
     def _cells(self) -> Iterator[tuple[int, list[str]]]:

@@ -95,6 +95,19 @@ def iterate_documents(
     log.raise_any()
 
 
+def documents_behind(path: Path, line: int, limits: FileLimits = DEFAULT_LIMITS) -> Iterator[Document]:
+    """The documents behind that line of a file that was checked before: of ids that stand twice nothing is said.
+
+    Raises:
+        DatasetError: at the end, where a line is broken after all.
+    """
+    log = IssueLog()
+    with _opened(path, log, limits=limits) as lines:
+        lines.skip(line)
+        yield from _Reader(lines, log, max_characters=limits.max_document_characters).documents()
+    log.raise_any()
+
+
 @contextmanager
 def _opened(path: Path, log: IssueLog, *, limits: FileLimits) -> Iterator[TextLines]:
     """The lines of the file, unpacked where it is packed; open until the block ends."""
@@ -118,16 +131,21 @@ class _Reader:
 
     def __iter__(self) -> Iterator[Document]:
         found = False
+        for document in self.documents():
+            found = True
+            yield document
+        if not found and not self._log.num_issues:
+            detail = f"the file has no documents ({self._lines.empty_lines} empty lines)"
+            self._log.add("empty_dataset", f"{detail}; write one object with text a line")
+
+    def documents(self) -> Iterator[Document]:
+        """As many as there are."""
         for row in rows(self._lines, self._log):
             broken = self._log.num_issues
             self.ignored_fields += len(row.values.keys() - _FIELDS)
             text, id, metadata = self._text(row), self._id(row), self._metadata(row)
             if text is not None and self._log.num_issues == broken:
-                found = True
                 yield Document(line=row.line, id=id, text=text, metadata=metadata)
-        if not found and not self._log.num_issues:
-            detail = f"the file has no documents ({self._lines.empty_lines} empty lines)"
-            self._log.add("empty_dataset", f"{detail}; write one object with text a line")
 
     def _text(self, row: Row) -> str | None:
         return self._log.titled_text(row, limit=self._max_characters)

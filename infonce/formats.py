@@ -128,6 +128,14 @@ class PairReader:
         """
         self._log.raise_any()
 
+    def behind(self, line: int) -> Iterator[tuple[int, Pair]]:
+        """Line and pair of each row behind that line; the first row of all says in what dialect they are."""
+        for row in self._found:
+            self._found.skip(line)
+            pairs = self._of_rows.pairs(row)
+            if row.line > line:
+                yield from ((row.line, pair) for pair in pairs)
+
     def __iter__(self) -> Iterator[tuple[int, Pair]]:
         for row in self._found:
             pairs = self._of_rows.pairs(row)
@@ -151,7 +159,7 @@ def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapp
         yield BeirRows(path, limits, mapped=mapped)
         return
     with path.open("rb") as file:
-        kind = _kind(file.peek(4))
+        kind = packed_kind(file.peek(4))
         if kind == _ZIP:
             yield BeirRows(path, limits, mapped=mapped)
         elif kind == _PARQUET:
@@ -165,20 +173,26 @@ def _opened(path: Path, log: IssueLog, *, limits: FileLimits, mapping: FieldMapp
 def _unpacked(file: BinaryIO, kind: str, *, limits: FileLimits) -> BinaryIO:
     """What is packed in the file, which is no packed file again."""
     content = io.BufferedReader(Unpacked(file, kind, max_bytes=limits.max_unpacked_bytes), 1 << 16)
-    if inside := _kind(content.peek(4)):
+    if inside := packed_kind(content.peek(4)):
         detail = f"the {kind} file holds a {inside} file, which is packed already; send that one"
         raise DatasetError([Issue(line=None, field=None, code="nested_compression", detail=detail)])
     return content
 
 
+def is_text(path: Path) -> bool:
+    """Whether it is neither Parquet nor a zip: a file of lines, packed by gzip or zstd or not."""
+    with path.open("rb") as file:
+        return packed_kind(file.peek(4)) not in (_PARQUET, _ZIP)
+
+
 def is_parquet(path: Path) -> bool:
     """Whether the file begins like one."""
     with path.open("rb") as file:
-        return _kind(file.peek(4)) == _PARQUET
+        return packed_kind(file.peek(4)) == _PARQUET
 
 
-def _kind(head: bytes) -> str | None:
-    """What the first bytes say of a file that is not text."""
+def packed_kind(head: bytes) -> str | None:
+    """What the first four bytes say of a file that is not text."""
     if head.startswith(_ZIP_MAGIC):
         return _ZIP
     return _PARQUET if head.startswith(PARQUET_MAGIC) else compression_of(head)
@@ -238,6 +252,9 @@ class _JsonRows:
     @property
     def empty_lines(self) -> int:
         return self._lines.empty_lines
+
+    def skip(self, line: int) -> None:
+        self._lines.skip(line)
 
     def __iter__(self) -> Iterator[Row]:
         return rows(self._lines, self._log)

@@ -30,6 +30,11 @@ class ListRows:
         self._text = _Text(stream, first.removeprefix(BOM), max_characters=limits.max_line_bytes)
         self._log = log
         self._max_rows = limits.max_lines
+        self._skipped = 0
+
+    def skip(self, line: int) -> None:
+        """From now on the objects that begin up to that line are left out; they have to be read to find the next."""
+        self._skipped = line
 
     def __iter__(self) -> Iterator[Row]:
         try:
@@ -50,7 +55,8 @@ class ListRows:
                 detail = f"there are more than {self._max_rows} objects; split the file or take fewer"
                 raise _Unreadable("too_many_rows", detail, line=line)
             if isinstance(value, dict):
-                yield Row(line, value)
+                if line > self._skipped:
+                    yield Row(line, value)
             else:
                 self._log.add("not_an_object", f"{json_type(value)} is in the list; it must be an object", line=line)
             ended = text.next_sign() == "]"

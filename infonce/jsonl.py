@@ -122,6 +122,11 @@ class TextLines:
         self._log = log
         self._max_line_bytes = max_line_bytes
         self._max_lines = max_lines
+        self._skipped = 0
+
+    def skip(self, line: int) -> None:
+        """From now on the lines up to that one are passed over: neither decoded nor looked at."""
+        self._skipped = line
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         number = 0
@@ -133,6 +138,8 @@ class TextLines:
                 return
             if len(content) > self._max_line_bytes:
                 self._skip_rest(content, number)
+            elif number <= self._skipped:
+                continue
             elif (text := self._decode(content.removeprefix(BOM) if number == 1 else content, number)) is not None:
                 yield number, text
 

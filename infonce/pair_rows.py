@@ -28,6 +28,9 @@ class PairRows(Protocol):
     def is_table(self) -> bool:
         """Whether every row has every column, so that an empty cell is a text that is not there."""
 
+    def skip(self, line: int) -> None:
+        """From now on the rows up to that line are left out, as cheaply as the file allows."""
+
     def __iter__(self) -> Iterator[Row]: ...
 
 

@@ -61,7 +61,12 @@ class ParquetRows:
         self._file = file
         self._log = log
         self._limits = limits
+        self._skipped = 0
         self._check_size()
+
+    def skip(self, line: int) -> None:
+        """From now on the rows up to that number are left out; no texts are made of them."""
+        self._skipped = line
 
     def __iter__(self) -> Iterator[Row]:
         line = num_bytes = 0
@@ -70,7 +75,9 @@ class ParquetRows:
                 num_bytes += batch.nbytes
                 if num_bytes > self._limits.max_unpacked_bytes:
                     raise self._too_large()
-                for values in batch.to_pylist():
+                unread = min(max(0, self._skipped - line), batch.num_rows)
+                line += unread
+                for values in batch.slice(unread).to_pylist():
                     line += 1
                     yield Row(line, self._nothing | values)
 

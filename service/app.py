@@ -45,6 +45,7 @@ from service.routes import (
     models,
     projects,
     reports,
+    rows,
     streams,
     uploads,
     versions,
@@ -111,7 +112,7 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     app.add_middleware(Observed, metrics=parts.metrics)
     problems.install(app)
     often = (embeddings, collections)  # first: each request is compared with route after route
-    stored, work = (files, audits, uploads), (jobs, streams, reports, mining, evaluations)
+    stored, work = (files, rows, audits, uploads), (jobs, streams, reports, mining, evaluations)
     served = (models, model_exports, documents, versions)
     told = (webhooks, workers, api_keys, projects, health, metrics, docs)
     for module in (*often, *stored, *work, *served, *told):

@@ -53,6 +53,7 @@ from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRota
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelDeleted, ModelExport, ModelExportCreate, ModelObject
 from service.schemas.progress_answers import JobCheckpoint, JobMetrics
+from service.schemas.rows import DocumentRow, PairRow
 from service.schemas.uploads import UploadComplete, UploadCreate, UploadObject, UploadPart
 from service.schemas.versions import Compare, Comparison, Promote, VersionCreate, VersionDeleted, VersionObject
 from service.schemas.webhooks import (
@@ -84,6 +85,9 @@ class Routes:
     """The file is stored, and every line of it was read."""
     files = Listed("/v1/files", sent=by_purpose, element=FileObject)
     file = Call("GET", "/v1/files/{id}", sent=of_id, answer=FileObject)
+    pair_rows = Listed("/v1/files/{id}/rows", sent=of_id, element=PairRow)
+    """The pairs of a file in their order, read as they are asked for."""
+    document_rows = Listed("/v1/files/{id}/rows", sent=of_id, element=DocumentRow)
     delete_file = Call("DELETE", "/v1/files/{id}", sent=of_id, answer=FileDeleted)
     file_issues = Call("GET", "/v1/files/{id}/issues", sent=audited, answer=FileIssues)
     file_stats = Call("GET", "/v1/files/{id}/stats", sent=audited, answer=FileStats)

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from infonce.apart import check_foreign_pairs
+from infonce.apart import check_foreign_beir, check_foreign_pairs
 from infonce.dialects import FieldMapping
 from infonce.documents import check_documents
-from infonce.qrels import check_beir
 from service.dependencies import Wiring
 from service.errors import InvalidInput, Place
 from service.quotas import admit_bytes
@@ -81,4 +80,4 @@ def _counts(path: Path, purpose: FilePurpose, *, mapping: FieldMapping | None) -
     if mapping is not None:
         detail = "mapping is for pairs; judgements and documents have fields of their own; leave it out"
         raise InvalidInput([Place(code="invalid_value", pointer="/mapping", detail=detail)], param="mapping")
-    return asdict(check_documents(path) if purpose is FilePurpose.CORPUS else check_beir(path))
+    return asdict(check_documents(path) if purpose is FilePurpose.CORPUS else check_foreign_beir(path))

@@ -16,10 +16,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from infonce.file_limits import DEFAULT_LIMITS
+from infonce.long_lines import LongLines
 from service.bodies import refuse_declared, require_type
 from service.digests import check_sha256, stated_sha256
 from service.errors import InvalidInput, Place, ServiceError, TooLarge
 from service.store.artifacts import Artifacts, disk_errors
+from service.store.records import FilePurpose
 
 HEADER_LIMIT = 32 << 10
 """Of a part: a file name of 5,000 characters is odd and no reason to refuse the file."""
@@ -102,11 +105,12 @@ async def received_upload(
 
     Raises:
         TooLarge: the file has more than `limit` bytes.
+        DatasetError: a line of it is longer than any reader takes.
         ServiceError: it is no multipart body, broken, has other fields, or body or file is not what its Content-Digest
             says.
         StorageFull: the disk is full.
     """
-    form = _Form(_boundary(request), shape)
+    form, lines = _Form(_boundary(request), shape), LongLines()
     stated = request.headers.get("content-digest")
     stated_body = None if stated is None else stated_sha256(stated)
     body = hashlib.sha256()
@@ -118,7 +122,10 @@ async def received_upload(
             async for chunk in _chunks(request):
                 if stated is not None:
                     body.update(chunk)
-                await part.add(form.feed(chunk))
+                data = form.feed(chunk)
+                if shape is FILE_FORM:  # parts and models are no lines
+                    lines.look(data, max_bytes=form.max_line_bytes)
+                await part.add(data)
                 if part.num_bytes > limit:
                     raise TooLarge(f"the {shape.file}", limit, remedy=shape.remedy)
             form.check_end()
@@ -197,6 +204,12 @@ class _Form:
         self._name = ""
         self._header, self._value = b"", b""
         self._headers: dict[bytes, bytes] = {}
+
+    @property
+    def max_line_bytes(self) -> int:
+        """Of the file, as far as is known what it is for."""
+        pairs, longest = DEFAULT_LIMITS.max_line_bytes, DEFAULT_LIMITS.max_document_line_bytes
+        return pairs if self.fields.get("purpose") == FilePurpose.FINE_TUNE.value.encode() else longest
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes of the file among those of `chunk`."""

@@ -105,14 +105,24 @@ class Artifacts:
         Raises:
             ArtifactCorrupt: it is not.
         """
+        path = self.whole_file(id, num_bytes=num_bytes)
+        if sha256_of(path) != sha256:
+            raise ArtifactCorrupt(
+                "files", file=id, reason="has another SHA-256 than was received", remedy=UPLOAD_REMEDY
+            )
+        return path
+
+    @disk_errors()
+    def whole_file(self, id: str, *, num_bytes: int) -> Path:
+        """Where an upload lies, all of whose bytes are there; whether they are those that came is not looked at.
+
+        Raises:
+            ArtifactCorrupt: some are missing.
+        """
         path = self.file_path(id)
         found = path.stat().st_size if path.is_file() else None
-        reason = None
         if found != num_bytes:
             reason = "is gone" if found is None else f"has {found} bytes instead of {num_bytes}"
-        elif sha256_of(path) != sha256:
-            reason = "has another SHA-256 than was received"
-        if reason is not None:
             raise ArtifactCorrupt("files", file=id, reason=reason, remedy=UPLOAD_REMEDY)
         return path
 

@@ -14,6 +14,7 @@ from tests.service.test_keys import bearer, make
 NEEDED = {
     "GET /v1/files": "read",
     "POST /v1/files": "train",
+    "GET /v1/files/{id}/rows": "read",
     "DELETE /v1/files/{id}": "train",
     "POST /v1/fine_tuning/jobs": "train",
     "POST /v1/fine_tuning/jobs/{id}/pause": "train",

@@ -3,16 +3,19 @@
 import base64
 import gzip
 import hashlib
+import io
 import json
 import pickle
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.hostile.gateway import Hostile
-from tests.faults.hostile.wire import Answer, ask, post, refused, unharmed
+from tests.faults.hostile.wire import Answer, ask, connected, head, post, read, refused, unharmed
 from tests.service.conftest import BASE
 
 FORM = "multipart/form-data; boundary=abc"
@@ -89,8 +92,10 @@ def test_h22_a_form_that_is_none_is_refused(hostile: Hostile, name: str) -> None
         ("<script>alert(1)</script>", "script>"),
         ("\udcff\udcfe", "\ufffd\ufffd"),
         ("", "upload"),
+        ("a\0b.jsonl", "ab.jsonl"),
+        ("\0", "upload"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_h23_a_name_is_a_label_and_no_place(hostile: Hostile, tmp_path: Path, filename: str, label: str) -> None:
     before = set(hostile.files())
@@ -101,6 +106,32 @@ def test_h23_a_name_is_a_label_and_no_place(hostile: Hostile, tmp_path: Path, fi
     assert set(hostile.files()) - before == {f"files/{answer.json()['id']}"}
     assert sorted(hostile.home.glob("*")) + sorted(hostile.home.parent.glob("*")) == outside
     assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
+
+
+def endless(num_bytes: int, sent: list[int]) -> Iterator[bytes]:
+    """A form whose file is one line of so many bytes, in chunks that are made as they are sent, and counted."""
+    start = (PURPOSE + FILE)[: -len(b'"}\r\n')]
+    for size in (len(start), *[64 << 10] * (num_bytes >> 16)):
+        sent.append(size)
+        yield b"%x\r\n%b\r\n" % (size, start if len(sent) == 1 else b"a" * size)
+
+
+def test_h24_a_line_of_two_gigabytes_is_refused_at_its_first_megabyte(hostile: Hostile) -> None:
+    fields = {"content_type": FORM, "transfer_encoding": "chunked"}
+    asked = head("POST", "/v1/files", key=hostile.key, **fields)
+    peak = hostile.memory()[1]
+    sent: list[int] = []
+    with unharmed(hostile), connected(hostile) as wire:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            wire.sendall(asked)
+            for piece in endless(2 << 30, sent):
+                wire.sendall(piece)
+        answer = read(wire)
+        assert answer is not None and answer.is_closed
+        [error] = refused(answer, 422, "dataset_invalid")["errors"]
+        assert (error["line"], error["code"]) == (1, "line_too_long")
+    assert 1 << 20 < sum(sent) < 16 << 20
+    assert hostile.memory()[1] < peak + 16
 
 
 def rows(*found: Any) -> bytes:
@@ -173,6 +204,19 @@ def test_h21_a_bomb_is_refused_and_memory_stays_flat(hostile: Hostile, pack: Cal
         errors = refused(upload(hostile, bomb, "pairs.jsonl.gz"), 413, "decompressed_too_large")["errors"]
         assert errors[0]["code"] == "decompressed_too_large"
     assert hostile.memory()[1] < peak + 16
+
+
+def test_a_million_judgements_lie_in_another_process(hostile: Hostile) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("corpus", "queries"):
+            archive.writestr(f"{name}.jsonl", rows(*({"_id": f"{n}", "text": "a dog"} for n in range(1_000))))
+        archive.writestr("qrels.tsv", "".join(f"{q}\t{d}\t1\n" for q in range(1_000) for d in range(1_000)))
+    peak = hostile.memory()[1]
+    answer = send(hostile, part("purpose", b"eval") + part("file", packed.getvalue(), "judged.zip") + END)
+    assert answer.status == 200 and answer.json()["counts"]["judgements"] == 1_000_000
+    assert hostile.memory()[1] < peak + 16  # the ids of these judgements take ten times that
+    assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
 
 
 TABLES = {

@@ -36,7 +36,8 @@ def order_of(folder: Path, model: Path, **settings: Any) -> dict[str, Any]:
     qrels = {f"q{place}": {f"d{place}": 1} for place in range(len(probe))}
     write_beir(EvalSet(corpus=corpus, queries=queries, qrels=qrels), folder / "probe.zip")
     named = {"id": "file-p", "path": str(folder / "pairs.jsonl"), "sha256": "0" * 64, "mapping": None}
-    config = TrainConfig(n_epochs=1, batch_size=8, precision="float32", attention="sdpa", **settings)
+    known = {"n_epochs": 1, "batch_size": 8, "precision": "float32", "attention": "sdpa"}
+    config = TrainConfig(**(known | settings))
     return {
         "kind": "train", "job_id": "ftjob-1", "attempt": 1, "threads": 1, "processes": 1, "inherited": [],
         "staging": str(folder / "staging"), "vectors_root": str(folder / "vectors"), "ranks": str(folder / "ranks"),
@@ -104,6 +105,18 @@ def test_a_ruined_model_gives_way_to_a_blend_that_the_other_half_judges(
     assert recorder.phases == ["exporting", "evaluating"] and recorder.events == ["interpolation"]
 
 
+def test_what_is_measured_on_the_probe_and_between_the_ends_is_told_text_by_text(
+    tmp_path: Path, model: Path, recorder: Recorder
+) -> None:
+    order = order_of(tmp_path / "job", model, learning_rate=1e-5)
+    found = settled(order, recorder, noise=1e-6)
+    measured = len(found.interpolation["curve"]) - 1  # the base is known
+    whole = [step["total_steps"] for step in recorder.steps if step["step"] == step["total_steps"]]
+    assert whole.count(30) >= 2 * measured == 20  # the queries of the probe, and its documents
+    assert whole.count(found.interpolation["chosen_by"]["num_queries"]) >= measured - 1
+    assert recorder.steps[-1]["eta_seconds"] == 0
+
+
 def test_queries_of_one_class_are_not_chosen_by_for_none_would_be_left_to_judge(
     tmp_path: Path, model: Path, recorder: Recorder
 ) -> None:
@@ -138,3 +151,17 @@ def test_merged_adapters_lie_on_the_line_too(tmp_path: Path, model: Path, record
     base, tuned, vessel = (Encoder.load(path) for path in (model, Path(order["staging"]), model))
     blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=1.0)
     assert vessel.backbone.state_dict().keys() == tuned.backbone.state_dict().keys()
+
+
+def test_a_blend_of_merged_adapters_is_published_merged(tmp_path: Path, model: Path, recorder: Recorder) -> None:
+    lora = LoraConfig(r=2, alpha=4)
+    order = order_of(tmp_path / "job", model, learning_rate=0.1, n_epochs=20, lora=lora)
+    order["evaluation"]["held_out"] = 0.5
+    result = run(order, recorder)
+    report = report_of(order)
+    assert 0 < report["interpolation"]["alpha"] < 1, report["interpolation"]
+    served, base = (Encoder.load(path).backbone.state_dict() for path in (Path(order["staging"]), model))
+    assert served.keys() == base.keys() and not list(Path(order["staging"]).glob("*adapter*"))
+    moved = [served[name] - base[name] for name in base if not torch.equal(served[name], base[name])]
+    assert moved and all(torch.linalg.matrix_rank(change, rtol=1e-3) <= lora.r for change in moved)
+    assert result["fingerprint"] == Encoder.load(Path(order["staging"])).fingerprint()
