@@ -16,8 +16,7 @@ from service.errors import ServiceError
 from service.schemas.lists import Listing
 from service.schemas.rows import DocumentRow, PairRow
 from service.store import files
-from service.store.artifacts import UPLOAD_REMEDY
-from service.store.errors import ArtifactCorrupt
+from service.store.errors import UPLOAD_REMEDY, ArtifactCorrupt
 from service.store.records import FilePurpose, FileRecord
 
 MAX_ROWS: Final = 100

@@ -22,8 +22,13 @@ class PairRow(Answer):
     @classmethod
     def of(cls, place: Place, pair: Pair) -> Self:
         """The pair as an answer."""
-        texts = {"anchor": pair.anchor, "positive": pair.positive, "negatives": list(pair.negatives)}
-        return cls(id=f"{place.line}-{place.number}", line=place.line, **texts)
+        return cls(
+            id=f"{place.line}-{place.number}",
+            line=place.line,
+            anchor=pair.anchor,
+            positive=pair.positive,
+            negatives=list(pair.negatives),
+        )
 
 
 class DocumentRow(Answer):

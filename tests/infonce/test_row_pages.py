@@ -80,7 +80,7 @@ def test_the_dialect_is_that_of_the_first_row_wherever_a_page_begins(tmp_path: P
 
 
 def test_a_page_behind_the_end_is_empty_and_broken_lines_before_it_are_not_looked_at(tmp_path: Path) -> None:
-    one, other = ('{"query": "%s", "positive": "b"}\n' % anchor for anchor in ("a", "c"))
+    one, other = (json.dumps({"query": anchor, "positive": "b"}) + "\n" for anchor in ("a", "c"))
     (tmp_path / "f").write_text(one + "broken\n" + one + other)
     assert [pair.anchor for _, pair in page_of_pairs(tmp_path / "f", Place(3, 9), limit=9, mapping=None).rows] == ["c"]
     assert page_of_pairs(tmp_path / "f", Place(4, 9), limit=9, mapping=None).rows == ()

@@ -73,7 +73,7 @@ def test_the_client_goes_through_all_of_them(live: Live, tmp_path: Any) -> None:
     with Client(live.url, api_key=live.key) as client:
         (tmp_path / "pairs.jsonl").write_bytes(lines(PAIRS * 50))
         (tmp_path / "corpus.jsonl").write_bytes(lines([{"text": "x"}]))
-        found = list(client.rows(client.upload(tmp_path / "pairs.jsonl", "fine-tune").id))
+        found = list(client.pair_rows(client.upload(tmp_path / "pairs.jsonl", "fine-tune").id))
         assert len(found) == 250 and isinstance(found[-1], PairRow) and found[-1].anchor == "q4"
-        [document] = client.rows(client.upload(tmp_path / "corpus.jsonl", "corpus").id)
+        [document] = client.document_rows(client.upload(tmp_path / "corpus.jsonl", "corpus").id)
         assert isinstance(document, DocumentRow) and document.text == "x"
