@@ -146,6 +146,7 @@ class Encoder:
         side: Side = Side.DOCUMENT,
         precision: Precision = Precision.FLOAT32,
         stop: Callable[[], bool] = lambda: False,
+        on_chunk: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
         """The unit vectors of `texts`; neither order nor neighbours change a text's vector beyond rounding.
 
@@ -156,6 +157,8 @@ class Encoder:
         In int8 nothing is padded, and a chunk that is not packed holds texts of one length: padding changes the last
         bit of an attention, that changes which way a number is rounded, and layer by layer more of them, until a
         thousandth of the vector is another.
+
+        After each chunk `on_chunk(done, total)` tells how many of the texts are embedded.
 
         Shape:
             returns (len(texts), D) float32.
@@ -172,11 +175,14 @@ class Encoder:
         reader = self._in_int8() if in_int8 else self
         was_training = self.backbone.training
         self.backbone.eval()
+        done = 0
         with torch.inference_mode(), autocast(self.device, precision):
             for rows in chunks(tokens.lengths, self.chunk_tokens, padding=mixed):
                 if stop():
                     raise Stopped("stopped while embedding")
                 vectors[rows] = reader.embed(tokens, rows).cpu().numpy()
+                done += len(rows)
+                on_chunk(done, len(texts))
         self.backbone.train(was_training)
         return vectors
 
