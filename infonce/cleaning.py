@@ -16,7 +16,6 @@ from infonce.dialects import FieldMapping
 from infonce.digest import sha256_of
 from infonce.duplicates import pair_digest
 from infonce.errors import ConfigError, DatasetError, Issue
-from infonce.file_limits import DEFAULT_LIMITS, FileLimits
 from infonce.formats import opened_pairs
 from infonce.pair_keys import Relation, is_own_answer
 from infonce.pairs import Pair
@@ -87,9 +86,7 @@ def without_copies(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
     return kept, dropped
 
 
-def clean_file(
-    path: Path, output: Path, *, mapping: FieldMapping | None = None, limits: FileLimits = DEFAULT_LIMITS
-) -> Cleaned:
+def clean_file(path: Path, output: Path, *, mapping: FieldMapping | None = None) -> Cleaned:
     """The new file is there, whole, one JSON object a line, the first of which says under `cleaning` what was done.
 
     Raises:
@@ -101,7 +98,7 @@ def clean_file(
         raise ConfigError(f"{output} is there already and nothing is overwritten; name a new file", param="cleaned")
 
     def read() -> Iterator[Pair]:
-        with opened_pairs(path, limits, mapping=mapping) as reader:
+        with opened_pairs(path, mapping=mapping) as reader:
             yield from (pair for _, pair in reader)
             reader.raise_any()
 

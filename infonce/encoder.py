@@ -162,11 +162,14 @@ class Encoder:
         side: Side = Side.DOCUMENT,
         precision: Precision = Precision.FLOAT32,
         stop: Callable[[], bool] = lambda: False,
+        on_chunk: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
         """The unit vectors of `texts`; neither order nor neighbours change a text's vector beyond rounding.
 
         A long text is tokenised whole and then cut: what stands in front may be white space or marks that give no
         token, so no number of characters is sure to hold `max_seq_length` tokens.
+
+        After each chunk `on_chunk(done, total)` tells how many of the texts are embedded.
 
         Shape:
             returns (len(texts), D) float32.
@@ -207,11 +210,14 @@ class Encoder:
         reader = self._in_int8() if in_int8 else self
         was_training = self.backbone.training
         self.backbone.eval()
+        done = 0
         with torch.inference_mode(), autocast(self.device, precision):
             for rows in chunks(tokens.lengths, self.chunk_tokens, padding=mixed):
                 if stop():
                     raise Stopped("stopped while embedding")
                 vectors[rows] = reader.embed(tokens, rows).cpu().numpy()
+                done += len(rows)
+                on_chunk(done, len(texts))
         self.backbone.train(was_training)
         return vectors
 

@@ -26,10 +26,12 @@ class AsItIsNow:
     encoder: Encoder
     precision: Precision
     stop: Callable[[], bool]
+    on_chunk: Callable[[int, int], None] = lambda done, total: None
+    """Told how many of the texts that are asked for are embedded."""
 
     def encode(self, texts: Sequence[str], *, side: Side) -> NDArray[np.float32]:
         """The unit vectors of `texts` under the weights of this moment; (n, D)."""
-        return self.encoder.encode(texts, side=side, precision=self.precision, stop=self.stop)
+        return self.encoder.encode(texts, side=side, precision=self.precision, stop=self.stop, on_chunk=self.on_chunk)
 
     def evaluation(self, judged: EvalSet, *, ks: Sequence[int]) -> Evaluate:
         """The encoder's numbers on that set, whenever they are asked for."""

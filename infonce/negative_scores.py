@@ -25,13 +25,12 @@ def score_negatives(
     *,
     name: str,
     findings: Findings,
-    max_texts: int = MAX_TEXTS,
 ) -> dict[str, Any]:
     """Each negative that scores above its positive, or nearly so, is a finding; a seeded sample of pairs where many.
 
     `read` gives all pairs with their lines, as often as it is called.
     """
-    taken, num_pairs = scored_pairs(read, max_texts)
+    taken, num_pairs = scored_pairs(read)
     anchors = encoder.encode([pair.anchor for _, pair in taken], side=Side.QUERY)
     texts = list(dict.fromkeys(text for _, pair in taken for text in (pair.positive, *pair.negatives)))
     rows = {text: row for row, text in enumerate(texts)}
@@ -63,13 +62,11 @@ def score_negatives(
     }
 
 
-def scored_pairs(
-    read: Callable[[], Iterator[tuple[int, Pair]]], max_texts: int = MAX_TEXTS
-) -> tuple[list[tuple[int, Pair]], int]:
-    """Pairs that have negatives, in their order, as many as have so few texts; and how many there are of them."""
+def scored_pairs(read: Callable[[], Iterator[tuple[int, Pair]]]) -> tuple[list[tuple[int, Pair]], int]:
+    """Pairs that have negatives, in their order, as many as have 2,000 texts; and how many there are of them."""
     weights = [2 + len(pair.negatives) for _, pair in read() if pair.negatives]
     order = np.array(random.Random(_SEED).sample(range(len(weights)), len(weights)), dtype=np.int64)
-    room = np.cumsum(np.array(weights, dtype=np.int64)[order]) <= max_texts
+    room = np.cumsum(np.array(weights, dtype=np.int64)[order]) <= MAX_TEXTS
     room[:1] = True  # one pair at least
     chosen = set(order[room].tolist())
     with_negatives = (told for told in read() if told[1].negatives)

@@ -61,6 +61,9 @@ class Silence:
     def mining(self, step: int) -> None:
         """Nobody listens."""
 
+    def embedded(self, done: int, total: int) -> None:
+        """Nobody listens."""
+
     def mined(self, step: int, counts: Any) -> None:
         """Nobody listens."""
 

@@ -98,6 +98,9 @@ class Progress(Protocol):
     def mining(self, step: int) -> None:
         """Take note that hard negatives are looked for after so many steps."""
 
+    def embedded(self, done: int, total: int) -> None:
+        """Take note that so many of the texts that this or an evaluation needs are embedded."""
+
     def mined(self, step: int, counts: Mapping[str, Any]) -> None:
         """Take note of how many were found after so many steps, and of what became of the other candidates.
 

@@ -75,7 +75,8 @@ class Remining:
         def find() -> dict[str, Any]:
             progress.mining(step)
             stop = progress.stop_requested
-            now = AsItIsNow(encoder=self._encoder, precision=config.precision, stop=stop)
+            told = progress.embedded
+            now = AsItIsNow(encoder=self._encoder, precision=config.precision, stop=stop, on_chunk=told)
             source = now if step or self._beside.vectors is None else self._beside.vectors
             found = mine(source, self._pairs, corpus=self._beside.corpus, config=how, stop=stop)
             most = config.max_negatives

@@ -62,30 +62,20 @@ def within_bound(base: float, tuned: float) -> bool:
     return base - tuned <= BOUND
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeSizes:
-    """How many queries a probe has at least, and how many documents."""
-
-    queries: int = MIN_QUERIES
-    documents: int = MIN_DOCUMENTS
-
-
-def build_probe(
-    sources: Sequence[Source], sizes: ProbeSizes = ProbeSizes(), *, stop: Callable[[], bool] = lambda: False
-) -> EvalSet:
+def build_probe(sources: Sequence[Source], *, stop: Callable[[], bool] = lambda: False) -> EvalSet:
     """A probe of both kinds; packages give at most half of the documents.
 
     Raises:
         DatasetError: there are too few texts.
         Stopped: `stop()` was true before a module was parsed.
     """
-    corpus, queries, qrels = _packages(sizes.documents // 2)
-    wanted = sizes.documents - len(corpus)
+    corpus, queries, qrels = _packages(MIN_DOCUMENTS // 2)
+    wanted = MIN_DOCUMENTS - len(corpus)
     found = distinct_docstrings(sources, count=wanted, seed=_SEED, stop=stop)[:wanted]
-    asking = max(0, sizes.queries - len(queries))
+    asking = max(0, MIN_QUERIES - len(queries))
     if len(found) < max(wanted, asking):
         detail = f"this Python has {len(found)} docstrings and {len(corpus)} paragraphs about packages, together fewer"
-        remedy = f"than {sizes.documents}; name an eval file of yours as evaluation.retention"
+        remedy = f"than {MIN_DOCUMENTS}; name an eval file of yours as evaluation.retention"
         raise DatasetError([Issue(line=None, field=None, code="too_few_texts", detail=f"{detail} {remedy}")])
     corpus |= {item.name: _cut(item.body) for item in found}
     queries |= {f"? {item.name}": _cut(item.sentence) for item in found[:asking]}

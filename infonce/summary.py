@@ -42,7 +42,7 @@ def summarize(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation],
     return {"metric": METRIC, "evaluations": evaluations, "verdict": verdict}
 
 
-def side_by_side(
+def compare_in_detail(
     before: Mapping[str, Evaluation],
     after: Mapping[str, Evaluation],
     *,

@@ -29,7 +29,7 @@ from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
 from infonce.records import Beside, TrainResult
 from infonce.report import about_training, by_name, machine, settings, write_report
-from infonce.summary import METRIC, side_by_side, summarize
+from infonce.summary import METRIC, compare_in_detail, summarize
 from infonce.train import train
 from infonce.tuning_order import Order, Watch, check_used, load, metric_ranks, split
 from infonce.vectors import CachedEncoder
@@ -154,7 +154,7 @@ def _report(order: Order, tuned: Tuned, *, encoder: Encoder, judged: EvalSet | N
         "left_out": dict(tuned.left_out),
         "evaluation": {"held_out": order.held_out, "ks": metric_ranks(config)},
         "summary": summarize(before, after, seed=config.seed),
-        "side_by_side": side_by_side(before, after, judged=sets, seed=config.seed),
+        "side_by_side": compare_in_detail(before, after, judged=sets, seed=config.seed),
         "settings": settings(asked, trained, encoder=encoder),
         "machine": machine(trained, encoder),
         "seconds": {"training": tuned.seconds},

@@ -26,9 +26,6 @@ class Watch(Progress, Protocol):
     def phase(self, name: str) -> None:
         """This part begins."""
 
-    def embedded(self, done: int, total: int) -> None:
-        """So many of the texts that an evaluation needs have their vectors."""
-
     def left_out(self, copies: int, own_answers: int) -> None:
         """So many pairs are trained on once instead of again, or not at all, for their positive is their query."""
 

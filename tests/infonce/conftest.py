@@ -32,6 +32,7 @@ class Watcher:
     mined_steps: list[int] = field(default_factory=list)
     mined_counts: list[int] = field(default_factory=list)
     without_room: list[int] = field(default_factory=list)
+    num_embedded: list[tuple[int, int]] = field(default_factory=list)
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -47,6 +48,9 @@ class Watcher:
 
     def mining(self, step: int) -> None:
         self.mined_steps.append(step)
+
+    def embedded(self, done: int, total: int) -> None:
+        self.num_embedded.append((done, total))
 
     def mined(self, step: int, counts: Mapping[str, Any]) -> None:
         self.mined_counts.append(counts["mined"])

@@ -179,7 +179,14 @@ def test_negatives_above_or_near_their_positive_are_named() -> None:
     places = {one.code: (one.issues[0].line, one.issues[0].field) for one in findings.found()}
     assert places[FindingCode.NEGATIVE_ABOVE_POSITIVE] == (1, "negatives[0]")
     assert places[FindingCode.FALSE_NEGATIVE_SUSPECT] == (1, "negatives[1]")
-    assert score_negatives(Numbers(), read, name="angles", findings=Findings(), max_texts=5)["pairs"] == 1
+
+
+def test_of_many_pairs_as_many_are_scored_as_have_2000_texts() -> None:
+    def read() -> Iterator[tuple[int, Pair]]:
+        return ((line, Pair("0", "0.5", ("0.1",) * 8)) for line in range(1, 300))
+
+    scores = score_negatives(Numbers(), read, name="angles", findings=Findings())
+    assert (scores["pairs"], scores["pairs_with_negatives"], scores["negatives"]) == (200, 299, 1_600)
 
 
 @settings(max_examples=30)

@@ -65,6 +65,7 @@ def test_negatives_are_those_that_mining_finds_with_the_weights_of_the_moment(
     assert texts(negatives.table(1, 3, progress=watcher)) == first != looked_for(encoder, corpus)
     assert texts(negatives.table(2, 6, progress=watcher)) == looked_for(encoder, corpus)
     assert watcher.mined_steps == [0, 6]
+    assert (len(PAIRS), len(PAIRS)) in watcher.num_embedded  # the anchors, when they are looked for
 
 
 @pytest.mark.parametrize("given, without_room", [(1, 0), (3, 24), (6, 48)])

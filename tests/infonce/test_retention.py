@@ -7,7 +7,7 @@ import pytest
 
 from infonce.docstrings import Source, installed_sources
 from infonce.errors import DatasetError
-from infonce.retention import BOUND, MIN_DOCUMENTS, MIN_QUERIES, ProbeSizes, Retention, build_probe, within_bound
+from infonce.retention import BOUND, MIN_DOCUMENTS, MIN_QUERIES, Retention, build_probe, within_bound
 
 SMALL = [Source(package="json", folder=Path(json.__file__).parent)]
 
@@ -22,9 +22,7 @@ def test_the_probe_of_this_installation_is_large_enough_and_of_both_kinds() -> N
 
 
 def test_the_probe_is_the_same_each_time() -> None:
-    assert build_probe(SMALL, ProbeSizes(queries=3, documents=6)) == build_probe(
-        SMALL, ProbeSizes(queries=3, documents=6)
-    )
+    assert build_probe(installed_sources()) == build_probe(installed_sources())
 
 
 def test_an_installation_with_too_few_texts_is_told_with_a_remedy() -> None:

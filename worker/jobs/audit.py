@@ -95,7 +95,8 @@ class _Watch:
         self._progress = progress
 
     def audited(self, done: int) -> None:
-        """An audit is short beside what follows."""
+        """The parent knows how many pairs were read; nobody knows of how many."""
+        self._progress.step({"step": done})
 
     def stop_requested(self) -> bool:
         """Whether the job has to stop."""

@@ -1,6 +1,5 @@
 """The encoder of a job, its vectors kept between jobs; and the threads that it computes with."""
 
-import time
 from pathlib import Path
 
 import faiss
@@ -11,6 +10,7 @@ from infonce.config import Precision
 from infonce.device import resolve_device
 from infonce.encoder import Encoder
 from infonce.vectors import CachedEncoder, folder_of
+from worker.jobs.watching import Pace
 from worker.progress import Progress
 
 
@@ -29,7 +29,7 @@ def gpus_of(device: str) -> list[str]:
 
 def cached(encoder: Encoder, root: Path, *, precision: Precision, progress: Progress) -> CachedEncoder:
     """The encoder, asked only for texts that no job has embedded with the same weights and precision before."""
-    stop, on_block = progress.stop_requested, _Watch(progress).on_block
+    stop, on_block = progress.stop_requested, Pace(progress).tell
     return CachedEncoder.of(encoder, root, precision=precision, stop=stop, on_block=on_block)
 
 
@@ -48,17 +48,3 @@ def serving_precision(encoder: Encoder, root: Path, *, wanted: Precision) -> Pre
 
 def _num_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-class _Watch:
-    """Tells how far the embedding is, in texts that were unknown."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._began = time.monotonic()
-
-    def on_block(self, done: int, total: int) -> None:
-        """So many of the unknown texts are embedded."""
-        eta_seconds = (time.monotonic() - self._began) / done * (total - done)
-        values = {"step": done, "total_steps": total, "percent": 100 * done / total, "eta_seconds": eta_seconds}
-        self._progress.step(values)

@@ -19,6 +19,7 @@ from infonce.qrels import EvalSet, read_beir, write_beir
 from infonce.retention import METRIC, Retention, build_probe
 from infonce.vectors import TextEncoder
 from worker.jobs.embedding import cached
+from worker.jobs.watching import Pace
 from worker.progress import Progress
 
 _OFF: Final = "off"
@@ -77,7 +78,8 @@ def unmeasured(order: Mapping[str, Any], *, wanted: bool, progress: Progress) ->
 
 def as_it_is(encoder: Encoder, *, precision: Precision, progress: Progress) -> AsItIsNow:
     """An encoder none of whose vectors is kept: nobody will ask for those of the probe again."""
-    return AsItIsNow(encoder=encoder, precision=precision, stop=progress.stop_requested)
+    told = Pace(progress).tell
+    return AsItIsNow(encoder=encoder, precision=precision, stop=progress.stop_requested, on_chunk=told)
 
 
 def _measure(encoder: TextEncoder, judged: EvalSet, *, progress: Progress) -> float:
@@ -92,6 +94,8 @@ def _read(order: Mapping[str, Any], root: Path, *, progress: Progress) -> EvalSe
     digest = hashlib.sha256("\n".join([_RECIPE, sys.version, *installed]).encode()).hexdigest()
     path = root / f"probe-{digest[:16]}.zip"
     if not path.is_file():
+        message = "A retention probe is made of the texts of this Python installation; it is kept for other jobs."
+        progress.event("info", "retention", message=message)
         judged = build_probe(installed_sources(), stop=progress.stop_requested)
         root.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")

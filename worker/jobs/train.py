@@ -21,7 +21,7 @@ from infonce.pairs import Pair
 from infonce.qrels import EvalSet
 from infonce.ranks import num_processes, ranks
 from infonce.records import Beside, TrainResult
-from infonce.summary import side_by_side, summarize
+from infonce.summary import compare_in_detail, summarize
 from infonce.train import train
 from service.store.records import Phase
 from worker.gpus import hold_gpus
@@ -99,7 +99,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         encoder=tuned,
         summary=summary,
         audit=audit,
-        side_by_side=side_by_side(final.before, final.after, judged=final.sets, seed=config.seed),
+        side_by_side=compare_in_detail(final.before, final.after, judged=final.sets, seed=config.seed),
         interpolation=settled.interpolation,
         products=products,
         seconds=seconds,

@@ -7,6 +7,7 @@ from typing import Any
 from infonce.precision import Choice
 from infonce.records import StepRecord
 from service.store.records import Phase
+from worker.jobs.watching import Pace
 from worker.progress import Progress
 
 
@@ -15,6 +16,7 @@ class Watcher:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self._pace = Pace(progress)
 
     def step(self, record: StepRecord) -> None:
         """The parent knows of the step."""
@@ -42,6 +44,11 @@ class Watcher:
     def mining(self, step: int) -> None:
         """The parent knows that hard negatives are looked for."""
         self._progress.phase(Phase.MINING)
+        self._pace.begin()
+
+    def embedded(self, done: int, total: int) -> None:
+        """The parent knows how many of the texts among which they are looked for are embedded."""
+        self._pace.tell(done, total)
 
     def mined(self, step: int, counts: Mapping[str, Any]) -> None:
         """The parent knows what was found, and that the training goes on."""

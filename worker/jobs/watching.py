@@ -1,10 +1,42 @@
 """What mining and evaluating tell while they work, in the words of a job."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from service.store.records import Phase
 from worker.progress import Progress
+
+
+class Pace:
+    """Tells how far one run of texts or queries after another is, and how long the rest of it will take.
+
+    Another run begins where the total changes or the count does not grow, at the last word that was said. Its first
+    part may have waited for something else, a model say: once there are two, that one is left out of the pace.
+    """
+
+    def __init__(self, progress: Progress, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._last = (0, 0, clock())  # what was said: done, total, and when
+        self._began = (0, clock())  # from where, and from when on, the pace is taken
+
+    def begin(self) -> None:
+        """What follows is another run, and begins now."""
+        self._last = (0, 0, self._clock())
+
+    def tell(self, done: int, total: int) -> None:
+        """The parent knows that so many are done."""
+        before, of, at = self._last
+        now = self._clock()
+        if total != of or done <= before:
+            self._began = (0, at)
+        elif self._began[0] == 0:
+            self._began = (before, at)
+        self._last = (done, total, now)
+        start, since = self._began
+        eta_seconds = (now - since) / (done - start) * (total - done)
+        values = {"step": done, "total_steps": total, "percent": 100 * done / total, "eta_seconds": eta_seconds}
+        self._progress.step(values)
 
 
 class Watching:
@@ -15,12 +47,12 @@ class Watching:
         self._phases = phases
         self._embedding = embedding
         self._now = Phase.LOADING  # which the job has told of itself
-        self._count = (0, 0)  # the newest done and total
-        self._began = time.monotonic()
+        self._pace = Pace(progress)
 
     def phase(self, name: str) -> None:
         """The parent knows what begins; what is worked on behind the first word is an event."""
         word, _, subject = name.partition(" ")
+        self._pace.begin()
         self._enter(self._phases.get(word, Phase.LOADING))
         if subject:
             self._progress.event("info", word, message=f"{word.capitalize()} {subject}.", data={"model": subject})
@@ -28,12 +60,12 @@ class Watching:
     def embedded(self, done: int, total: int) -> None:
         """The parent knows how many of the unknown texts are embedded."""
         self._enter(self._embedding)
-        self._tell(done, total)
+        self._pace.tell(done, total)
 
     def searched(self, done: int, total: int) -> None:
         """The parent knows how many queries were searched."""
         self._enter(Phase.MINING)
-        self._tell(done, total)
+        self._pace.tell(done, total)
 
     def stop_requested(self) -> bool:
         """Whether the job has to stop."""
@@ -42,15 +74,4 @@ class Watching:
     def _enter(self, phase: Phase) -> None:
         if phase is not self._now:
             self._now = phase
-            self._count, self._began = (0, 0), time.monotonic()
             self._progress.phase(phase)
-
-    def _tell(self, done: int, total: int) -> None:
-        before, of = self._count
-        if total != of or done < before:  # another run of texts
-            self._began, before = time.monotonic(), 0
-        self._count = (done, total)
-        values = {"step": done, "total_steps": total, "percent": 100 * done / total}
-        elapsed = time.monotonic() - self._began
-        eta = {"eta_seconds": elapsed / done * (total - done)} if before else {}  # the first one has no beginning
-        self._progress.step({**values, **eta})
