@@ -180,7 +180,7 @@ class Encoder:
         """
         prompt = self.prompt(side)
         tokens = self.tokenize([prompt + text for text in texts], stop=stop)
-        return self.encode_tokens(tokens, precision=precision, stop=stop)
+        return self.encode_tokens(tokens, precision=precision, stop=stop, on_chunk=on_chunk)
 
     def encode_tokens(
         self,
@@ -188,6 +188,7 @@ class Encoder:
         *,
         precision: Precision = Precision.FLOAT32,
         stop: Callable[[], bool] = lambda: False,
+        on_chunk: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
         """The unit vectors of texts that `tokenize` has read; neither order nor neighbours change one beyond rounding.
 
@@ -217,7 +218,7 @@ class Encoder:
                     raise Stopped("stopped while embedding")
                 vectors[rows] = reader.embed(tokens, rows).cpu().numpy()
                 done += len(rows)
-                on_chunk(done, len(texts))
+                on_chunk(done, len(vectors))
         self.backbone.train(was_training)
         return vectors
 

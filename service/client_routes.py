@@ -78,9 +78,6 @@ class Routes:
     healthz = Call("GET", "/healthz", sent=nothing, answer=Health)
     readyz = Call("GET", "/readyz", sent=nothing, answer=Readiness)
 
-    gauges = Call("GET", "/metrics", sent=nothing, answer=str)
-    """What Prometheus is told."""
-
     upload = Call("POST", "/v1/files", sent=uploaded, answer=FileObject)
     """The file is stored, and every line of it was read."""
     files = Listed("/v1/files", sent=by_purpose, element=FileObject)
