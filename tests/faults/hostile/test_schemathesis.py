@@ -24,6 +24,10 @@ include-path-regex = "^/v1/collections/"
 parameters = { "path.c" = "pets" }
 [[operations]]
 include-path-regex = "jobs/"
+exclude-path-regex = "events/stream"
+parameters = { "path.id" = "%s" }
+[[operations]]
+include-path-regex = "events/stream"
 parameters = { "path.id" = "%s" }
 """
 
@@ -32,7 +36,9 @@ def test_the_gateway_does_what_its_document_says(start: Callable[..., Hostile]) 
     hostile = start()
     file = ask(hostile, "GET", "/v1/files").json()["data"][0]["id"]
     order = json.dumps({"model": BASE, "training_file": file}).encode()
-    (hostile.home / "config.toml").write_text(CONFIG % post(hostile, "/v1/fine_tuning/jobs", order).json()["id"])
+    waiting, ended = (post(hostile, "/v1/fine_tuning/jobs", order).json()["id"] for _ in range(2))
+    assert ask(hostile, "POST", f"/v1/jobs/{ended}/cancel").status == 200  # its stream has an end
+    (hostile.home / "config.toml").write_text(CONFIG % (waiting, ended))
     done = subprocess.run(
         [
             *(COMMANDS / "st", "--config-file", "config.toml", "run", f"{hostile.url}/openapi.json"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,33 @@ def test_next_attempt_goes_on_where_a_stopped_one_was(
     assert run(second, recorder)["fingerprint"] == expected
     assert "resumed" in recorder.events
     assert [values["step"] for values in recorder.steps if "loss" in values] == [3, 4]
+
+
+class Finishing(Recorder):
+    """Its user wishes after the second step that the training ends with what it has made."""
+
+    finish: Path
+
+    def step(self, values: Mapping[str, Any]) -> None:
+        super().step(values)
+        if sum("loss" in step for step in self.steps) == 2:
+            self.finish.mkdir()
+
+
+def test_a_training_that_is_to_end_early_leaves_a_judged_model_of_its_steps_also_from_a_checkpoint(
+    order: dict[str, Any], recorder: Recorder, tmp_path: Path
+) -> None:
+    order["config"] |= {"precision": "float32", "attention": "sdpa"}
+    finishing = Finishing()
+    finishing.finish = Path(order["finish"])
+    early = run({**order, "checkpoints": str(tmp_path / "undisturbed")}, finishing)
+    report = json.loads((Path(order["staging"]) / "report.json").read_text())
+    assert (report["num_steps"], report["summary"]) == (2, json.loads(json.dumps(early["summary"])))
+    with pytest.raises(Stopped):
+        run({**order, "finish": str(tmp_path / "never")}, Interrupting())
+    second = {**order, "checkpoints": str(tmp_path / "second"), "inherited": [order["checkpoints"]]}
+    assert run(second, recorder)["fingerprint"] == early["fingerprint"]
+    assert "resumed" in recorder.events and not [values for values in recorder.steps if "loss" in values]
 
 
 def test_checkpoints_of_another_program_are_said_and_the_training_begins_again(
