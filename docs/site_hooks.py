@@ -1,6 +1,6 @@
-"""What mkdocs is told to do with two kinds of pages: the API reference is written, and formulas become MathML.
+"""What mkdocs is told to do: list the decisions, write the API reference, and turn formulas into MathML.
 
-Both are done when the site is built, so that a page loads nothing from elsewhere.
+All of it is done when the site is built, so that a page loads nothing from elsewhere.
 """
 
 import json
@@ -16,6 +16,19 @@ _MARK = "<!-- operations -->"
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 _WITH_FORMULAS = {"losses.md"}
+
+
+def on_config(config: Any) -> Any:
+    """Every decision has a place in the navigation, under its heading."""
+    folder = Path(config.docs_dir)
+    for section in config.nav:
+        for entry in section.get("Records", []):
+            if "Decisions" in entry:
+                entry["Decisions"] = [
+                    {path.read_text("utf-8").partition("\n")[0].lstrip("# 0123456789."): str(path.relative_to(folder))}
+                    for path in sorted(folder.glob("decisions/*.md"))
+                ]
+    return config
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

@@ -125,11 +125,14 @@ def test_models_collections_and_what_is_found_are_shown(infonce: Infonce, live: 
     with Client(live.url, api_key=live.key) as client:
         client.create_collection(CollectionCreate(name="pets", model=BASE))
         client.add_documents("pets", [{"id": "d", "text": "the [red] dog"}])
+        client.create_collection(CollectionCreate(name="many", model=BASE))
+        client.add_documents("many", [{"id": f"d{n}", "text": f"text {n}"} for n in range(300)])
     assert BASE in infonce("models").stdout and "pets" in infonce("collections").stdout
     assert BASE in [row["id"] for row in json.loads(infonce("models", "--json").stdout)["data"]]
-    assert json.loads(infonce("collections", "--json").stdout)["data"][0]["count"] == 1
-    assert "1 documents cannot be found yet." in infonce("search", "pets", "barks").stdout
-    assert json.loads(infonce("search", "pets", "barks", "--json", "--k", "3").stdout)["hits"] == []
+    assert json.loads(infonce("collections", "--json").stdout)["data"][0]["count"] == 300
+    assert "300 documents cannot be found yet." in infonce("search", "many", "barks").stdout
+    assert "the [red] dog" in infonce("search", "pets", "dog").stdout
+    assert [hit["id"] for hit in json.loads(infonce("search", "pets", "dog", "--json").stdout)["hits"]] == ["d"]
 
 
 def test_a_server_that_is_not_there_is_a_sentence_with_a_remedy(infonce: Infonce) -> None:
