@@ -1,6 +1,6 @@
 """Pages of the rows of a file that was checked before: so many pairs or documents, and where each of them stands.
 
-Only the page is in memory. What lies before it is passed over: lines of JSON are not looked at (a second a gigabyte),
+Only the page is in memory. What lies before it is passed over: lines of JSON are not looked at,
 in CSV and in a JSON list what hides a row's end has to be read, and what is packed is unpacked.
 """
 

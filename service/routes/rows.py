@@ -46,8 +46,8 @@ def rows(
 ) -> Listing[PairRow | DocumentRow]:
     """The pairs or documents of a file in their order, with their lines; a page ends at 4,000,000 characters.
 
-    What stands before `after` is passed over anew for each page: 1 GB of JSON Lines takes a second or two, packed
-    ones and CSV up to a quarter of a minute, and of a BEIR zip every page reads the whole. Judgements have no rows.
+    What stands before `after` is passed over anew for each page: lines of JSON are not parsed for it, CSV and JSON
+    lists are, what is packed is unpacked, and of a BEIR zip every page reads the whole. Judgements have no rows.
     """
     with parts.database.read() as tx:
         record = files.get_file(tx, project, id=id)

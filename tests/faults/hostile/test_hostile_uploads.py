@@ -215,7 +215,7 @@ def test_a_million_judgements_lie_in_another_process(hostile: Hostile) -> None:
     peak = hostile.memory()[1]
     answer = send(hostile, part("purpose", b"eval") + part("file", packed.getvalue(), "judged.zip") + END)
     assert answer.status == 200 and answer.json()["counts"]["judgements"] == 1_000_000
-    assert hostile.memory()[1] < peak + 16  # the ids of these judgements take ten times that
+    assert hostile.memory()[1] < peak + 16
     assert ask(hostile, "DELETE", f"/v1/files/{answer.json()['id']}").status == 200
 
 
