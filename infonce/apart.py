@@ -40,7 +40,7 @@ def check_foreign_pairs(
     """
     if is_text(path):
         return check_pairs(path, limits, mapping=mapping)
-    return PairCounts(**_said(_PAIRS, path, {"limits": asdict(limits), "mapping": _told(mapping)}))
+    return PairCounts(**_said(_PAIRS, path, asked={"limits": asdict(limits), "mapping": _told(mapping)}))
 
 
 def check_foreign_beir(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalCounts:
@@ -49,7 +49,7 @@ def check_foreign_beir(path: Path, limits: FileLimits = DEFAULT_LIMITS) -> EvalC
     Raises:
         DatasetError: as `check_beir`, or the file took that process down.
     """
-    return EvalCounts(**_said(_JUDGEMENTS, path, {"limits": asdict(limits)}))
+    return EvalCounts(**_said(_JUDGEMENTS, path, asked={"limits": asdict(limits)}))
 
 
 def foreign_page(path: Path, after: Place, *, limit: int, mapping: FieldMapping | None) -> PairPage:
@@ -60,14 +60,14 @@ def foreign_page(path: Path, after: Place, *, limit: int, mapping: FieldMapping 
     """
     if is_text(path):
         return page_of_pairs(path, after, limit=limit, mapping=mapping)
-    return PairPage.from_dict(_said(_PAGE, path, {"after": after, "limit": limit, "mapping": _told(mapping)}))
+    return PairPage.from_dict(_said(_PAGE, path, asked={"after": after, "limit": limit, "mapping": _told(mapping)}))
 
 
 def _told(mapping: FieldMapping | None) -> Mapping[str, Any] | None:
     return None if mapping is None else mapping.to_dict()
 
 
-def _said(what: str, path: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _said(what: str, path: Path, *, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What the other process found.
 
     Raises:

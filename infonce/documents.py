@@ -95,7 +95,7 @@ def iterate_documents(
     log.raise_any()
 
 
-def documents_behind(path: Path, line: int, limits: FileLimits = DEFAULT_LIMITS) -> Iterator[Document]:
+def documents_behind(path: Path, line: int, *, limits: FileLimits = DEFAULT_LIMITS) -> Iterator[Document]:
     """The documents behind that line of a file that was checked before: of ids that stand twice nothing is said.
 
     Raises:

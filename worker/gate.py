@@ -120,7 +120,7 @@ def _made(tx: Tx, model: ModelRecord, *, name: str, now: float) -> CollectionRec
         watermark=0,
     )
     try:
-        catalog.insert_collection(tx, collection)
+        catalog.insert_collection(tx, collection, model_follows=True)
     except Conflict:
         return catalog.get_collection(tx, model.project, name=name)
     return collection

@@ -94,14 +94,15 @@ def delete_model(tx: Tx, project: str, *, id: str) -> ModelRecord:
     return record_of(ModelRecord, row)
 
 
-def insert_collection(tx: Tx, collection: CollectionRecord) -> None:
-    """The collection exists, and so does its model.
+def insert_collection(tx: Tx, collection: CollectionRecord, *, model_follows: bool = False) -> None:
+    """The collection exists, and so does its model, or it `model_follows` in the same transaction.
 
     Raises:
         NotFound: the project has no tuned model of that name.
         Conflict: the project has one of that name (`name_taken`).
     """
-    hold_models(tx, collection.project, names=[] if collection.model is None else [collection.model])
+    if collection.model is not None and not model_follows:
+        hold_models(tx, collection.project, names=[collection.model])
     statement = insert(tx, collections).values(values_of(collection, collections))
     statement = statement.on_conflict_do_nothing(index_elements=["project", "name"])
     if tx.execute(statement.returning(collections.c.id)).first() is None:

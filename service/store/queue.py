@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from service.store.errors import InvalidSetting, QueueUnavailable
+from service.store.plain_ping import plain_ping
 from service.store.records import JobKind
 from service.store.settings import BROKER_URL
 
@@ -117,6 +118,8 @@ class Doorbell:
 
     def ping(self) -> bool:
         """Whether the broker answers within a second."""
+        if (answers := plain_ping(self._url)) is not None:
+            return answers
         try:
             with _translated(), self._connect(_PING_TIMEOUTS) as connection:
                 return bool(connection.default_channel.client.ping())

@@ -189,7 +189,7 @@ def infonce(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 def test_the_commands_say_what_they_made_and_what_stands_in_the_way(home: Home, tmp_path: Path) -> None:
     made = infonce("backup", tmp_path / "backup", "--home", home.path)
-    assert made.returncode == 0 and "holds 12 files" in made.stdout, made
+    assert made.returncode == 0 and "holds 15 files" in made.stdout, made
     done = infonce("restore", tmp_path / "backup", "--home", tmp_path / "again")
     assert done.returncode == 0 and "infonce serve --home" in done.stdout, done
     refused = infonce("restore", tmp_path / "backup", "--home", tmp_path / "again")

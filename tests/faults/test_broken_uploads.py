@@ -50,7 +50,11 @@ class Gateway:
         """A connection on which half of a file has come, of which at least a part is on disk."""
         sender = socket.create_connection(("127.0.0.1", self.port))
         headers = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {6 * MIB}\r\n"
-        sender.sendall(f"POST /v1/files HTTP/1.1\r\nHost: here\r\n{headers}\r\n".encode() + HEAD + b"x" * (3 * MIB))
+        sender.sendall(
+            f"POST /v1/files HTTP/1.1\r\nHost: here\r\n{headers}\r\n".encode()
+            + HEAD
+            + (b"x" * 1_023 + b"\n") * (3 * 1_024)
+        )
         until(lambda: [path for path in self.parts() if path.stat().st_size >= MIB], "a part on disk")
         return sender
 

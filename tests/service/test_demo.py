@@ -26,7 +26,8 @@ BUSY_SECONDS = 120.0
 RUNNING = json.loads(
     """{"id": "ftjob-x", "kind": "train", "status": "running", "phase": "training", "created_at": 0, "started_at": 0,
     "finished_at": null, "metadata": {}, "subject": null, "progress": {}, "result": {}, "result_files": [],
-    "error": null, "cancel_requested": false, "pause_requested": false, "attempt": 1}"""
+    "error": null, "priority": 0, "keep_requested": false, "cancel_requested": false, "pause_requested": false,
+    "attempt": 1}"""
 )
 
 

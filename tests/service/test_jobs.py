@@ -267,7 +267,8 @@ def test_jobs_are_listed_by_kind_and_metadata(gateway: Gateway) -> None:
 
 def test_a_job_of_any_kind_is_paused_and_resumed(gateway: Gateway) -> None:
     gateway.http.post("/v1/collections", json={"name": "pets", "model": BASE})
-    gateway.http.post("/v1/collections/pets/documents", json={"documents": [{"id": "a", "text": "the dog barks"}]})
+    many = [{"id": f"d{n}", "text": f"dog {n}"} for n in range(257)]  # so many that a job embeds them
+    gateway.http.post("/v1/collections/pets/documents", json={"documents": many})
     [index] = gateway.http.get("/v1/jobs").json()["data"]
     tuning = gateway.order(training_file=gateway.pairs()).json()
     for job in (index, tuning):

@@ -42,7 +42,8 @@ def test_preparing_twice_changes_nothing(artifacts: Artifacts) -> None:
     part.touch()
     artifacts.prepare()
     assert sorted(path.name for path in artifacts.root.iterdir()) == [
-        *(".layout", "audits", "collections", "evaluations", "files", "models", "runs", "tmp", "vectors")
+        *(".layout", "audits", "collections", "evaluations", "exports", "files", "models", "runs", "tmp", "uploads"),
+        "vectors",
     ]
     assert part.exists()
 

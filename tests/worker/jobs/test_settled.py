@@ -40,7 +40,8 @@ def order_of(folder: Path, model: Path, **settings: Any) -> dict[str, Any]:
     config = TrainConfig(**(known | settings))
     return {
         "kind": "train", "job_id": "ftjob-1", "attempt": 1, "threads": 1, "processes": 1, "inherited": [],
-        "staging": str(folder / "staging"), "vectors_root": str(folder / "vectors"), "ranks": str(folder / "ranks"),
+        "staging": str(folder / "staging"), "finish": str(folder / "finish"),
+        "vectors_root": str(folder / "vectors"), "ranks": str(folder / "ranks"),
         "checkpoints": str(folder / "checkpoints"), "model": {"name": "acme/tiny", "path": str(model)},
         "training_file": named, "validation_file": None, "evaluation_file": None, "mining_file": None,
         "retention_file": {"id": "file-r", "path": str(folder / "probe.zip"), "sha256": "1" * 64},
@@ -151,17 +152,3 @@ def test_merged_adapters_lie_on_the_line_too(tmp_path: Path, model: Path, record
     base, tuned, vessel = (Encoder.load(path) for path in (model, Path(order["staging"]), model))
     blend(vessel.backbone, base=base.backbone, tuned=tuned.backbone, alpha=1.0)
     assert vessel.backbone.state_dict().keys() == tuned.backbone.state_dict().keys()
-
-
-def test_a_blend_of_merged_adapters_is_published_merged(tmp_path: Path, model: Path, recorder: Recorder) -> None:
-    lora = LoraConfig(r=2, alpha=4)
-    order = order_of(tmp_path / "job", model, learning_rate=0.1, n_epochs=20, lora=lora)
-    order["evaluation"]["held_out"] = 0.5
-    result = run(order, recorder)
-    report = report_of(order)
-    assert 0 < report["interpolation"]["alpha"] < 1, report["interpolation"]
-    served, base = (Encoder.load(path).backbone.state_dict() for path in (Path(order["staging"]), model))
-    assert served.keys() == base.keys() and not list(Path(order["staging"]).glob("*adapter*"))
-    moved = [served[name] - base[name] for name in base if not torch.equal(served[name], base[name])]
-    assert moved and all(torch.linalg.matrix_rank(change, rtol=1e-3) <= lora.r for change in moved)
-    assert result["fingerprint"] == Encoder.load(Path(order["staging"])).fingerprint()
