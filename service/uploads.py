@@ -16,11 +16,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from infonce.errors import DatasetError
 from infonce.file_limits import DEFAULT_LIMITS
 from infonce.long_lines import LongLines
 from service.bodies import refuse_declared, require_type
 from service.digests import check_sha256, stated_sha256
 from service.errors import InvalidInput, Place, ServiceError, TooLarge
+from service.problems import add_headers
 from service.store.artifacts import Artifacts, disk_errors
 from service.store.records import FilePurpose
 
@@ -124,7 +126,7 @@ async def received_upload(
                     body.update(chunk)
                 data = form.feed(chunk)
                 if shape is FILE_FORM:  # parts and models are no lines
-                    lines.look(data, max_bytes=form.max_line_bytes)
+                    _refuse_long_lines(lines, data, request=request, max_bytes=form.max_line_bytes)
                 await part.add(data)
                 if part.num_bytes > limit:
                     raise TooLarge(f"the {shape.file}", limit, remedy=shape.remedy)
@@ -164,6 +166,14 @@ async def received_stream(request: Request, artifacts: Artifacts) -> AsyncIterat
         yield path
     finally:
         artifacts.discard(path)
+
+
+def _refuse_long_lines(lines: LongLines, data: bytes, *, request: Request, max_bytes: int) -> None:
+    try:
+        lines.look(data, max_bytes=max_bytes)
+    except DatasetError:
+        add_headers(request, {"connection": "close"})  # the rest of the body is not wanted
+        raise
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
