@@ -176,7 +176,7 @@ class Finishing(Recorder):
     def step(self, values: Mapping[str, Any]) -> None:
         super().step(values)
         if sum("loss" in step for step in self.steps) == 2:
-            self.finish.mkdir()
+            self.finish.mkdir(exist_ok=True)
 
 
 def test_a_training_that_is_to_end_early_leaves_a_judged_model_of_its_steps_also_from_a_checkpoint(
