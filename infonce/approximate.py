@@ -3,7 +3,6 @@
 Scores are those of what is stored here (a prefix, a quantised vector); who asks ranks the candidates exactly.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,6 @@ _PQ_DIMENSIONS: Final = 4
 """Of a sub-vector that one byte stands for."""
 _SQ_TRAINED_ON: Final = 100_000
 _SEED: Final = 1234
-_BLOCK: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,30 +42,21 @@ class Approximate:
         self.config = config
 
     @classmethod
-    def build(
-        cls, vectors: Vectors, config: IndexConfig, *, say: Callable[[int], None] = lambda _: None
-    ) -> "Approximate":
-        """All vectors are in it; `say` hears how many are, every now and then.
+    def build(cls, vectors: Vectors, config: IndexConfig) -> "Approximate":
+        """All vectors are in it.
 
         Shape:
             vectors (n, D) float32, unit length.
         """
         stored = _prefix(vectors, config.prefix)
         index = _graph(stored, config) if config.type is IndexType.HNSW else _lists(stored, config)
-        for start in range(0, len(stored), _BLOCK):
-            index.add(np.ascontiguousarray(stored[start : start + _BLOCK]))
-            say(min(len(stored), start + _BLOCK))
+        index.add(np.ascontiguousarray(stored))
         return cls(index, config)
 
     @property
     def count(self) -> int:
         """How many vectors there are."""
         return int(self._index.ntotal)
-
-    @property
-    def dimension(self) -> int:
-        """Of what is stored: the prefix, where there is one."""
-        return int(self._index.d)
 
     def candidates(self, queries: Vectors, count: int, *, selection: Selection | None) -> NDArray[np.int64]:
         """The rows that are likely the nearest, best first, filled up with −1.

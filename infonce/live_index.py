@@ -114,11 +114,6 @@ class LiveIndex:
         main, newer = ~self.outdated & self.main.columns.mask(asked), self.newer.current
         return int(np.count_nonzero(main) + np.count_nonzero(newer & self._newer_columns.mask(asked)))
 
-    @property
-    def num_changed(self) -> int:
-        """How many rows are not as the main index has them: what a compaction would settle."""
-        return int(np.count_nonzero(self.outdated)) + len(self.newer.ids)
-
     def with_changes(self, changes: Iterable[Change]) -> Self:
         """The state after these writes, in their order.
 

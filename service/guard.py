@@ -37,6 +37,9 @@ LINGER_SECONDS = 2.0
 """How long what a refused client still sends is thrown away: closing at once would reset the connection, and on many
 systems the client would lose the answer that says why."""
 
+LINGER_BYTES = 64 << 20
+"""And how much of it: twice the largest body that has a limit. Who sends more is cut off."""
+
 
 class GuardedProtocol(H11Protocol):
     """HTTP/1.1 of uvicorn, with deadlines and limits on everything that comes before a request is read."""
@@ -57,6 +60,7 @@ class GuardedProtocol(H11Protocol):
         self._reader_watch: asyncio.TimerHandle | None = None
         self._wire: asyncio.Transport | None = None
         self._is_ending = False
+        self._thrown_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """It is admitted with a deadline for its first header, or refused."""
@@ -71,6 +75,7 @@ class GuardedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """What belongs to a request is read; a header that begins must end in time."""
         if self._is_ending:
+            self._throw_away(len(data))
             return
         if not self._is_at_work and self._deadline is None:
             self._set_deadline(self._lobby.limits.header_seconds)
@@ -78,6 +83,11 @@ class GuardedProtocol(H11Protocol):
         self._note()
         if self._is_streaming:
             self._keep_little()
+
+    def _throw_away(self, num_bytes: int) -> None:
+        self._thrown_bytes += num_bytes
+        if self._thrown_bytes > LINGER_BYTES and self._wire is not None:
+            self._wire.abort()
 
     def on_response_complete(self) -> None:
         """The next request, or the rest of a body that nobody wanted, is waited for."""

@@ -71,7 +71,8 @@ class LiveIndexes:
             collection = catalog.get_collection(tx, project, name=name)
             active = collection.active_version
             version = None if active is None else versions.get(tx, collection.id, id=active)
-        return self._up_to_date(collection, version)
+        found = self._up_to_date(collection, version)
+        return found or self.current(project, name)  # an index job has renewed the version since it was read
 
     def of_version(self, project: str, name: str, *, id: str) -> Served:
         """The collection as it would be if that version answered now.
@@ -86,9 +87,10 @@ class LiveIndexes:
             version = versions.get(tx, collection.id, id=id)
         if version.folder is None:
             raise Conflict("not_ready", f"Version {id} is being built by job {version.job_id}; ask again later")
-        return self._up_to_date(collection, version)
+        return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
 
-    def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served:
+    def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served | None:
+        """The state with every write; None where the version has another index by now, which holds more of them."""
         key = collection.id if version is None else f"{version.id}/{version.folder}"
         found = self._opened(key, collection)
         if found is None:
@@ -108,8 +110,11 @@ class LiveIndexes:
         with self._lock:
             return self._of_key[key]
 
-    def _renewed(self, key: str, collection: CollectionRecord, *, version: VersionRecord | None) -> Served:
-        """The newest state, made of the one that is open or of what is on disk, and kept."""
+    def _renewed(self, key: str, collection: CollectionRecord, *, version: VersionRecord | None) -> Served | None:
+        """The newest state, made of the one that is open or of what is on disk, and kept.
+
+        None where the version has been renewed: what its new index holds is no longer told as a change.
+        """
         with self._lock:
             known = self._open.get(key)
         if known is None:
@@ -118,6 +123,10 @@ class LiveIndexes:
             live, seen = known.served.live, known.seen
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, collection.project, name=collection.id)
+            if version is not None and version.folder not in [
+                one.folder for one in versions.of_collection(tx, collection.id)
+            ]:
+                return None
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
             written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
             live = live.with_changes(_as_changes(written))

@@ -75,7 +75,7 @@ class Promotion:
         self, collection: CollectionRecord, version: VersionRecord, *, expected: str | None, now: float
     ) -> CollectionRecord:
         project = collection.project
-        served = self.indexes.of_version(project, collection.id, id=version.id)  # read before anybody waits for it
+        self.indexes.of_version(project, collection.id, id=version.id)  # read before anybody waits for it
         for _ in range(_TRIES):
             self._catch_up(collection, version, now=now)
             with self.database.write() as tx:
@@ -86,7 +86,7 @@ class Promotion:
                 if not _lacking(tx, version):
                     versions.activate(tx, newest, version=version, now=now)
                     return catalog.get_collection(tx, project, name=collection.id)
-        message = f"documents are written faster than version {served.version and served.version.id} takes them in"
+        message = f"documents are written faster than version {version.id} takes them in"
         raise ServiceError("not_ready", message + "; try again")
 
     def _catch_up(self, collection: CollectionRecord, version: VersionRecord, *, now: float) -> None:

@@ -89,9 +89,9 @@ async def _gone(request: Request) -> None:
 def _find(parts: Wiring, project: str, *, asked: EmbeddingCreate) -> FoundModel:
     """The model that was asked for, whose vectors have or can be cut to the dimensions that were asked for."""
     model = parts.lookup.served(project, asked.model)
+    whole = parts.lookup.dimensions(model)  # one that does not say is refused before it waits
     if asked.dimensions is None:
         return model
-    whole = parts.lookup.dimensions(model)
     shorter = sorted((size for size in parts.lookup.prefixes(model) if size < whole), reverse=True)
     if asked.dimensions in (whole, *shorter):
         return model

@@ -2,12 +2,13 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 
@@ -82,11 +83,13 @@ class Home:
             files.insert_file(tx, record)
         return record
 
-    def ended_job(self, kind: JobKind = JobKind.TRAIN) -> JobRecord:
+    def ended_job(
+        self, kind: JobKind = JobKind.TRAIN, *, result: Mapping[str, Any] = MappingProxyType({})
+    ) -> JobRecord:
         """A job that has succeeded."""
         job = JobRecord(
             id=new_id("ftjob"), project=DEFAULT_PROJECT, kind=kind, status=JobStatus.SUCCEEDED, phase=Phase.EXPORTING,
-            created_at=1.0, finished_at=2.0, attempt=1, spec={},
+            created_at=1.0, finished_at=2.0, attempt=1, spec={}, result=dict(result),
         )  # fmt: skip
         with self.database.write() as tx:
             jobs.insert(tx, job)
@@ -176,7 +179,8 @@ class Home:
         with self.database.write() as tx:
             news = [NewDocument(id=id, vector=row.tobytes()) for id, row in zip(ids, vectors, strict=True)]
             watermark = documents.upsert(tx, collection, documents=news)
-        job, id = self.ended_job(JobKind.INDEX), new_id("ver")
+        id = new_id("ver")
+        job = self.ended_job(JobKind.INDEX, result={"version": id})
         staging = self.artifacts.run_path(job.id, 1) / "staging"
         VectorIndex.build(vectors, ids).save(staging)
         self.artifacts.seal(staging)

@@ -200,7 +200,7 @@ def move(stack: RealStack, urls: Sequence[str], ready: str, *, plan: Plan) -> No
     pause = plan.seconds / (plan.num_moves + 1)
     with httpx2.Client(base_url=stack.url, trust_env=False, timeout=60) as http:
         for number in range(plan.num_moves):
-            time.sleep(pause)
+            time.sleep(pause)  # the load goes on meanwhile
             late = {"documents": [{"id": f"late{number}", "text": f"something else {number}"}]}
             assert http.post("/v1/collections/swapped/documents", json=late).status_code == 200
             if number == plan.num_moves // 2:

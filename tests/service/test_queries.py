@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infonce.config import Side
 from tests.service.conftest import Gateway, WordEncoder, problem
 from tests.service.test_collections import ask, build, make, put
 
@@ -30,8 +31,8 @@ def ids(answer: Any) -> list[str]:
 
 
 def nearest(text: str, allowed: list[int]) -> list[str]:
-    vectors = np.concatenate([WordEncoder().encode([one], side="document") for one in TEXTS])  # type: ignore[arg-type]
-    [query] = WordEncoder().encode([text], side="query")  # type: ignore[arg-type]
+    vectors = np.concatenate([WordEncoder().encode([one], side=Side.DOCUMENT) for one in TEXTS])
+    [query] = WordEncoder().encode([text], side=Side.QUERY)
     return [f"d{n}" for n in sorted(allowed, key=lambda n: -float(vectors[n] @ query))]
 
 
@@ -117,7 +118,7 @@ def test_neighbours_of_a_document_are_those_of_its_text_without_itself(filled: G
 
 def test_several_queries_are_answered_as_each_alone_and_by_one_version(filled: Gateway) -> None:
     year = {"type": "eq", "key": "year", "value": 2_001}
-    vector = [1.0] * len(WordEncoder().encode(["a"], side="query")[0])  # type: ignore[arg-type]
+    vector = [1.0] * len(WordEncoder().encode(["a"], side=Side.QUERY)[0])
     queries = [{"query": "word1"}, {"id": "d3", "k": 4}, {"vector": vector}, {"query": "word2", "filter": year}]
     body = ask(filled, queries=queries).json()
     alone = [ask(filled, **query).json() for query in queries]

@@ -130,7 +130,7 @@ def test_h24_a_line_of_two_gigabytes_is_refused_and_memory_stays_flat(hostile: H
         assert answer is not None and answer.is_closed
         [error] = refused(answer, 422, "dataset_invalid")["errors"]
         assert (error["line"], error["code"]) == (1, "line_too_long")
-    assert sum(sent) > 1 << 20
+    assert 1 << 20 < sum(sent) < 96 << 20  # what is thrown away has a limit, and the kernel keeps some megabytes
     assert hostile.memory()[1] < peak + 16
 
 
