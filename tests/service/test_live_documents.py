@@ -1,0 +1,66 @@
+"""What was written since an index was made is searched beside it."""
+
+from collections.abc import Callable
+
+from service.schemas.collections import CollectionQuery, QueryAnswer
+from service.search import Search
+from service.store.records import DEFAULT_PROJECT
+from tests.service.conftest import BASE, Gateway
+from tests.service.test_collections import MANY, PETS, ask, build, make, put
+
+
+def test_a_query_before_the_first_version_finds_what_is_embedded_and_says_what_is_pending(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, MANY)
+    body = ask(gateway, query="dog").json()
+    assert (body["hits"], body["version"], body["pending"], body["model"]) == ([], None, 257, BASE)
+    answer = put(gateway, PETS)
+    assert (answer.status_code, answer.json()["pending"]) == (200, 257)  # the others still wait
+    body = ask(gateway, query="the dog barks").json()
+    assert (body["hits"][0]["id"], len(body["hits"]), body["version"]) == ("a", 3, None)
+
+
+def test_what_was_written_is_found_at_once_beside_the_index_and_by_another_gateway(gateway: Gateway) -> None:
+    make(gateway)
+    assert put(gateway, PETS).status_code == 200
+    version = build(gateway)
+    answer = put(gateway, [{"id": "d", "text": "wolves howl"}, {"id": "a", "text": "nothing of the kind"}])
+    assert (answer.status_code, answer.json()["job"], answer.json()["pending"]) == (200, None, 0)
+    body = ask(gateway, query="wolves howl").json()
+    assert (body["hits"][0]["id"], len(body["hits"]), body["version"]) == ("d", 4, version.id)
+    asked = CollectionQuery(query="wolves howl")
+    other = Search(
+        gateway.parts.database, gateway.parts.artifacts, lookup=gateway.parts.lookup, embedder=gateway.parts.embedder
+    )
+    assert other.query(DEFAULT_PROJECT, "pets", asked=asked).answer.model_dump(mode="json") == body
+    put(gateway, [{"id": "e", "text": "wolves howl"}, {"id": "d", "text": "nothing of the kind"}])
+    found = [
+        other.query(DEFAULT_PROJECT, "pets", asked=asked),
+        gateway.parts.search.query(DEFAULT_PROJECT, "pets", asked=asked),
+    ]
+    assert [one.answer.hits[0].id for one in found if isinstance(one.answer, QueryAnswer)] == ["e", "e"]
+    assert build(gateway).id != version.id
+    assert ask(gateway, query="wolves howl").json()["hits"][0]["id"] == "e"
+
+
+def test_so_many_changes_beside_an_index_order_a_new_one(gateway: Gateway) -> None:
+    make(gateway, name="own", model=None, dimension=2)
+    rows = [{"id": f"d{n}", "vector": [n + 1.0, 1.0]} for n in range(1_001)]
+    assert put(gateway, rows[:1_000], "own").json()["job"] is None and gateway.http.get("/v1/jobs").json()["data"] == []
+    assert put(gateway, rows[1_000:], "own").json()["job"] is None  # nothing waits for it
+    assert [job["kind"] for job in gateway.http.get("/v1/jobs").json()["data"]] == ["index"]
+    assert build(gateway, "own", fingerprint=None).count == 1_001
+
+
+def test_more_than_256_texts_are_stored_and_wait_for_one_index_job(
+    gateway: Gateway, until: Callable[..., None]
+) -> None:
+    make(gateway)
+    first = put(gateway, MANY)
+    second = put(gateway, [row | {"id": f"more {row['id']}"} for row in MANY])
+    assert (first.status_code, first.json()["accepted"], first.json()["pending"]) == (202, 257, 257)
+    assert (second.json()["job"], second.json()["pending"]) == (first.json()["job"], 514)
+    job = gateway.http.get(f"/v1/jobs/{first.json()['job']}").json()
+    assert (job["kind"], job["status"]) == ("index", "queued")
+    assert job["subject"] == gateway.http.get("/v1/collections/pets").json()["id"]
+    until(lambda: (job["id"], "light") in gateway.bell.rung)
