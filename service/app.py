@@ -116,7 +116,7 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     served = (models, model_exports, documents, versions)
     told = (webhooks, workers, api_keys, projects, health, metrics, docs)
     for module in (*often, *stored, *work, *served, *told):
-        app.include_router(module.router)
+        app.router.routes.extend(module.router.routes)  # as they are: to include a router builds each route anew
     app.openapi = lambda: docs.describe_api(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 

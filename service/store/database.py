@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from service.store.errors import (
     Conflict,
@@ -26,6 +26,9 @@ from service.store.errors import (
 )
 from service.store.settings import DATABASE_URL
 from service.store.tables import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 Tx: TypeAlias = sa.Connection
 """An open transaction; every function of the store that touches rows takes one first."""
@@ -117,9 +120,13 @@ def now_of(tx: Tx) -> float:
     return time.time()
 
 
-def insert(tx: Tx, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+def insert(tx: Tx, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT of this database's own dialect, which knows ON CONFLICT."""
-    return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
+    if tx.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # a tenth of a second that no start with SQLite waits for
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def migrate(url: str) -> None:

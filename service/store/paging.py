@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store.columns import plain_text
 from service.store.database import Tx
@@ -39,6 +38,8 @@ def metadata_has(tx: Tx, column: sa.Column[Any], *, key: str, value: str) -> sa.
     """Whether the metadata in that column says so."""
     key, value = plain_text(key), plain_text(value)
     if tx.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import JSONB  # not before it is needed, as in `database.insert`
+
         found: sa.ColumnElement[str] = sa.cast(column, JSONB)[key].astext
         return found == value
     pair = sa.func.json_each(column).table_valued("key", "value")
