@@ -57,8 +57,9 @@ class Soup:
 
 @torch.no_grad()
 def blend(vessel: nn.Module, *, base: nn.Module, tuned: nn.Module, alpha: float) -> None:
-    """The vessel's weights are `(1 - alpha)` times the base's plus `alpha` times the tuned ones; ends are bit-equal.
+    """The vessel's weights are `(1 - alpha)` times the base's plus `alpha` times the tuned ones.
 
+    Both ends are bit-equal, and so is a weight that the training left alone, at every alpha.
     What is no floating-point number (position ids, say) is the tuned model's.
     """
     first, last = base.state_dict(), tuned.state_dict()
@@ -70,7 +71,7 @@ def blend(vessel: nn.Module, *, base: nn.Module, tuned: nn.Module, alpha: float)
         elif alpha == 0.0:
             target.copy_(first[name])
         else:
-            target.copy_((1 - alpha) * first[name].to(target.device) + alpha * last[name].to(target.device))
+            target.copy_(torch.lerp(first[name].to(target.device), last[name].to(target.device), alpha))
 
 
 def grid(num_points: int) -> list[float]:

@@ -10,6 +10,7 @@ import torch
 from infonce.config import EncoderConfig, Precision, TrainConfig
 from infonce.encoder import Encoder
 from infonce.halves import halves
+from infonce.lora import adapted
 from infonce.lora_config import LoraConfig
 from infonce.qrels import EvalSet, write_beir
 from infonce.soup import blend
@@ -55,13 +56,21 @@ def report_of(order: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def settled(order: dict[str, Any], recorder: Recorder, *, noise: float, trained_tokens: int = 10**9) -> Settled:
-    """What becomes of a model whose weights are the base's and so much noise, after a training of so many tokens."""
+def settled(
+    order: dict[str, Any],
+    recorder: Recorder,
+    *,
+    noise: float,
+    trained_tokens: int = 10**9,
+    lora: LoraConfig | None = None,
+) -> Settled:
+    """What becomes of a model whose weights (or adapters) are the base's and so much noise, after so many tokens."""
     base, encoder = (Encoder.load(Path(order["model"]["path"])) for _ in range(2))
     torch.manual_seed(1)
-    with torch.no_grad():
+    with adapted(encoder, lora, seed=1), torch.no_grad():
         for weight in encoder.backbone.parameters():
-            weight.add_(noise * torch.randn_like(weight))
+            if weight.requires_grad:
+                weight.add_(noise * torch.randn_like(weight))
     encoder.save(Path(order["staging"]))
     _, sets = read_data(order)
     known = {"precision": Precision.FLOAT32, "progress": recorder}
@@ -104,6 +113,20 @@ def test_a_ruined_model_gives_way_to_a_blend_that_the_other_half_judges(
     assert found.interpolation["chosen_by"]["num_queries"] == len(first)
     assert found.encoder.fingerprint() == Encoder.load(Path(order["staging"])).fingerprint()
     assert recorder.phases == ["exporting", "evaluating"] and recorder.events == ["interpolation"]
+
+
+def test_merged_adapters_give_way_to_a_blend_as_whole_weights_do(
+    tmp_path: Path, model: Path, recorder: Recorder
+) -> None:
+    order = order_of(tmp_path / "job", model, learning_rate=1e-5)
+    order["evaluation"]["held_out"] = 0.5
+    found = settled(order, recorder, noise=0.3, lora=LoraConfig(r=2, alpha=4))
+    alpha = found.interpolation["alpha"]
+    assert 0 < alpha < 1 and found.retention["held"]
+    base, published = (Encoder.load(path).backbone.state_dict() for path in (model, Path(order["staging"])))
+    moved = {name for name in base if not torch.equal(base[name], published[name])}
+    assert moved and all(base[name].ndim == 2 and "embeddings" not in name for name in moved)
+    assert found.encoder.fingerprint() == Encoder.load(Path(order["staging"])).fingerprint()
 
 
 def test_what_is_measured_on_the_probe_and_between_the_ends_is_told_text_by_text(
