@@ -192,7 +192,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
         feeds=Feeds(database, max_readers=settings.edge.num_streams),
-        rates=Rates(time.monotonic),
+        rates=Rates(),
         uses=uses,
         reach=reach,
         sender=WebhookSender(database, reach, clock=clock),

@@ -1,17 +1,20 @@
 """How often each project asks and which keys do, kept in the memory of this gateway: two gateways grant twice as much.
 
-A bucket holds a minute's worth of requests and is refilled steadily, so that a burst passes and a flood does not.
+In any 60 seconds no more requests pass than a minute has; a burst may take them all.
 """
 
-import math
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from service.store import keys
 from service.store.database import Database
 
-_MAX_BUCKETS = 10_000  # of projects; one that is forgotten begins with a full bucket
+if TYPE_CHECKING:
+    from limits.strategies import MovingWindowRateLimiter
+
+_WINDOW_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +25,7 @@ class Allowance:
     remaining: int
     granted: bool
     reset_seconds: float
-    """Until the bucket is full, or, where the request was refused, until the next one would be granted."""
+    """Until this request counts no more, or, where it was refused, until the next one would be granted."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -37,26 +40,28 @@ class Allowance:
 class Rates:
     """May be used by several threads."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds that never go back."""
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: dict[str, tuple[float, float]] = {}
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # the library's own are taken away from under those who hold them
+        self._limiter: MovingWindowRateLimiter | None = None
 
     def ask(self, project: str, limit: int) -> Allowance:
         """One request of `limit` a minute was taken, or refused."""
-        per_second = limit / 60
+        from limits import RateLimitItemPerMinute  # a tenth of a second that no gateway without limits waits for
+
+        item = RateLimitItemPerMinute(limit)
         with self._lock:
-            now = self._clock()
-            left, at = self._buckets.pop(project, (float(limit), now))
-            left = min(float(limit), left + (now - at) * per_second)
-            granted = left >= 1
-            left -= granted
-            self._buckets[project] = (left, now)  # at the end: the first ones are those that asked longest ago
-            while len(self._buckets) > _MAX_BUCKETS:
-                del self._buckets[next(iter(self._buckets))]
-        missing = limit - left if granted else 1 - left
-        return Allowance(limit=limit, remaining=math.floor(left), granted=granted, reset_seconds=missing / per_second)
+            limiter = self._limiter = self._limiter or _limiter()
+            granted = limiter.hit(item, project)
+            window = limiter.get_window_stats(item, project)
+        reset = _WINDOW_SECONDS if granted else max(0.0, window.reset_time - time.time())
+        return Allowance(limit=limit, remaining=window.remaining, granted=granted, reset_seconds=reset)
+
+
+def _limiter() -> "MovingWindowRateLimiter":
+    from limits.storage import MemoryStorage
+    from limits.strategies import MovingWindowRateLimiter
+
+    return MovingWindowRateLimiter(MemoryStorage())
 
 
 class KeyUses:
