@@ -34,7 +34,7 @@ from service.client_sent import (
     uploaded,
 )
 from service.schemas.audits import FileIssues, FileStats
-from service.schemas.collections import CollectionCreate, CollectionObject, QueryAnswer
+from service.schemas.collections import CollectionCreate, CollectionDeleted, CollectionObject, QueryAnswer
 from service.schemas.documents import (
     DocumentObject,
     DocumentsAccepted,
@@ -153,6 +153,7 @@ class Routes:
     create_collection = Call("POST", "/v1/collections", sent=posted(CollectionCreate), answer=CollectionObject)
     collections = Listed("/v1/collections", sent=nothing, element=CollectionObject)
     collection = Call("GET", "/v1/collections/{c}", sent=of_name, answer=CollectionObject)
+    delete_collection = Call("DELETE", "/v1/collections/{c}", sent=of_name, answer=CollectionDeleted)
     add_documents = Call("POST", "/v1/collections/{c}/documents", sent=documents, answer=DocumentsAccepted)
     """The documents are stored, sent as they come; for many texts a job makes them searchable."""
     documents = Listed("/v1/collections/{c}/documents", sent=stored, element=DocumentObject)

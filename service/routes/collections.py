@@ -8,11 +8,12 @@ from starlette.requests import Request
 from infonce.errors import IndexMismatch
 from service.bodies import DOCUMENTS_LIMIT, described, json_body
 from service.callers import KEY_FIRST, Project
-from service.collection_answers import collection_object
+from service.collection_answers import collection_object, collection_objects
 from service.dependencies import CollectionPath, Parts, Window, Wiring
 from service.repetition import Once
 from service.schemas.collections import (
     CollectionCreate,
+    CollectionDeleted,
     CollectionObject,
     CollectionQuery,
     QueryAnswer,
@@ -20,7 +21,7 @@ from service.schemas.collections import (
 )
 from service.schemas.lists import Listing
 from service.server_timing import tell
-from service.store import catalog
+from service.store import catalog, removal
 from service.store.collection_records import CollectionRecord
 from service.store.records import new_id
 
@@ -64,7 +65,7 @@ def list_collections(parts: Parts, project: Project, page: Window) -> Listing[Co
     """The project's collections, newest first."""
     with parts.database.read() as tx:
         records, more = catalog.page_collections(tx, project, page=page)
-        return Listing.of([collection_object(tx, record) for record in records], more)
+        return Listing.of(collection_objects(tx, records), more)
 
 
 @router.get("/{c}")
@@ -72,6 +73,21 @@ def retrieve(c: CollectionPath, parts: Parts, project: Project) -> CollectionObj
     """One collection, by name or id."""
     with parts.database.read() as tx:
         return collection_object(tx, catalog.get_collection(tx, project, name=c))
+
+
+@router.delete("/{c}")
+def delete(c: CollectionPath, parts: Parts, project: Project) -> CollectionDeleted:
+    """Delete a collection with its documents and versions; no unfinished training may be about to deploy to it.
+
+    Many documents go a few thousand at a time: who asks meanwhile finds fewer, and one cut off is sent again.
+    """
+    with parts.database.read() as tx:
+        collection = removal.begin(tx, project, name=c)
+    is_left = True
+    while is_left:
+        with parts.database.write() as tx:
+            is_left = removal.go_on(tx, collection, now=parts.clock())
+    return CollectionDeleted(id=collection.id)
 
 
 @router.post("/{c}/query", openapi_extra=described(CollectionQuery))

@@ -1,6 +1,7 @@
 """Projects and their limits; an administrator of the default project sees all, any other its own."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -60,7 +61,7 @@ def list_projects(parts: Parts, who: Who, page: Window) -> Listing[ProjectObject
     """Projects, newest first."""
     with parts.database.read() as tx:
         records, more = projects.page_projects(tx, only=who.administers, page=page)
-        return Listing.of([_answer(tx, record) for record in records], more)
+        return Listing.of(_answers(tx, records), more)
 
 
 @router.get("/{id}")
@@ -87,5 +88,13 @@ def _require_all(administers: str | None) -> None:
 
 
 def _answer(tx: Tx, record: ProjectRecord) -> ProjectObject:
-    waiting, stored = projects.num_waiting_jobs(tx, record.id), projects.stored_bytes(tx, record.id)
-    return ProjectObject.of(record, waiting_jobs=waiting, stored_bytes=stored)
+    [found] = _answers(tx, [record])
+    return found
+
+
+def _answers(tx: Tx, records: Sequence[ProjectRecord]) -> list[ProjectObject]:
+    ids = [record.id for record in records]
+    waiting, stored = projects.waiting_jobs_of(tx, ids), projects.stored_bytes_of(tx, ids)
+    return [
+        ProjectObject.of(record, waiting_jobs=waiting[record.id], stored_bytes=stored[record.id]) for record in records
+    ]

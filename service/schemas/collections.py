@@ -72,6 +72,14 @@ class CollectionObject(Answer):
     """That answered before; a rollback returns to it."""
 
 
+class CollectionDeleted(Answer):
+    """The collection is gone."""
+
+    id: str
+    object: Literal["collection.deleted"] = "collection.deleted"
+    deleted: Literal[True] = True
+
+
 class CollectionQuery(Request):
     """A text, a vector or a document whose neighbours are wanted; or several `queries` that one version answers."""
 

@@ -112,7 +112,7 @@ def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, Docum
 
 def count(tx: Tx, collection_id: str) -> int:
     """How many documents the collection has."""
-    return _count(tx, table.c.collection_id == collection_id)
+    return _counts(tx, table.c.collection_id == collection_id)[collection_id]
 
 
 def pending(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | None = None) -> int:
@@ -120,20 +120,45 @@ def pending(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | No
 
     Of the version that answers, unless another one is given.
     """
-    if version is not None:
-        searchable, fingerprint = version.watermark, version.fingerprint
-    elif collection.active_version is not None:
-        query = sa.select(versions.c.watermark, versions.c.fingerprint)
-        searchable, fingerprint = tx.execute(query.where(versions.c.id == collection.active_version)).one()
-    else:
-        searchable, fingerprint = 0, changes.fingerprint_of(tx, collection.id)
-    later = sa.and_(table.c.collection_id == collection.id, table.c.sequence > searchable)
+    if version is None:
+        return counts(tx, [collection])[collection.id].pending
+    unfound = _unfound(collection.id, searchable=version.watermark, fingerprint=version.fingerprint)
+    return _counts(tx, unfound)[collection.id]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """How many documents a collection has, and how many of them cannot be found yet."""
+
+    documents: int
+    pending: int
+
+
+def counts(tx: Tx, found: Sequence[CollectionRecord]) -> dict[str, Counted]:
+    """Of each collection; all of them are one question."""
+    ids = [collection.id for collection in found]
+    last = sa.select(document_vectors.c.fingerprint).where(document_vectors.c.collection_id == collections.c.id)
+    last = last.order_by(document_vectors.c.sequence.desc()).limit(1)  # of what is found before there is an index
+    known = sa.case((versions.c.id.is_(None), last.scalar_subquery()), else_=versions.c.fingerprint)
+    state = sa.select(collections.c.id, sa.func.coalesce(versions.c.watermark, 0), known)
+    state = state.outerjoin_from(collections, versions, versions.c.id == collections.c.active_version)
+    unfound = [
+        _unfound(id, searchable=searchable, fingerprint=fingerprint)
+        for id, searchable, fingerprint in tx.execute(state.where(collections.c.id.in_(ids)))
+    ]
+    every, waiting = _counts(tx, table.c.collection_id.in_(ids)), _counts(tx, sa.or_(sa.false(), *unfound))
+    return {id: Counted(documents=every[id], pending=waiting[id]) for id in ids}
+
+
+def _unfound(collection_id: str, *, searchable: int, fingerprint: str | None) -> sa.ColumnElement[bool]:
+    """Neither an index as far as `searchable` has the document, nor is its vector by that encoder known."""
     known = sa.exists().where(
         document_vectors.c.collection_id == table.c.collection_id,
         document_vectors.c.document_id == table.c.id,
         document_vectors.c.fingerprint == fingerprint,
     )
-    return _count(tx, sa.and_(later, table.c.vector.is_(None), ~known))
+    later = sa.and_(table.c.collection_id == collection_id, table.c.sequence > searchable)
+    return sa.and_(later, table.c.vector.is_(None), ~known)
 
 
 def page(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[DocumentRecord], bool]:
@@ -181,5 +206,7 @@ def _octets(tx: Tx, column: sa.Column[Any]) -> sa.ColumnElement[int]:
     return sa.func.length(sa.cast(column, sa.LargeBinary()))  # of a text it would count characters
 
 
-def _count(tx: Tx, condition: sa.ColumnElement[bool]) -> int:
-    return tx.execute(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one()
+def _counts(tx: Tx, condition: sa.ColumnElement[bool]) -> Counter[str]:
+    """How many documents of each collection that has any fulfil the condition."""
+    query = sa.select(table.c.collection_id, sa.func.count()).where(condition).group_by(table.c.collection_id)
+    return Counter(dict(tx.execute(query).all()))

@@ -1,6 +1,7 @@
 """Projects: who owns objects, and how much each may use."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -88,25 +89,35 @@ def held(tx: Tx, id: str, *, now: float) -> ProjectRecord:
 
 def num_waiting_jobs(tx: Tx, id: str) -> int:
     """How many jobs that somebody ordered wait, paused ones among them; index jobs follow from documents."""
+    return waiting_jobs_of(tx, [id])[id]
+
+
+def waiting_jobs_of(tx: Tx, ids: Sequence[str]) -> Counter[str]:
+    """That number for each of the projects."""
     waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), jobs.c.kind != JobKind.INDEX)
-    query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.project == id, waiting)
-    return tx.execute(query).scalar_one()
+    query = sa.select(jobs.c.project, sa.func.count()).where(jobs.c.project.in_(ids), waiting)
+    return Counter(dict(tx.execute(query.group_by(jobs.c.project)).all()))
 
 
 def stored_bytes(tx: Tx, id: str) -> int:
     """What its files, parts of uploads, models, exports, evaluations, documents and indexes take on disk."""
-    of_collections = sa.select(collections.c.id).where(collections.c.project == id)
-    of_uploads = sa.select(uploads.c.id).where(uploads.c.project == id, uploads.c.status == UploadStatus.PENDING)
-    queries = (
-        sa.select(sa.func.sum(files.c.num_bytes)).where(files.c.project == id),
-        sa.select(sa.func.sum(upload_parts.c.num_bytes)).where(upload_parts.c.upload_id.in_(of_uploads)),
-        sa.select(sa.func.sum(models.c.num_bytes)).where(models.c.project == id),
-        sa.select(sa.func.sum(model_exports.c.num_bytes)).where(model_exports.c.project == id),
-        sa.select(sa.func.sum(evaluations.c.num_bytes)).where(evaluations.c.project == id),
-        sa.select(sa.func.sum(collections.c.num_bytes)).where(collections.c.project == id),
-        sa.select(sa.func.sum(versions.c.num_bytes)).where(versions.c.collection_id.in_(of_collections)),
+    return stored_bytes_of(tx, [id])[id]
+
+
+def stored_bytes_of(tx: Tx, ids: Sequence[str]) -> Counter[str]:
+    """That number for each of the projects."""
+    of_uploads = sa.and_(upload_parts.c.upload_id == uploads.c.id, uploads.c.status == UploadStatus.PENDING)
+    kept = (
+        *((one.c.project, one.c.num_bytes, None) for one in (files, models, model_exports, evaluations, collections)),
+        (uploads.c.project, upload_parts.c.num_bytes, of_uploads),
+        (collections.c.project, versions.c.num_bytes, versions.c.collection_id == collections.c.id),
     )
-    return sum(int(tx.execute(query).scalar_one() or 0) for query in queries)
+    stored: Counter[str] = Counter()
+    for project, num_bytes, joined in kept:
+        query = sa.select(project, sa.func.sum(num_bytes)).where(project.in_(ids)).group_by(project)
+        for id, num in tx.execute(query if joined is None else query.where(joined)):
+            stored[id] += int(num)
+    return stored
 
 
 def _added(tx: Tx, project: ProjectRecord) -> bool:

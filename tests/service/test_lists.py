@@ -38,3 +38,22 @@ def test_many_are_listed_with_as_many_questions_as_one(gateway: Gateway, path: s
             shown = gateway.http.get(path).json()["data"]
         asked.append(len(said))
     assert len(shown) == (10 if path == "/v1/jobs" else 5) and len(set(asked)) == 1, asked
+
+
+@pytest.mark.parametrize("path", ["/v1/collections", "/v1/projects"])
+def test_collections_and_projects_are_counted_with_as_many_questions_as_one(gateway: Gateway, path: str) -> None:
+    asked: list[int] = []
+    for number in range(4):
+        made = gateway.http.post("/v1/collections", json={"name": f"c{number}", "dimension": 2})
+        rows = [{"id": str(place), "vector": [1, place]} for place in range(number)]
+        if rows:
+            gateway.http.post(f"/v1/collections/c{number}/documents", json={"documents": rows})
+        assert made.is_success and gateway.http.post("/v1/projects", json={"id": f"p{number}"}).is_success
+        with statements() as said:
+            shown = gateway.http.get(path).json()["data"]
+        asked.append(len(said))
+    assert len(set(asked[1:])) == 1 and len(shown) >= 4, asked
+    alone = [gateway.http.get(f"{path}/{one['id']}").json() for one in shown]
+    assert shown == alone
+    if path == "/v1/collections":
+        assert [one["count"] for one in shown] == [3, 2, 1, 0]
