@@ -21,21 +21,29 @@ def is_judged(asked: JobCreate) -> bool:
     return evaluation.held_out > 0 or evaluation.file is not None or asked.validation_file is not None
 
 
-def check_deploy(tx: Tx, project: str, *, asked: JobCreate, width: int | None) -> None:
-    """The collection can take the model's vectors, the file is one of documents, and the policy can be decided.
+def check_policy(asked: JobCreate) -> None:
+    """Whether the tuned model is to be deployed can be decided.
+
+    Raises:
+        ConfigError: it is to be if it is better, and nothing is judged.
+    """
+    deploy = asked.method.contrastive.deploy
+    if deploy is not None and deploy.policy is DeployPolicy.IF_BETTER and not is_judged(asked):
+        message = "policy is 'if_better', held_out is 0 and no file is given to judge by; give one, or choose 'always'"
+        raise _refused(message, "policy")
+
+
+def check_target(tx: Tx, project: str, *, deploy: Deploy | None, width: int | None) -> None:
+    """The collection can take the model's vectors, and the file is one of documents.
 
     `width` is that of the model's vectors; None where that is not known before a worker has downloaded it.
 
     Raises:
         ServiceError: the file does not exist or is none of documents; or there is nothing to deploy to.
-        ConfigError: the collection has no model or other dimensions, or nothing is judged that could be better.
+        ConfigError: the collection has no model or other dimensions.
     """
-    deploy = asked.method.contrastive.deploy
     if deploy is None:
         return
-    if deploy.policy is DeployPolicy.IF_BETTER and not is_judged(asked):
-        message = "policy is 'if_better', held_out is 0 and no file is given to judge by; give one, or choose 'always'"
-        raise _refused(message, "policy")
     if deploy.corpus_file is not None:
         find_file(tx, project, id=deploy.corpus_file, purpose=FilePurpose.CORPUS, param=_PLACE + "corpus_file")
     collection = _existing(tx, project, deploy=deploy)

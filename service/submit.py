@@ -8,7 +8,7 @@ from infonce.config import AUTO, EncoderConfig, HardNegatives, TrainConfig
 from infonce.errors import ConfigError
 from infonce.hub import FoundModel
 from infonce.loss_config import LossConfig, Negatives
-from service.deploying import check_deploy, is_judged
+from service.deploying import check_policy, check_target, is_judged
 from service.errors import ServiceError
 from service.mining_checks import check_searched
 from service.model_lookup import ModelLookup
@@ -79,7 +79,8 @@ def submit_training(
             _check_fits_file(config, training)
             _check_mining(tx, training, asked=asked)
             _check_judged(asked, config)
-            check_deploy(tx, project, asked=asked, width=width)
+            check_policy(asked)
+            check_target(tx, project, deploy=asked.method.contrastive.deploy, width=width)
             record = _record(project, asked, config=config, encoder=encoder, now=now)
             insert(tx, record)
     except ConfigError as error:

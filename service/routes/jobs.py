@@ -9,11 +9,12 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project, Who, require_scope
 from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
+from service.deploying import check_target
 from service.ordering import Orders
 from service.references import find_model
 from service.rerun import repeated
 from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
-from service.schemas.jobs import JobCreate
+from service.schemas.jobs import Deploy, JobCreate
 from service.schemas.lists import Listing
 from service.store import deployments, events, jobs, wishes
 from service.store.records import JobKind, JobRecord, JobStatus, Page, Scope
@@ -102,13 +103,16 @@ def rerun(
     """Order a training that has ended once more, with what was chosen for every `auto` then; a new job, a new model."""
     with parts.database.read() as tx:
         record = jobs.get(tx, project, id=id)
-    if record.spec.get("deploy") is not None:
+    deploy = None if record.spec.get("deploy") is None else Deploy.model_validate(record.spec["deploy"], strict=False)
+    if deploy is not None:
         require_scope(who, Scope.INDEX)
-    find_model(parts.lookup, project, name=record.spec["model"])
+    model = find_model(parts.lookup, project, name=record.spec["model"])
+    width = None if model is None else parts.lookup.dimensions(model)
 
     def submit(now: float) -> str:
         job = repeated(record, now=now)
         with parts.database.write() as tx:
+            check_target(tx, project, deploy=deploy, width=width)  # it may have gone, or have another model by now
             orders.insert(tx, job)
         return job.id
 

@@ -9,7 +9,7 @@ import pytest
 from service.store import curves, jobs
 from service.store.records import DEFAULT_PROJECT, JobError, JobKind, JobRecord, Scope
 from service.store.waiting import waiting_job
-from tests.service.conftest import Gateway, lines, problem
+from tests.service.conftest import BASE, Gateway, lines, problem
 from tests.service.test_jobs import JOBS, contrastive, stored
 from tests.service.test_scopes import with_scopes
 
@@ -86,6 +86,14 @@ def test_to_repeat_what_deploys_takes_the_scope_of_what_it_deploys_to(gateway: G
     train, both = with_scopes(gateway, Scope.TRAIN), with_scopes(gateway, Scope.TRAIN, Scope.INDEX)
     problem(gateway.http.post(f"{JOBS}/{id}/rerun", headers=train), 403, "insufficient_scope")
     assert gateway.http.post(f"{JOBS}/{id}/rerun", headers=both).status_code == 200
+
+
+def test_what_was_to_be_deployed_to_a_collection_that_is_gone_cannot_be_repeated(gateway: Gateway) -> None:
+    assert gateway.http.post("/v1/collections", json={"name": "faq", "model": BASE}).is_success
+    id = ordered(gateway, method=contrastive(deploy={"collection": "faq"}))
+    assert gateway.http.post(f"{JOBS}/{id}/cancel").status_code == 200
+    assert gateway.http.delete("/v1/collections/faq").status_code == 200
+    assert "'faq'" in problem(gateway.http.post(f"{JOBS}/{id}/rerun"), 404, "not_found")["detail"]
 
 
 def test_a_training_with_nothing_to_keep_is_cancelled(gateway: Gateway) -> None:
