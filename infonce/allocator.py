@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Callable
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
@@ -15,9 +16,21 @@ def keep_freed_memory() -> bool:
     glibc gives large blocks back at once and gets them anew, page by page and filled with zeros, for every tensor: 3 %
     of a float32 step of MiniLM on two cores, more where products are faster (docs/log.md). The peak is the same.
     """
+    mallopt = _of_glibc("mallopt")
+    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def give_back_freed_memory() -> bool:
+    """The system has all whole pages that are free; whether there were any.
+
+    What was needed for one part of a job lies between what is still needed, and the next part would come on top.
+    """
+    trim = _of_glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """The function, where the C library has it: musl and those of other systems have not."""
     if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+        return None
+    return getattr(ctypes.CDLL(None), name, None)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.config import Prompts
+from infonce.groups import groups_of
 from infonce.loss_config import LossConfig, Negatives
 from infonce.pairs import Pair
 
@@ -20,6 +21,7 @@ Ids = NDArray[np.int64]
 
 _DEFAULT_LOSS = LossConfig()
 _NO_VIEWS: Ids = np.empty((0, 0), dtype=np.int64)
+_NONE_GIVEN: Ids = np.empty((2, 0), dtype=np.int64)
 
 
 def num_batches(num_pairs: int, batch_size: int) -> int:
@@ -77,6 +79,7 @@ class PairTable:
     negatives: Ids  # (sum of negatives,) rows
     negative_offsets: Ids  # (N + 1,)
     relation: Ids  # (2, K) text numbers: anchor, a known positive of it; sorted by anchor
+    groups: Ids  # (T,) text number -> its group, in which no text is another one's negative
 
     @classmethod
     def build(
@@ -103,6 +106,7 @@ class PairTable:
         for text in documents:
             row(prompts.document, text)
         known = np.array(row_texts, dtype=np.int64)
+        relation = np.unique(np.stack([known[anchors], known[positives]]), axis=1)
         return cls(
             rows=list(rows),
             row_texts=known,
@@ -110,7 +114,8 @@ class PairTable:
             positives=positives,
             negatives=negatives,
             negative_offsets=np.cumsum([0] + [len(many) for many in chosen], dtype=np.int64),
-            relation=np.unique(np.stack([known[anchors], known[positives]]), axis=1),
+            relation=relation,
+            groups=groups_of(relation, num_texts=len(texts)),
         )
 
     def __len__(self) -> int:
@@ -149,37 +154,42 @@ class PairTable:
             return self._views(anchors, positives, num_views=loss.num_views)
         if loss.negatives is Negatives.PAIRED:
             return self._paired(pairs)
-        negatives = np.concatenate([self._negatives_of(pair) for pair in pairs])
+        given = [self._negatives_of(pair) for pair in pairs]
+        negatives = np.unique(np.concatenate(given))
         if loss.negatives is Negatives.SHARED:  # one that is a positive of the batch is a candidate already
             negatives = np.setdiff1d(negatives, positives)  # and would weigh twice in every softmax
-        return self._numbered(anchors, positives, negatives=np.unique(negatives))
+        return self._numbered(anchors, positives, negatives=negatives, given=given)
 
-    def known(self, anchors: Ids, candidates: Ids) -> Ids:
-        """Which candidates are a known positive of an anchor anywhere in the data, or the anchor itself.
+    def known(self, anchors: Ids, candidates: Ids, *, given: Ids = _NONE_GIVEN) -> Ids:
+        """Which candidates are a known positive of an anchor anywhere in the data, the anchor itself, or of its group.
+
+        A negative that was `given` for the anchor is one, unless a pair says otherwise.
 
         Shape:
-            anchors (A,), candidates (C,): text numbers; returns (2, K): anchor and candidate, sorted.
+            anchors (A,), candidates (C,): text numbers; given (2, G) and returns (2, K): anchor and candidate, sorted.
         """
-        order = np.argsort(candidates, kind="stable")
         first = np.searchsorted(self.relation[0], anchors)
         counts = np.searchsorted(self.relation[0], anchors, "right") - first
         asked = np.concatenate([np.arange(len(anchors)), np.repeat(np.arange(len(anchors)), counts)])
         right = np.concatenate([anchors, self.relation[1, _ranges(first, counts)]])
-        low = np.searchsorted(candidates, right, sorter=order)
-        counts = np.searchsorted(candidates, right, "right", sorter=order) - low
-        columns = order[_ranges(low, counts)]
-        keys = np.unique(np.repeat(asked, counts) * len(candidates) + columns)
-        return np.stack(np.divmod(keys, max(1, len(candidates))))
+        rows, columns = _joined(right, candidates)
+        said = asked[rows] * len(candidates) + columns
+        rows, columns = _joined(self.groups[anchors], self.groups[candidates])
+        likely = np.setdiff1d(rows * len(candidates) + columns, given[0] * len(candidates) + given[1])
+        return np.stack(np.divmod(np.union1d(said, likely), max(1, len(candidates))))
 
     def _negatives_of(self, pair: int) -> Ids:
         return self.negatives[self.negative_offsets[pair] : self.negative_offsets[pair + 1]]
 
-    def _numbered(self, anchors: Ids, positives: Ids, *, negatives: Ids) -> Batch:
-        """The batch of these rows, all negatives open to all anchors."""
+    def _numbered(self, anchors: Ids, positives: Ids, *, negatives: Ids, given: Sequence[Ids]) -> Batch:
+        """The batch of these rows, all negatives open to all anchors; each anchor was given some of them."""
         size = len(anchors)
         candidates = np.concatenate([positives, negatives])
         rows, places = np.unique(np.concatenate([anchors, candidates]), return_inverse=True)
-        known = self.known(self.row_texts[anchors], self.row_texts[candidates])
+        asked = np.repeat(np.arange(size), [len(own) for own in given])
+        places_given, columns = _joined(np.concatenate(given), negatives)
+        own = np.stack([asked[places_given], columns + size])
+        known = self.known(self.row_texts[anchors], self.row_texts[candidates], given=own)
         return Batch(
             rows=rows,
             anchors=places[:size],
@@ -196,8 +206,10 @@ class PairTable:
         counts = np.diff(self.negative_offsets)[pairs]
         filled = np.arange(counts.max(initial=0)) < counts[:, None]  # (B, M)
         own = np.broadcast_to(self.positives[pairs][:, None], filled.shape).copy()
-        own[filled] = np.concatenate([self._negatives_of(pair) for pair in pairs])
-        batch = self._numbered(self.anchors[pairs], self.positives[pairs], negatives=np.unique(own[filled]))
+        given = [self._negatives_of(pair) for pair in pairs]
+        own[filled] = np.concatenate(given)
+        distinct = np.unique(own[filled])
+        batch = self._numbered(self.anchors[pairs], self.positives[pairs], negatives=distinct, given=given)
         asked = np.broadcast_to(batch.anchor_texts[:, None], own.shape)
         row, column = np.nonzero(~filled | self._is_known(asked, self.row_texts[own]))
         known = batch.also_positive[:, batch.also_positive[1] < len(pairs)]  # among the positives
@@ -245,6 +257,14 @@ class PairTable:
             candidate_texts=offered,
             also_positive=known[:, np.lexsort((known[1], known[0]))],
         )
+
+
+def _joined(left: Ids, right: Ids) -> tuple[Ids, Ids]:
+    """The places of all equal numbers, one of each side."""
+    order = np.argsort(right, kind="stable")
+    low = np.searchsorted(right, left, sorter=order)
+    counts = np.searchsorted(right, left, "right", sorter=order) - low
+    return np.repeat(np.arange(len(left)), counts), order[_ranges(low, counts)]
 
 
 def _ranges(starts: Ids, counts: Ids) -> Ids:

@@ -6,15 +6,19 @@ Texts are sorted, so that neither the order of the pairs nor that of the corpus 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infonce.groups import groups_of
 from infonce.pairs import Pair
 from infonce.split import text_key
 
 Ints = NDArray[np.int64]
+
+_LARGE_GROUP: Final = 4_096
+"""Documents that a search goes deeper for the sake of a group: where more of one come first, fewer are mined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,9 @@ class Known:
     """How many given negatives are positives of their query, and so are none."""
     forbidden: Ints
     """Query and key of all that may not be mined: positives, given negatives, and the query's own text; sorted."""
+    groups: Ints
+    """Of each key: what pairs join is no negative of one another, for it is likely to be a positive."""
+    query_groups: Ints
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], corpus: Iterable[str] | None) -> Self:
@@ -61,6 +68,9 @@ class Known:
         def code(pair: Pair, text: str) -> int:
             return query_of[key_of[pair.anchor]] * len(key_number) + key_number[key_of[text]]
 
+        joined = {(key_number[key_of[pair.anchor]], key_number[key_of[pair.positive]]) for pair in pairs}
+        relation = np.array(sorted(joined), dtype=np.int64).reshape(-1, 2).T
+        groups = groups_of(relation, num_texts=len(key_number))
         positive = {code(pair, pair.positive) for pair in pairs}
         told_of = (code(pair, text) for pair in pairs for text in (pair.anchor, *pair.negatives))
         given = [[text for text in pair.negatives if code(pair, text) not in positive] for pair in pairs]
@@ -75,6 +85,8 @@ class Known:
             pair_given=tuple(tuple(number_of[text] for text in texts) for texts in given),
             num_conflicts=sum(len(pair.negatives) for pair in pairs) - sum(map(len, given)),
             forbidden=np.array(sorted(positive.union(told_of)), dtype=np.int64),
+            groups=groups,
+            query_groups=groups[[key_number[key] for key in query_of]],
         )
 
     @property
@@ -88,12 +100,17 @@ class Known:
 
     def forbids(self, queries: Ints, documents: Ints) -> NDArray[np.bool_]:
         """Which of these documents may not be mined for these queries; one that is not there (−1) is anything."""
-        return np.isin(queries * self.num_keys + self.keys[documents], self.forbidden)
+        keys = self.keys[documents]
+        told = np.isin(queries * self.num_keys + keys, self.forbidden)
+        joined: NDArray[np.bool_] = told | (self.query_groups[queries] == self.groups[keys])
+        return joined
 
     def most_forbidden(self, start: int, stop: int) -> int:
-        """How many documents at most are forbidden for one of these queries."""
+        """How many documents at most are forbidden for one of these queries; of a large group some thousands count."""
         queries = np.arange(start, stop + 1) * self.num_keys
-        return int(np.diff(np.searchsorted(self.forbidden, queries)).max(initial=0))
+        told = int(np.diff(np.searchsorted(self.forbidden, queries)).max(initial=0))
+        sizes = np.bincount(self.groups[self.keys[self.searched]], minlength=self.num_keys)
+        return told + min(_LARGE_GROUP, int(sizes[self.query_groups[start:stop]].max(initial=0)))
 
 
 def _draws(texts: Sequence[str], seed: int) -> NDArray[np.uint64]:

@@ -7,14 +7,16 @@ of shared anchors and positives joins them; a split goes between such components
 import random
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from infonce.errors import ConfigError
 from infonce.limits import check_whole
 from infonce.pairs import Pair
 from infonce.qrels import EvalSet
+
+N = TypeVar("N", bound=Hashable)
 
 MIN_TRAINING_PAIRS = 2
 """One pair alone has no in-batch negative."""
@@ -74,11 +76,11 @@ def text_key(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
 
 
-def components(edges: Sequence[tuple[str, str]]) -> list[list[int]]:
+def components(edges: Sequence[tuple[N, N]]) -> list[list[int]]:
     """The connected components of a graph, each as the places of its edges; in the order of their first edges."""
-    parent: dict[str, str] = {}
+    parent: dict[N, N] = {}
 
-    def root(node: str) -> str:
+    def root(node: N) -> N:
         parent.setdefault(node, node)
         while parent[node] != node:
             parent[node] = parent[parent[node]]  # halves the path, so that no chain stays long
@@ -87,7 +89,7 @@ def components(edges: Sequence[tuple[str, str]]) -> list[list[int]]:
 
     for one, other in edges:
         parent[root(one)] = root(other)
-    found: defaultdict[str, list[int]] = defaultdict(list)
+    found: defaultdict[N, list[int]] = defaultdict(list)
     for place, (one, _) in enumerate(edges):
         found[root(one)].append(place)
     return list(found.values())

@@ -27,3 +27,28 @@ def test_a_tensor_of_the_size_of_a_freed_one_costs_no_new_pages() -> None:
     if heard == "False":
         pytest.skip("this C library has no mallopt")
     assert 2 * int(after) < int(before)
+
+
+FRAGMENTS = """
+import sys
+from infonce.allocator import give_back_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+blocks = [bytes(100_000) for _ in range(2_000)]  # below the size that gets a mapping of its own
+before = resident()
+kept = blocks[-1]
+del blocks  # what is freed lies below what is kept
+held = resident()
+print(give_back_freed_memory(), before, held, resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_below_what_is_kept_goes_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", FRAGMENTS], capture_output=True, text=True, check=True)
+    heard, _, held, after = done.stdout.split()
+    if heard == "False":
+        pytest.skip("this C library has no malloc_trim")
+    assert int(held) > 100e6 and int(after) < int(held) / 2

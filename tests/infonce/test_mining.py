@@ -14,6 +14,7 @@ from infonce.mining import mine
 from infonce.mining_config import MiningConfig
 from infonce.pairs import Pair
 from tests.infonce.slow_mining import Lookup, same, slowly_mined
+from tests.infonce.test_groups import intents
 
 WIDE: Mapping[str, Any] = {"range": (1, 30), "per_query": 4, "relative_margin": None}
 SETTINGS: list[Mapping[str, Any]] = [
@@ -162,6 +163,18 @@ def test_a_given_negative_that_is_a_positive_is_taken_away_and_counted() -> None
     found = mine(lookup, pairs, corpus=corpus, config=MiningConfig(**WIDE))
     assert found.counts.conflicting_negatives == 1
     assert [one.num_given for one in found.pairs] == [1, 0] and found.pairs[0].pair.negatives[0] == corpus[2]
+
+
+@pytest.mark.parametrize("retriever", ["dense", "bm25"])
+def test_what_a_chain_of_pairs_joins_is_not_mined(retriever: str) -> None:
+    pairs = intents(20, 10)
+    vectors = dict(zip((pair.anchor for pair in pairs), unit(200, seed=1), strict=True))
+    config = MiningConfig(retriever=retriever, per_query=5, range=(0, 100), relative_margin=None)
+    mined = mine(Lookup(queries=vectors, documents=vectors), pairs, config=config).pairs
+    assert sum(len(one.pair.negatives) for one in mined) >= 500
+    for one in mined:
+        group = one.pair.anchor.rpartition(" says ")[0]
+        assert not any(text.startswith(f"{group} says ") for text in one.pair.negatives)
 
 
 def test_the_counts_add_up() -> None:

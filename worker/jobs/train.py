@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter, time
 from typing import Any
 
+from infonce.allocator import give_back_freed_memory
 from infonce.calibrate import settled_precision
 from infonce.checkpoint import Checkpoints
 from infonce.config import DEFAULT_MAX_SEQ_LENGTH, EncoderConfig, Precision, TrainConfig
@@ -59,6 +60,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     source = cached(base, Path(order["vectors_root"]), precision=config.precision, progress=progress)
     audit = audit_order(order, source, reads=reads, progress=progress)
     del source  # with the vectors of all that was judged
+    give_back_freed_memory()
     seconds["baseline"] = perf_counter() - started
 
     progress.phase(Phase.TRAINING)

@@ -1,0 +1,96 @@
+"""What a chain of pairs joins is no negative of one another, unless that would cost a tenth of all negatives."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infonce.batches import PairTable
+from infonce.config import Prompts
+from infonce.groups import MAX_LOST, groups_of
+from infonce.loss_config import LossConfig, Negatives
+from infonce.pairs import Pair
+from tests.infonce.test_batches import dense, texts_at
+
+NUM_TEXTS = 60
+TEXTS = st.integers(0, NUM_TEXTS - 1).map(str)
+PAIRS = st.lists(st.builds(Pair, TEXTS, TEXTS, st.lists(TEXTS, max_size=2).map(tuple)), min_size=1, max_size=50)
+
+
+def reached(pairs: Sequence[Pair], text: str) -> set[str]:
+    """Every text that a chain of pairs leads to, by looking again until nothing is added."""
+    found = {text}
+    while True:
+        more = {t for pair in pairs for t in (pair.anchor, pair.positive) if {pair.anchor, pair.positive} & found}
+        if more <= found:
+            return found
+        found |= more
+
+
+def lost(pairs: Sequence[Pair]) -> float:
+    """The part of the ordered couples of distinct pairs whose texts a chain joins, each with itself included."""
+    distinct = {(pair.anchor, pair.positive) for pair in pairs}
+    joined = sum(other in reached(pairs, anchor) for anchor, _ in distinct for other, _ in distinct)
+    return joined / len(distinct) ** 2
+
+
+@given(pairs=PAIRS)
+def test_groups_are_what_a_chain_reaches_and_nothing_where_they_are_too_large(pairs: list[Pair]) -> None:
+    relation = np.unique(np.array([[int(p.anchor), int(p.positive)] for p in pairs]), axis=0).T
+    groups = groups_of(relation, num_texts=NUM_TEXTS)
+    if lost(pairs) > MAX_LOST:
+        assert groups.tolist() == list(range(NUM_TEXTS))
+        return
+    for text in range(NUM_TEXTS):
+        chained = {int(other) for other in reached(pairs, str(text))}
+        several = sum(pair.anchor in map(str, chained) for pair in set(pairs)) > 1
+        members = set(np.flatnonzero(groups == groups[text]).tolist())
+        assert members == chained if len(chained) > 2 or not several else members <= chained
+        assert groups[text] == min(members)
+
+
+@pytest.mark.parametrize("negatives", [Negatives.SHARED, Negatives.UNPAIRED])
+@given(pairs=PAIRS)
+def test_the_mask_has_what_a_chain_reaches_but_for_an_anchors_own_negatives(
+    pairs: list[Pair], negatives: Negatives
+) -> None:
+    table = PairTable.build(pairs, prompts=Prompts(), max_negatives=2)
+    batch = table.batch(np.arange(len(pairs)), loss=LossConfig(negatives=negatives))
+    candidates = texts_at(table, batch, np.concatenate([batch.positives, batch.negatives]))
+    mask = dense(batch, len(pairs), len(candidates))
+    said = {(pair.anchor, pair.positive) for pair in pairs}
+    grouped = lost(pairs) <= MAX_LOST
+    for row, pair in enumerate(pairs):
+        likely = reached(pairs, pair.anchor) if grouped else {pair.anchor}
+        for column, text in enumerate(candidates):
+            own = column >= len(pairs) and text in pair.negatives
+            right = (pair.anchor, text) in said or text == pair.anchor or (text in likely and not own)
+            assert mask[row, column] == (right and column != row), (pair, text)
+
+
+def intents(number: int, size: int) -> list[Pair]:
+    """Pairs of two utterances of one intent, each utterance in two of them."""
+    return [
+        Pair(f"intent {one} says {place}", f"intent {one} says {(place + 1) % size}")
+        for one in range(number)
+        for place in range(size)
+    ]
+
+
+def test_utterances_of_one_intent_are_never_negatives_of_one_another() -> None:
+    pairs = intents(20, 10)
+    table = PairTable.build(pairs, prompts=Prompts(), max_negatives=0)
+    batch = table.batch(np.arange(len(pairs)))
+    mask = dense(batch, len(pairs), len(pairs))
+    expected = np.kron(np.eye(20), np.ones((10, 10))).astype(bool) & ~np.eye(200, dtype=bool)
+    assert (mask == expected).all()
+
+
+def test_one_positive_that_answers_everything_takes_no_other_negative_away() -> None:
+    pairs = [Pair(f"question {number}", "see the manual") for number in range(40)]
+    pairs += [Pair(f"question {number}", f"answer {number}") for number in range(40)]
+    table = PairTable.build(pairs, prompts=Prompts(), max_negatives=0)
+    batch = table.batch(np.arange(40, 80))
+    assert batch.also_positive.shape == (2, 0)
