@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.config import Prompts
-from infonce.groups import groups_of
+from infonce.groups import Groups, groups_of
 from infonce.loss_config import LossConfig, Negatives
 from infonce.pairs import Pair
 
@@ -79,7 +79,7 @@ class PairTable:
     negatives: Ids  # (sum of negatives,) rows
     negative_offsets: Ids  # (N + 1,)
     relation: Ids  # (2, K) text numbers: anchor, a known positive of it; sorted by anchor
-    groups: Ids  # (T,) text number -> its group, in which no text is another one's negative
+    groups: Groups  # of text numbers; no text is a negative of another one of its group
 
     @classmethod
     def build(
@@ -174,7 +174,7 @@ class PairTable:
         right = np.concatenate([anchors, self.relation[1, _ranges(first, counts)]])
         rows, columns = _joined(right, candidates)
         said = asked[rows] * len(candidates) + columns
-        rows, columns = _joined(self.groups[anchors], self.groups[candidates])
+        rows, columns = _joined(self.groups.of_text[anchors], self.groups.of_text[candidates])
         likely = np.setdiff1d(rows * len(candidates) + columns, given[0] * len(candidates) + given[1])
         return np.stack(np.divmod(np.union1d(said, likely), max(1, len(candidates))))
 

@@ -70,7 +70,7 @@ class Known:
 
         joined = {(key_number[key_of[pair.anchor]], key_number[key_of[pair.positive]]) for pair in pairs}
         relation = np.array(sorted(joined), dtype=np.int64).reshape(-1, 2).T
-        groups = groups_of(relation, num_texts=len(key_number))
+        groups = groups_of(relation, num_texts=len(key_number)).of_text
         positive = {code(pair, pair.positive) for pair in pairs}
         told_of = (code(pair, text) for pair in pairs for text in (pair.anchor, *pair.negatives))
         given = [[text for text in pair.negatives if code(pair, text) not in positive] for pair in pairs]

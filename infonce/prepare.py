@@ -99,6 +99,8 @@ def _read(
     lost = len(whole) - len(table), len(whole.negatives) - len(table.negatives)
     if any(lost):
         progress.dropped(*lost)
+    if whole.groups.num:
+        progress.joined(whole.groups)
     kept = ~(query[whole.anchors] | document[whole.positives])
     return table, tokens, kept, document
 

@@ -37,6 +37,9 @@ class Silence:
     def dropped(self, num_pairs: int, num_negatives: int) -> None:
         """Nothing happens."""
 
+    def joined(self, groups: Any) -> None:
+        """Nothing happens."""
+
     def judged(self, step: int, metric: str, *, metrics: Any) -> None:
         """Nothing happens."""
 

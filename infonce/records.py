@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from infonce.config import TrainConfig
+from infonce.groups import Groups
 from infonce.precision import Choice
 from infonce.vectors import TextEncoder
 
@@ -73,6 +74,9 @@ class Progress(Protocol):
 
     def dropped(self, num_pairs: int, num_negatives: int) -> None:
         """Take note that so many are left out: the model's tokenizer makes nothing of a text of theirs."""
+
+    def joined(self, groups: Groups) -> None:
+        """Take note of which pairs hang together, and what that costs."""
 
     def resumed(self, step: int) -> None:
         """Take note that the run goes on after that many steps, which an earlier one has made."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from infonce.groups import Groups
 from infonce.peak_memory import peak_memory_bytes
 from infonce.precision import Choice
 from infonce.records import StepRecord
@@ -79,6 +80,10 @@ class Watch:
         """What is left out is said."""
         reason = "the model's tokenizer makes nothing of a text of theirs"
         self._say(f"left out are {num_pairs} pairs and {num_negatives} negatives: {reason}")
+
+    def joined(self, groups: Groups) -> None:
+        """What hangs together is said."""
+        self._say(str(groups))
 
     def left_out(self, copies: int, own_answers: int) -> None:
         """What is left out is said."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from infonce.encoder import Encoder
+from infonce.groups import Groups
 from infonce.precision import Choice
 from infonce.records import StepRecord
 from tests.factories import tiny_encoder
@@ -33,6 +34,7 @@ class Watcher:
     mined_counts: list[int] = field(default_factory=list)
     without_room: list[int] = field(default_factory=list)
     num_embedded: list[tuple[int, int]] = field(default_factory=list)
+    groups: Groups | None = None
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -45,6 +47,9 @@ class Watcher:
 
     def dropped(self, num_pairs: int, num_negatives: int) -> None:
         self.lost = num_pairs, num_negatives
+
+    def joined(self, groups: Groups) -> None:
+        self.groups = groups
 
     def mining(self, step: int) -> None:
         self.mined_steps.append(step)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from infonce.groups import Groups
 from infonce.precision import Choice
 from infonce.records import StepRecord
 from service.store.records import Phase
@@ -40,6 +41,11 @@ class Watcher:
         message = f"Left out are {num_pairs} pairs and {num_negatives} negatives: {reason}."
         data = {"pairs": num_pairs, "negatives": num_negatives}
         self._progress.event("warn", "dropped", message=message, data=data)
+
+    def joined(self, groups: Groups) -> None:
+        """The parent knows what hangs together."""
+        said = str(groups)
+        self._progress.event("info", "groups", message=f"{said[0].upper()}{said[1:]}.", data=groups.to_dict())
 
     def mining(self, step: int) -> None:
         """The parent knows that hard negatives are looked for."""

@@ -15,6 +15,7 @@ from infonce.config import EncoderConfig, Side, TrainConfig
 from infonce.digest import signed
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError, Stopped
+from infonce.groups import groups_of
 from infonce.mining_config import MiningConfig
 from infonce.model_card import model_card
 from infonce.pairs import Pair
@@ -238,10 +239,11 @@ def test_a_job_with_adapters_that_is_judged_while_it_goes_on_says_so_and_keeps_n
 def test_what_a_user_should_know_of_a_run_is_said(recorder: Recorder) -> None:
     watcher = Watcher(recorder)
     watcher.dropped(2, 1)
+    watcher.joined(groups_of(np.array([[0, 1], [1, 2]]), num_texts=3))
     watcher.unsaved("No space left on device")
     watcher.halved(512)
     watcher.elsewhere("its torch was 1 and is 2")
-    assert recorder.events == ["dropped", "unsaved", "resume_not_bit_exact", "resume_not_bit_exact"]
+    assert recorder.events == ["dropped", "groups", "unsaved", "resume_not_bit_exact", "resume_not_bit_exact"]
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(order: dict[str, Any], recorder: Recorder) -> None:
