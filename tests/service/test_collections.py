@@ -1,5 +1,6 @@
 """Collections over a real FAISS index that the test builds as the worker does."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from infonce.config import Side
 from infonce.index import VectorIndex
 from infonce.index_files import INDEX_FILE
 from infonce.live_index import Main
-from service.store import catalog, documents, jobs
+from service.store import catalog, documents, jobs, versions
 from service.store.collection_records import VersionRecord
 from service.store.records import DEFAULT_PROJECT, JobKind, new_id
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, lines, problem
@@ -31,8 +32,8 @@ def ask(gateway: Gateway, name: str = "pets", **body: Any) -> Any:
     return gateway.http.post(f"/v1/collections/{name}/query", json=body)
 
 
-def build(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "words") -> VersionRecord:
-    """The waiting index job is done: its version answers from now on."""
+def indexed(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "words") -> VersionRecord:
+    """What an index job makes of the documents: a sealed folder, and a version that is not inserted yet."""
     parts, now = gateway.parts, gateway.parts.clock()
     with parts.database.write() as tx:
         jobs.order_index(tx, catalog.get_collection(tx, DEFAULT_PROJECT, name=name), now=now)
@@ -40,29 +41,36 @@ def build(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "wo
         assert job is not None and job.kind is JobKind.INDEX
         collection = catalog.get_collection(tx, DEFAULT_PROJECT, name=job.spec["collection"])
         found = list(documents.iterate(tx, collection.id, watermark=collection.watermark))
-        vectors = [
-            np.frombuffer(d.vector, "<f4")
-            if d.vector is not None
-            else WordEncoder().encode([str(d.text)], side=Side.DOCUMENT)[0]
-            for d in found
-        ]
-        version = VersionRecord(
-            id=new_id("ver"),
-            collection_id=collection.id,
-            created_at=now,
-            model=collection.model,
-            fingerprint=fingerprint,
-            dimension=collection.dimension,
-            count=len(found),
-            watermark=collection.watermark,
-            folder=new_id("ver"),
-            job_id=job.id,
-        )
-        index = VectorIndex.build(np.stack(vectors), [d.id for d in found], fingerprint=fingerprint)
-        folder = parts.artifacts.collection_version_path(collection.id, version.folder)
-        Main(index=index, columns=Columns.build([d.metadata for d in found])).save(folder)
-        parts.artifacts.seal(folder)
         assert jobs.succeed(tx, job.id, attempt=job.attempt, now=now, result={})
+    vectors = [
+        np.frombuffer(d.vector, "<f4")
+        if d.vector is not None
+        else WordEncoder().encode([str(d.text)], side=Side.DOCUMENT)[0]
+        for d in found
+    ]
+    version = VersionRecord(
+        id=new_id("ver"),
+        collection_id=collection.id,
+        created_at=now,
+        model=collection.model,
+        fingerprint=fingerprint,
+        dimension=collection.dimension,
+        count=len(found),
+        watermark=collection.watermark,
+        folder=new_id("ver"),
+        job_id=job.id,
+    )
+    index = VectorIndex.build(np.stack(vectors), [d.id for d in found], fingerprint=fingerprint)
+    folder = parts.artifacts.collection_version_path(collection.id, version.folder)
+    Main(index=index, columns=Columns.build([d.metadata for d in found])).save(folder)
+    parts.artifacts.seal(folder)
+    return version
+
+
+def build(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "words") -> VersionRecord:
+    """The waiting index job is done: its version answers from now on."""
+    version = indexed(gateway, name, fingerprint=fingerprint)
+    with gateway.parts.database.write() as tx:
         catalog.insert_version_and_activate(tx, version)
     return version
 
@@ -214,6 +222,32 @@ def test_a_damaged_index_is_reported_and_others_go_on(gateway: Gateway) -> None:
     put(gateway, PETS[:1])  # what the message advises
     build(gateway)
     assert len(ask(gateway, query="dog").json()["hits"]) == 3
+
+
+def test_an_index_that_is_renewed_while_it_is_opened_is_opened_anew(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    version = build(gateway)
+    opened: list[str] = []
+    load = Main.load
+
+    def renewing(folder: Path) -> Main:
+        opened.append(folder.name)
+        found = load(folder)
+        if len(opened) == 1:  # an index job ends, and what its index holds is no longer told beside it
+            with gateway.parts.database.write() as tx:
+                assert versions.renew(tx, version.id, built=renewed)
+                versions.forget_changes(tx, version.collection_id)
+        return found
+
+    put(gateway, [{"id": "d", "text": "fish swim"}])
+    renewed = indexed(gateway)
+    monkeypatch.setattr(Main, "load", renewing)
+    hits = ask(gateway, query="fish swim").json()["hits"]
+    assert hits[0]["id"] == "d" and len(hits) == 4
+    assert opened == [version.folder, renewed.folder]
 
 
 def test_an_index_that_vanishes_goes_on_answering_and_the_next_one_takes_over(gateway: Gateway) -> None:
