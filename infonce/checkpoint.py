@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from infonce.allocator import give_back_freed_memory
 from infonce.digest import sha256_of, signed, unsigned
 from infonce.errors import CheckpointMismatch, Stopped
 from infonce.os_errors import plain_os_errors
@@ -165,6 +166,7 @@ class Keeper:
             self._progress.saved(self._saved_steps)
         except OSError as error:
             self._progress.unsaved(error.strerror or str(error))
+        give_back_freed_memory()  # of copies that were written, and of steps of other shapes between what is needed
 
 
 def check_same_run(saved: Saved, *, facts: Mapping[str, Any]) -> None:

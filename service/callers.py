@@ -18,6 +18,7 @@ _ASKED_BY_POST: Final = (
     "/v1/collections/{c}/query",
     "/v1/collections/{c}/count",
     "/v1/collections/{c}/compare",
+    "/v1/collections/{c}/duplicates",
 )
 _CHANGED: Final = {
     "/v1/files": Scope.TRAIN,

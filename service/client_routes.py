@@ -43,6 +43,7 @@ from service.schemas.documents import (
     DocumentsDelete,
     DocumentsDeleted,
 )
+from service.schemas.duplicates import Duplicates, DuplicatesFind
 from service.schemas.embeddings import Embeddings
 from service.schemas.evaluations import EvaluatedQuery, EvaluationCreate, EvaluationObject
 from service.schemas.files import FileDeleted, FileObject
@@ -170,6 +171,8 @@ class Routes:
     promote = Call("POST", "/v1/collections/{c}/promote", sent=named(Promote), answer=CollectionObject)
     roll_back = Call("POST", "/v1/collections/{c}/rollback", sent=returning, answer=CollectionObject)
     compare = Call("POST", "/v1/collections/{c}/compare", sent=named(Compare), answer=Comparison)
+    duplicates = Call("POST", "/v1/collections/{c}/duplicates", sent=named(DuplicatesFind), answer=Duplicates)
+    """Documents that are nearly the same, of one window."""
     query = Call("POST", "/v1/collections/{c}/query", sent=asked, answer=QueryAnswer)
     """The documents nearest to a text."""
     query_vector = Call("POST", "/v1/collections/{c}/query", sent=asked_by_vector, answer=QueryAnswer)

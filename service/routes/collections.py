@@ -10,6 +10,7 @@ from service.bodies import DOCUMENTS_LIMIT, described, json_body
 from service.callers import KEY_FIRST, Project
 from service.collection_answers import collection_object, collection_objects
 from service.dependencies import CollectionPath, Parts, Window, Wiring
+from service.duplicates import find_duplicates
 from service.repetition import Once
 from service.schemas.collections import (
     CollectionCreate,
@@ -19,6 +20,7 @@ from service.schemas.collections import (
     QueryAnswer,
     QueryAnswers,
 )
+from service.schemas.duplicates import Duplicates, DuplicatesFind
 from service.schemas.lists import Listing
 from service.server_timing import tell
 from service.store import catalog, removal
@@ -104,6 +106,20 @@ def query(
     if "search" in answered.seconds:
         parts.metrics.searched(answered.seconds["search"])
     return answered.answer
+
+
+@router.post("/{c}/duplicates", openapi_extra=described(DuplicatesFind))
+def duplicates(
+    c: CollectionPath,
+    asked: Annotated[DuplicatesFind, Depends(json_body(DuplicatesFind))],
+    parts: Parts,
+    project: Project,
+) -> Duplicates:
+    """Documents that are nearly the same, a window of up to some thousand documents at a time.
+
+    The next window is asked for with `after` set to this one's `last_id`. A document tells of its nearest 100.
+    """
+    return find_duplicates(parts.database, parts.search.indexes, project=project, name=c, asked=asked)
 
 
 def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:

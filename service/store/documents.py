@@ -170,6 +170,15 @@ def page(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[
     return [record_of(DocumentRecord, row) for row in rows[:limit]], len(rows) > limit
 
 
+def page_ids(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[str], bool]:
+    """The ids of such a window alone, and whether more follow."""
+    query = sa.select(table.c.id).where(table.c.collection_id == collection_id)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    ids = list(tx.execute(query.order_by(table.c.id).limit(limit + 1)).scalars())
+    return ids[:limit], len(ids) > limit
+
+
 def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:
     """The documents written up to the watermark, in the order of their writing; few are in memory at a time."""
     last = 0
