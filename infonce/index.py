@@ -95,6 +95,11 @@ class VectorIndex:
         """How it finds."""
         return IndexType.FLAT if self._approximate is None else self._approximate.config.type
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it compares with everything, and so misses nothing."""
+        return self._approximate is None
+
     def search(
         self, vectors: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
     ) -> list[Hits]:

@@ -156,6 +156,15 @@ class LiveIndex:
         found: NDArray[np.float32] = self.main.index.vectors[row]
         return found
 
+    def sample(self, count: int, *, seed: int = 0) -> list[str]:
+        """So many ids of documents that can be found, drawn at random, or all of them; in their order."""
+        newer = self.main.index.count + np.flatnonzero(self.newer.current)
+        rows = np.concatenate([np.flatnonzero(~self.outdated), newer])
+        if len(rows) > count:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+        inside = self.main.index.count
+        return [self.main.index.ids[row] if row < inside else self.newer.ids[row - inside] for row in rows.tolist()]
+
     def keys(self) -> set[str]:
         """Every metadata key that some document has or had."""
         return {*self.main.columns.by_key, *self._newer_columns.by_key}

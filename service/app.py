@@ -28,6 +28,7 @@ from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
 from service.observed import Observed
 from service.rates import KeyUses, Rates
+from service.recall import RecallWatch
 from service.routes import (
     api_keys,
     audits,
@@ -147,6 +148,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))  # what hangs on a dead broker or receiver is not waited for
     parts.feeds.close()
+    parts.search.close()
     parts.audits.close()
     parts.embedder.close()
     parts.figures.close()
@@ -183,7 +185,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         artifacts=artifacts,
         lookup=lookup,
         embedder=embedder,
-        search=Search(database, artifacts, lookup=lookup, embedder=embedder),
+        search=Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled)),
         audits=Audits(artifacts),
         imports=ModelImports(database, artifacts, quotas=settings.quotas),
         metrics=counted,

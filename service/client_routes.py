@@ -18,6 +18,7 @@ from service.client_sent import (
     changing,
     delivery,
     documents,
+    drawn,
     keeping_best,
     named,
     nothing,
@@ -54,6 +55,7 @@ from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRota
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelDeleted, ModelExport, ModelExportCreate, ModelObject
 from service.schemas.progress_answers import JobCheckpoint, JobMetrics
+from service.schemas.projection import Projection
 from service.schemas.rows import DocumentRow, PairRow
 from service.schemas.uploads import UploadComplete, UploadCreate, UploadObject, UploadPart
 from service.schemas.versions import Compare, Comparison, Promote, VersionCreate, VersionDeleted, VersionObject
@@ -173,6 +175,8 @@ class Routes:
     compare = Call("POST", "/v1/collections/{c}/compare", sent=named(Compare), answer=Comparison)
     duplicates = Call("POST", "/v1/collections/{c}/duplicates", sent=named(DuplicatesFind), answer=Duplicates)
     """Documents that are nearly the same, of one window."""
+    projection = Call("GET", "/v1/collections/{c}/projection", sent=drawn, answer=Projection)
+    """Documents as points of a plane."""
     query = Call("POST", "/v1/collections/{c}/query", sent=asked, answer=QueryAnswer)
     """The documents nearest to a text."""
     query_vector = Call("POST", "/v1/collections/{c}/query", sent=asked_by_vector, answer=QueryAnswer)

@@ -123,6 +123,11 @@ def of_version(name: str, id: str) -> Sent:
     return Sent(places={"c": name, "id": id})
 
 
+def drawn(name: str, *, version: str | None = None, against: str | None = None, limit: int | None = None) -> Sent:
+    number = None if limit is None else str(limit)
+    return Sent(places={"c": name}, params={"version": version, "against": against, "limit": number})
+
+
 def stored(name: str, ids: Sequence[str] = ()) -> Sent:
     return Sent(places={"c": name}, params={"id": list(ids) or None})
 

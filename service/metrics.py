@@ -18,6 +18,7 @@ FIGURES_SECONDS = 2.0
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _TEXTS = tuple(2.0**power for power in range(12))
+_SHARES = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 _TOKENS = tuple(4.0**power for power in range(1, 9))
 
 
@@ -46,6 +47,14 @@ class Metrics:
             "infonce_search_seconds", "Searching a collection's index.", registry=registry, buckets=_SECONDS
         )
 
+        self._recall = Histogram(
+            "infonce_search_recall",
+            "Of some queries, the share of the nearest documents that the index found.",
+            ("type",),
+            registry=registry,
+            buckets=_SHARES,
+        )
+
     def answered(self, method: str, route: str, *, status: int, seconds: float) -> None:
         """A request was answered; `route` is the template, so that ids make no series of their own."""
         self._requests.labels(method, route, str(status)).inc()
@@ -59,6 +68,10 @@ class Metrics:
     def searched(self, seconds: float) -> None:
         """A query was searched for."""
         self._searches.observe(seconds)
+
+    def recalled(self, type: str, recall: float) -> None:
+        """An index of that type found such a share of what is nearest to a query."""
+        self._recall.labels(type).observe(recall)
 
     def text(self, found: Figures | None) -> bytes:
         """All of it in Prometheus' text form; without what the database says where that did not answer in time."""

@@ -17,6 +17,8 @@ from service.errors import ServiceError
 from service.lanes import Embedded
 from service.live_indexes import LiveIndexes, Served
 from service.model_lookup import ModelLookup
+from service.recall import Asked as Watched
+from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, Hit, Hits, QueryAnswer, QueryAnswers
 from service.store import documents
 from service.store.artifacts import Artifacts
@@ -43,8 +45,17 @@ class Answered:
 class Search:
     """Answers queries from the active version of each collection, and what was written since."""
 
-    def __init__(self, database: Database, artifacts: Artifacts, *, lookup: ModelLookup, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        database: Database,
+        artifacts: Artifacts,
+        *,
+        lookup: ModelLookup,
+        embedder: Embedder,
+        recall: RecallWatch,
+    ) -> None:
         self._database = database
+        self._recall = recall
         self._lookup = lookup
         self._embedder = embedder
         self.indexes = LiveIndexes(database, artifacts)
@@ -74,6 +85,10 @@ class Search:
         [only] = results
         return Answered(answer=QueryAnswer(hits=only.hits, warnings=only.warnings, **told), seconds=seconds)
 
+    def close(self) -> None:
+        """Nothing more is compared beside what is answered."""
+        self._recall.close()
+
     def texts(self, served: Served, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
         """The hits of each text in that state of the collection.
 
@@ -96,6 +111,10 @@ class Search:
             block = served.live.search(vectors[places], first.width, asked=first.filter, exact=first.exact)
             for place, hits in zip(places, block, strict=True):
                 found[place] = hits
+            if not first.exact:
+                vector, hits = vectors[places[0]], block[0]
+                watched = Watched(live=served.live, vector=vector, k=first.width, filter=first.filter, hits=hits)
+                self._recall.offer(watched)
         cut = [one.cut(hits) for one, hits in zip(queries, found, strict=True) if hits is not None]
         with self._database.read() as tx:
             records = documents.by_ids(tx, served.collection.id, ids=[id for hits in cut for id, _ in hits])

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
@@ -11,9 +11,11 @@ from service.collection_answers import collection_object
 from service.comparison import compare as compare_versions
 from service.dependencies import CollectionPath, Parts, Wiring, object_id
 from service.errors import ServiceError
+from service.projection import draw
 from service.promotion import Promotion, order_version
 from service.schemas.collections import CollectionObject
 from service.schemas.lists import Listing
+from service.schemas.projection import Projection
 from service.schemas.versions import (
     Compare,
     Comparison,
@@ -32,6 +34,7 @@ from service.store.records import new_id
 router = APIRouter(prefix="/v1/collections/{c}", tags=["versions"], dependencies=KEY_FIRST)
 
 VersionId = Annotated[str, Depends(object_id("ver", "version"))]
+_OfVersion = Query(pattern=r"^ver-[0-9a-z]{26}$", description="a version; the one that answers is drawn by itself")
 IfMatch = Annotated[str | None, Header(max_length=200, description="the version that answers now, in quotes")]
 
 
@@ -153,6 +156,20 @@ def _promotion(parts: Wiring) -> Promotion:
 
 def _answer(tx: Tx, version: VersionRecord, collection: CollectionRecord) -> VersionObject:
     return VersionObject.of(version, collection, job=jobs.get(tx, collection.project, id=version.job_id))
+
+
+@router.get("/projection")
+def projection(
+    c: CollectionPath,
+    parts: Parts,
+    project: Project,
+    version: Annotated[str | None, _OfVersion] = None,
+    against: Annotated[str | None, _OfVersion] = None,
+    limit: Annotated[int, Query(ge=1, le=5_000)] = 1_000,
+) -> Projection:
+    """A sample of the documents as points of a plane, their first two principal components, to be looked at."""
+    ids = {"version": version, "against": against}
+    return draw(parts.search.indexes, project=project, name=c, limit=limit, **ids)
 
 
 def _check_model(collection: CollectionRecord, model: str, *, dimensions: int) -> None:
