@@ -75,6 +75,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     progress.resolved({name: getattr(trained.config, name) for name in _MEASURED_SETTINGS})
     seconds["training"] = trained.seconds
     _tell_temperature(trained, progress)
+    give_back_freed_memory()
     progress.phase(Phase.EXPORTING)
     encoder.save(Path(order["staging"]))
 
