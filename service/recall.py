@@ -64,9 +64,13 @@ class RecallWatch:
 
     def close(self) -> None:
         """Nothing more is compared."""
-        if self._thread is not None:
-            self._waiting.put(None)
-            self._thread.join(_END_SECONDS)
+        if self._thread is None:
+            return
+        try:
+            self._waiting.put(None, timeout=_END_SECONDS)
+        except Full:  # a comparison lasts longer than anybody waits for at the end
+            return
+        self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
         while (asked := self._waiting.get()) is not None:
