@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from limits.strategies import MovingWindowRateLimiter
 
 _WINDOW_SECONDS: Final = 60.0
+_JITTER_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +44,7 @@ class Rates:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # the library's own are taken away from under those who hold them
         self._limiter: MovingWindowRateLimiter | None = None
+        self._asked_at = 0.0
 
     def ask(self, project: str, limit: int) -> Allowance:
         """One request of `limit` a minute was taken, or refused."""
@@ -50,10 +52,13 @@ class Rates:
 
         item = RateLimitItemPerMinute(limit)
         with self._lock:
-            limiter = self._limiter = self._limiter or _limiter()
+            now = time.time()  # the library's clock: set back, it would shut everybody out until it has caught up
+            if self._limiter is None or now < self._asked_at - _JITTER_SECONDS:
+                self._limiter = _limiter()
+            limiter, self._asked_at = self._limiter, now
             granted = limiter.hit(item, project)
             window = limiter.get_window_stats(item, project)
-        reset = _WINDOW_SECONDS if granted else max(0.0, window.reset_time - time.time())
+        reset = _WINDOW_SECONDS if granted else max(0.0, window.reset_time - now)
         return Allowance(limit=limit, remaining=window.remaining, granted=granted, reset_seconds=reset)
 
 

@@ -112,6 +112,15 @@ def test_no_minute_has_more_requests_than_the_limit_wherever_it_begins(monkeypat
     assert rates.ask("another", 60).remaining == 59
 
 
+def test_a_clock_that_is_set_back_shuts_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1e9
+    monkeypatch.setattr("time.time", lambda: now)
+    rates = Rates()
+    assert [rates.ask("p", 2).granted for _ in range(3)] == [True, True, False]
+    now -= 3_600
+    assert [rates.ask("p", 2).granted for _ in range(3)] == [True, True, False]
+
+
 def test_requests_at_once_are_each_counted_once() -> None:
     rates = Rates()
     with ThreadPoolExecutor(16) as pool:
