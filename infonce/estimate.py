@@ -155,16 +155,17 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
         "exporting": _exporting_seconds(plan),
         "evaluating": judging.evaluating_seconds + plan.reloading_seconds,
     }
+    rejudging = 0.0
     if extra is not None:
-        seconds["blending"] = extra.blending_seconds(
-            sum(seconds.values()), judge=plan.judge, judging=judging, ks=plan.ks
+        seconds["blending"], rejudging = extra.blending_seconds(
+            schedule.trained_tokens, judge=plan.judge, judging=judging, ks=plan.ks
         )
     total, counted = sum(seconds.values()), times.counted_bytes
     memory = max(times.peak_memory_bytes + counted, judging.peak_memory_bytes, peak_memory_bytes())
     uncertain = int(_CHANCE_OF_MEMORY * memory + _CHANCE_OF_COUNTED_MEMORY * counted)
     return Estimate(
         seconds=seconds,
-        seconds_range=(total * (1 - times.chance), total * (1 + times.chance)),
+        seconds_range=(total * (1 - times.chance), total * (1 + times.chance) + rejudging),
         peak_memory_bytes=memory,
         memory_range=(memory - uncertain, memory + uncertain),
         num_pairs=len(ready.table),

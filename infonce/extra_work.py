@@ -25,8 +25,8 @@ class ExtraWork:
     """Of the audit."""
     judged: Sequence[EvalSet] = ()
     """By which chosen weights would be judged once more."""
-    measured_on: Sequence[EvalSet] = ()
-    """What weights between base and tuned are measured on; nothing where none are tried."""
+    chosen_by: tuple[EvalSet, EvalSet] | None = None
+    """What weights between base and tuned are chosen by: held-out queries, and the probe; None where none are tried."""
 
     def audit_seconds(self, pairs: Sequence[Pair], *, judge: Judge, judging: JudgedTime) -> float:
         """Of the audit: a part of the pairs was audited, and the texts whose scores are asked for were counted."""
@@ -40,11 +40,14 @@ class ExtraWork:
         return audited + judging.encoding.seconds_for(judge.work(asked))
 
     def blending_seconds(
-        self, elapsed_seconds: float, *, judge: Judge, judging: JudgedTime, ks: Sequence[int]
-    ) -> float:
-        """Of the weights that are tried after so many seconds; none take the place of the tuned ones."""
-        if not self.measured_on:
-            return 0.0
-        point, final = (judging.measuring_seconds(judge, sets, ks=ks) for sets in (self.measured_on, self.judged))
-        num_points = affordable(Work(job=elapsed_seconds, point=point, final=final))  # what is read, told by its time
-        return 0.0 if num_points is None else (num_points - 2) * point
+        self, trained_tokens: int, *, judge: Judge, judging: JudgedTime, ks: Sequence[int]
+    ) -> tuple[float, float]:
+        """Of the weights that are tried, and of judging them where they take the place of the tuned ones."""
+        if self.chosen_by is None:
+            return 0.0, 0.0
+        sample, probe = self.chosen_by
+        num_points = affordable(Work.of(trained_tokens, judged=self.judged, probe=probe, sample=sample))
+        if num_points is None:
+            return 0.0, 0.0
+        point, final = (judging.measuring_seconds(judge, sets, ks=ks) for sets in (self.chosen_by, self.judged))
+        return (num_points - 2) * point, final

@@ -4,14 +4,16 @@ WiSE-FT, Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (arXiv 2
 (alpha 0) to tuned (alpha 1) often holds weights that keep what the base knew and most of what was learnt.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, Self
 
 import torch
 from torch import nn
 
 from infonce.compare import Verdict, compare
+from infonce.qrels import EvalSet
 from infonce.retention import METRIC, within_bound
 
 MAX_POINTS: Final = 11
@@ -20,6 +22,8 @@ MAX_SHARE: Final = 0.2
 """Of the job's time, that the search may take."""
 PLANNED_SHARE: Final = 0.15
 """Of its work, so that time seldom decides."""
+_CHARACTERS_A_TOKEN: Final = 4  # of English, about
+_MAX_CHARACTERS: Final = 1_500  # of a long text a model reads no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +93,19 @@ class Work:
     """Of one point between the ends."""
     final: float
     """Of judging the chosen weights, if they are not the tuned ones."""
+
+    @classmethod
+    def of(cls, trained_tokens: int, *, judged: Iterable[EvalSet], probe: EvalSet, sample: EvalSet) -> Self:
+        """Of a job that trains on so many tokens, and chooses by the probe and a sample of the held-out queries."""
+        all_judged, probed = float(sum(map(size_of, judged))), float(size_of(probe))
+        trained = 3.0 * _CHARACTERS_A_TOKEN * trained_tokens
+        return cls(job=trained + 2 * (all_judged + probed), point=probed + size_of(sample), final=all_judged)
+
+
+def size_of(judged: EvalSet) -> int:
+    """About how much there is to embed, in characters."""
+    texts = chain(judged.corpus.values(), judged.queries.values())
+    return sum(min(len(text), _MAX_CHARACTERS) for text in texts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,8 @@ from infonce.length_picture import TokenCounter
 from infonce.lora_config import LoraConfig
 from infonce.loss_config import LossConfig
 from infonce.pairs import Pair
+from infonce.qrels import EvalSet
+from infonce.soup import Work, affordable, size_of
 from infonce.split import held_out
 from infonce.train import train
 from infonce.vectors import CachedEncoder
@@ -130,12 +132,23 @@ def test_audit_and_blends_of_a_job_are_counted(tmp_path: Path) -> None:
     judging = JudgedTime.of(plan.judge, plan.judged, chosen_by=None, source=plan.source, ks=plan.ks)
     known: dict[str, Any] = {"judge": plan.judge, "judging": judging}
     counter = TokenCounter.of(tmp_path / "model", "tiny")
-    extra = ExtraWork(counter=counter, judged=plan.judged, measured_on=plan.judged)
+    [judged] = plan.judged
+    extra = ExtraWork(counter=counter, judged=plan.judged, chosen_by=(judged, judged))
     bare = [Pair(pair.anchor, pair.positive) for pair in pairs]
     assert extra.audit_seconds(pairs, **known) > extra.audit_seconds(bare, **known) > 0
-    assert extra.blending_seconds(0.0, ks=[10], **known) == 0.0 < extra.blending_seconds(1e6, ks=[10], **known)
-    assert ExtraWork(counter=counter).blending_seconds(1e6, ks=[10], **known) == 0.0
-    assert estimate(replace(plan, extra=extra), progress=Watcher()).seconds.keys() > {"blending", "baseline"}
+    assert extra.blending_seconds(0, ks=[10], **known) == (0.0, 0.0)
+    assert min(extra.blending_seconds(10**6, ks=[10], **known)) > 0.0
+    assert ExtraWork(counter=counter).blending_seconds(10**6, ks=[10], **known) == (0.0, 0.0)
+    found = estimate(replace(plan, extra=extra), progress=Watcher())
+    assert found.seconds.keys() > {"blending", "baseline"}
+
+
+def test_as_many_blends_are_foreseen_as_the_job_will_try() -> None:
+    long = EvalSet(corpus={"d": "x" * 9_999}, queries={"q": "y" * 100}, qrels={"q": {"d": 1}})
+    assert size_of(long) == 1_500 + 100  # a model reads no more of a text
+    work = Work.of(1_000, judged=[long, long], probe=long, sample=long)
+    assert work == Work(job=12_000 + 2 * (3_200 + 1_600), point=3_200, final=3_200)
+    assert affordable(work) is None and affordable(Work.of(10_000, judged=[long], probe=long, sample=long)) == 8
 
 
 def test_a_stop_is_heard_while_steps_are_computed(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """The weights between base and tuned model that a training publishes, where others than the tuned ones do better."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +20,6 @@ from worker.progress import Progress
 
 _OFF: Final = "off"
 _RANK: Final = 10
-_CHARACTERS_A_TOKEN: Final = 4  # of English, about
-_MAX_CHARACTERS: Final = 1_500  # of a long text a model reads no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +42,7 @@ class Spent:
     elapsed_seconds: float
     """In all attempts, until the judging of the tuned model began; later, until it ended."""
     trained_tokens: int
-    judged_characters: int = 0
+    judged: Sequence[EvalSet] = ()
     judging_seconds: float = 0.0
 
 
@@ -96,7 +93,7 @@ def best_blend(
         return Point(alpha=alpha, held_out=judge(now), probe=candidates.probe.measure(now, progress=progress))
 
     kept = [cached(end, root, precision=precision, progress=progress) for end in (candidates.base, candidates.tuned)]
-    assert candidates.tuned_probe is not None, "there is a probe"
+    assert candidates.tuned_probe is not None and candidates.probe.judged is not None, "there is a probe"
     ends = (
         Point(alpha=0.0, held_out=judge(kept[0]), probe=candidates.probe.base),
         Point(alpha=1.0, held_out=judge(kept[1]), probe=candidates.tuned_probe),
@@ -104,12 +101,7 @@ def best_blend(
     soup = search(
         measure,
         ends,
-        work=Work(
-            job=3 * _CHARACTERS_A_TOKEN * spent.trained_tokens
-            + 2 * (spent.judged_characters + size_of(candidates.probe.judged)),
-            point=size_of(candidates.probe.judged) + size_of(sample),
-            final=spent.judged_characters,
-        ),
+        work=Work.of(spent.trained_tokens, judged=spent.judged, probe=candidates.probe.judged, sample=sample),
         time=Time(clock=spent.clock, job=spent.elapsed_seconds, final=spent.judging_seconds),
     )
     if soup.alpha < 1:
@@ -154,10 +146,3 @@ def _told(found: Blend, progress: Progress) -> Blend:
     message = f"Interpolation between base and tuned weights: alpha is {soup.alpha:g}; {soup.reason}."
     progress.event("info", "interpolation", message=message, data=data)
     return found
-
-
-def size_of(judged: EvalSet | None) -> int:
-    """About how much there is to embed, in characters."""
-    assert judged is not None, "there is a probe"
-    texts = chain(judged.corpus.values(), judged.queries.values())
-    return sum(min(len(text), _MAX_CHARACTERS) for text in texts)

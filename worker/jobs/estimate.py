@@ -75,9 +75,9 @@ def _extra(
 ) -> ExtraWork:
     """The audit of the order's training, and the search for weights between base and tuned if there will be one."""
     held_out, model = judged.get(HELD_OUT), order["model"]
-    tried: list[EvalSet] = []
+    chosen_by = None
     if held_out is not None and why_not(order, held_out, is_probed=probe is not None, seed=seed) is None:
         assert probe is not None, "nothing would be tried"
-        tried = [to_choose_by(held_out, seed=seed), probe]
+        chosen_by = to_choose_by(held_out, seed=seed), probe
     counter = TokenCounter.of(Path(model["path"]), model["name"], max_length=max_length)
-    return ExtraWork(counter=counter, judged=list(judged.values()), measured_on=tried)
+    return ExtraWork(counter=counter, judged=list(judged.values()), chosen_by=chosen_by)

@@ -11,7 +11,7 @@ from infonce.evaluation import Evaluation
 from infonce.halves import halves, restricted
 from infonce.qrels import EvalSet
 from service.store.records import Phase
-from worker.jobs.blended import Blend, Candidates, Spent, best_blend, judged_by_the_rest, size_of
+from worker.jobs.blended import Blend, Candidates, Spent, best_blend, judged_by_the_rest
 from worker.jobs.judged import HELD_OUT, evaluate_all
 from worker.jobs.retained import Probe, as_it_is
 from worker.progress import Progress
@@ -91,7 +91,7 @@ def settle(trained: Trained, sets: Mapping[str, EvalSet], *, before: Mapping[str
     spent = replace(
         spent,
         elapsed_seconds=spent.elapsed_seconds + clock() - began,
-        judged_characters=sum(size_of(one) for one in sets.values()),
+        judged=tuple(sets.values()),
         judging_seconds=judging_seconds,
     )
     held_out = sets.get(HELD_OUT)
