@@ -22,6 +22,8 @@ MAX_SHARE: Final = 0.2
 """Of the job's time, that the search may take."""
 PLANNED_SHARE: Final = 0.15
 """Of its work, so that time seldom decides."""
+LEAST_SHARE: Final = 0.19
+"""Of its work, that the least number of points may take: to forget is worse than to come near the bound."""
 _CHARACTERS_A_TOKEN: Final = 4  # of English, about
 _MAX_CHARACTERS: Final = 1_500  # of a long text a model reads no more
 
@@ -124,11 +126,19 @@ class Time:
 def affordable(work: Work) -> int | None:
     """How many points the search may have, its ends (which are measured already) included; None if fewer than 5.
 
-    The search and what follows it (saving and judging the chosen weights) are planned as 15 % of all work.
+    The search and what follows it (saving and judging the chosen weights) are planned as 15 % of all work; where five
+    points do not fit into that, they may be 19 %.
     """
-    left = work.job * PLANNED_SHARE / (1 - PLANNED_SHARE) - work.final
-    inner = int(left / max(work.point, 1e-9)) if left > 0 else 0
-    return min(inner + 2, MAX_POINTS) if inner + 2 >= MIN_POINTS else None
+    num_points = _fitting(work, PLANNED_SHARE)
+    if num_points >= MIN_POINTS:
+        return min(num_points, MAX_POINTS)
+    return MIN_POINTS if _fitting(work, LEAST_SHARE) >= MIN_POINTS else None
+
+
+def _fitting(work: Work, share: float) -> int:
+    """The points, both ends included, that make the search that share of all work."""
+    left = work.job * share / (1 - share) - work.final
+    return 2 + int(max(0.0, left) / max(work.point, 1e-9))
 
 
 def search(measure: Callable[[float], Point], ends: tuple[Point, Point], *, work: Work, time: Time) -> Soup:
@@ -141,7 +151,7 @@ def search(measure: Callable[[float], Point], ends: tuple[Point, Point], *, work
     num_points = affordable(work)
     if num_points is None:
         share = 1 - work.job / (work.job + (MIN_POINTS - 2) * work.point + work.final)
-        reason = f"off: {MIN_POINTS} points would be {share:.0%} of the job's work, more than {PLANNED_SHARE:.0%}"
+        reason = f"off: {MIN_POINTS} points would be {share:.0%} of the job's work, more than {LEAST_SHARE:.0%}"
         return Soup(alpha=1.0, reason=reason, curve=ends)
     began, longest = time.clock(), 0.0
     points = list(ends)
