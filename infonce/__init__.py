@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from infonce.evaluation import Evaluation, evaluate
     from infonce.findings import Finding, FindingCode, FindingLevel, Findings
     from infonce.gradcache import GradCache
+    from infonce.groups import Groups
     from infonce.hub import FoundModel, Hub, HubMode
     from infonce.index import Hits, VectorIndex
     from infonce.index_config import IndexConfig, IndexType
@@ -64,6 +65,7 @@ _HOMES = {
     "Findings": "findings",
     "FoundModel": "hub",
     "GradCache": "gradcache",
+    "Groups": "groups",
     "HardNegatives": "config",
     "Hits": "index",
     "IndexConfig": "index_config",
@@ -136,6 +138,7 @@ __all__ = [
     "Findings",
     "FoundModel",
     "GradCache",
+    "Groups",
     "HardNegatives",
     "Hits",
     "Hub",

@@ -22,7 +22,7 @@ from infonce.judged_work import Judge, JudgedTime
 from infonce.layout import WEIGHTS
 from infonce.mining_config import check_foreseen
 from infonce.pairs import Pair
-from infonce.peak_memory import peak_memory_bytes
+from infonce.peak_memory import peak_memory_bytes, resident_bytes
 from infonce.prepare import Prepared, identity, prepare
 from infonce.qrels import EvalSet
 from infonce.records import Progress
@@ -31,9 +31,9 @@ from infonce.schedule import Schedule
 from infonce.step_times import Clock, StepTimes
 from infonce.vectors import CachedEncoder
 
-_HEAP_GROWTH = 1.25
-"""What a run needs in the end over what its first steps need, on a CPU: 1.2 to 1.4 on three sets (docs/log.md). Tensors
-of ever other shapes come and go, and glibc before 2.38 does not put an aligned block where one of its size has been."""
+_HEAP_GROWTH = 1.4
+"""What the steps of a run need in the end over what the first ones need, on a CPU (docs/log.md). Tensors of ever other
+shapes come and go, and glibc before 2.38 does not put an aligned block where one of its size has been."""
 _CHANCE_OF_MEMORY = 0.15  # of what was measured
 _CHANCE_OF_COUNTED_MEMORY = 0.2  # of what was counted
 
@@ -142,6 +142,7 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
         plan.loading_seconds + preparing_seconds + judging.baseline_seconds + judging.evaluating_seconds + audit_seconds
     )
     with Rehearsal.of(plan.encoder, ready, stop=progress.stop_requested) as rehearsal:
+        held = resident_bytes()
         schedule = Schedule.count(rehearsal.counting, stop=progress.stop_requested)
         times = StepTimes.of(rehearsal, schedule, clock=clock, others_seconds=known)
         begins(Part.SAVING)
@@ -165,7 +166,8 @@ def estimate(plan: Plan, *, progress: Progress, begins: Callable[[Part], None] =
         )
     total, counted = sum(seconds.values()), times.counted_bytes
     growth = _HEAP_GROWTH if plan.encoder.device.type == "cpu" else 1.0
-    memory = max(int(growth * times.peak_memory_bytes) + counted, judging.peak_memory_bytes, peak_memory_bytes())
+    stepping = held + int(growth * (max(0, times.peak_memory_bytes - held) + counted))
+    memory = max(stepping, judging.peak_memory_bytes, peak_memory_bytes())
     uncertain = int(_CHANCE_OF_MEMORY * memory + _CHANCE_OF_COUNTED_MEMORY * counted)
     return Estimate(
         seconds=seconds,

@@ -1,4 +1,4 @@
-"""The most memory that a process ever held."""
+"""The memory that a process holds, and the most it ever held."""
 
 import resource
 import sys
@@ -18,8 +18,18 @@ def high_water_bytes(process: int | str) -> int | None:
 
     `ru_maxrss` would count from the start of whoever started the process: it survives exec.
     """
+    return _status_bytes(process, "VmHWM")
+
+
+def resident_bytes() -> int:
+    """What this process holds now; the most it ever held where the system does not tell."""
+    known = _status_bytes("self", "VmRSS")
+    return peak_memory_bytes() if known is None else known
+
+
+def _status_bytes(process: int | str, field: str) -> int | None:
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)

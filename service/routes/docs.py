@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from service.errors import ServiceError
 from service.schemas.collections import CollectionCreate, CollectionQuery
 from service.schemas.documents import DocumentsCount, DocumentsDelete, DocumentsUpsert
+from service.schemas.duplicates import DuplicatesFind
 from service.schemas.embeddings import EmbeddingCreate
 from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
@@ -40,6 +41,7 @@ _BODIES = (
     DocumentsCount,
     DocumentsDelete,
     DocumentsUpsert,
+    DuplicatesFind,
     CollectionQuery,
     Compare,
     Promote,

@@ -14,7 +14,6 @@ from tests.end_to_end.processes import COMMANDS, Processes, answers, free_port
 PAGES = ("from-sentence-transformers", "training", "index", "openai", "cli", "collections", "deployment", "webhooks")
 ELSEWHERE = {
     "losses": "tests/infonce/test_plots.py runs it",
-    "benchmarks": "its commands take hours; tests/service/test_documented.py reads them",
     "data-and-evaluation": "its trainings take minutes; tests/service/test_documented.py reads each command and body",
 }
 """Pages with blocks that are not run here."""

@@ -116,7 +116,10 @@ def test_the_pace_of_a_machine_changes_no_number_of_points(pace: float) -> None:
     assert len(soup.curve) == 7
 
 
-@pytest.mark.parametrize(("point_work", "expected"), [(1, 11), (1.9, 11), (2.1, 10), (5.8, 5), (5.9, 5), (7.8, 5), (7.9, None)])
+AFFORDED = [(1, 11), (1.9, 11), (2.1, 10), (5.8, 5), (5.9, 5), (7.8, 5), (7.9, None)]
+
+
+@pytest.mark.parametrize(("point_work", "expected"), AFFORDED)
 def test_fewer_points_come_before_none(point_work: float, expected: int | None) -> None:
     assert affordable(Work(job=100, point=point_work, final=0)) == expected
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
 from service.store.records import DEFAULT_PROJECT
@@ -30,7 +31,11 @@ def test_what_was_written_is_found_at_once_beside_the_index_and_by_another_gatew
     assert (body["hits"][0]["id"], len(body["hits"]), body["version"]) == ("d", 4, version.id)
     asked = CollectionQuery(query="wolves howl")
     other = Search(
-        gateway.parts.database, gateway.parts.artifacts, lookup=gateway.parts.lookup, embedder=gateway.parts.embedder
+        gateway.parts.database,
+        gateway.parts.artifacts,
+        lookup=gateway.parts.lookup,
+        embedder=gateway.parts.embedder,
+        recall=RecallWatch(lambda _kind, _recall: None),
     )
     assert other.query(DEFAULT_PROJECT, "pets", asked=asked).answer.model_dump(mode="json") == body
     put(gateway, [{"id": "e", "text": "wolves howl"}, {"id": "d", "text": "nothing of the kind"}])

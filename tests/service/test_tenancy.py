@@ -16,6 +16,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/collections/{c}/documents": {"documents": [{"id": "a", "text": "a dog"}]},
     "/v1/collections/{c}/query": {"query": "a dog"},
     "/v1/collections/{c}/count": {},
+    "/v1/collections/{c}/duplicates": {},
     "/v1/collections/{c}/documents/delete": {"ids": ["a"]},
     "/v1/collections/{c}/versions": {"model": BASE},
     "/v1/collections/{c}/promote": {"version": "ver-" + "0" * 26},
