@@ -22,6 +22,7 @@ TAIL_BYTES: Final = 4096
 
 _READ_BYTES = 1 << 16
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
+_PASSED_ON_BEGINNINGS = ("CUDA_", "NVIDIA_", "GOMP_", "OMP_")
 
 Message = tuple[MessageType, dict[str, Any]]
 
@@ -29,7 +30,7 @@ Message = tuple[MessageType, dict[str, Any]]
 def child_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
     """All that a child gets of the environment: no database or broker url, no key, no way to the network's hub."""
     kept = {name: environment[name] for name in _PASSED_ON if name in environment}
-    kept |= {name: value for name, value in environment.items() if name.startswith(("CUDA_", "NVIDIA_"))}
+    kept |= {name: value for name, value in environment.items() if name.startswith(_PASSED_ON_BEGINNINGS)}
     return kept | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
