@@ -111,8 +111,19 @@ class LiveIndex:
 
     def count_of(self, asked: Filter) -> int:
         """How many documents that can be found pass the filter."""
-        main, newer = ~self.outdated & self.main.columns.mask(asked), self.newer.current
-        return int(np.count_nonzero(main) + np.count_nonzero(newer & self._newer_columns.mask(asked)))
+        return sum(int(np.count_nonzero(mask)) for mask in self.findable(asked))
+
+    def findable(self, asked: Filter | None = None) -> tuple[Mask, Mask]:
+        """Which rows of the main index, and which newer documents, can be found and pass the filter."""
+        main, newer = ~self.outdated, self.newer.current
+        if asked is None:
+            return main, newer
+        return main & self.main.columns.mask(asked), newer & self._newer_columns.mask(asked)
+
+    def ids_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """The ids of rows, those of newer documents counted on behind those of the main index."""
+        inside = self.main.index.count
+        return [self.main.index.ids[row] if row < inside else self.newer.ids[row - inside] for row in rows.tolist()]
 
     def with_changes(self, changes: Iterable[Change]) -> Self:
         """The state after these writes, in their order.
@@ -162,8 +173,7 @@ class LiveIndex:
         rows = np.concatenate([np.flatnonzero(~self.outdated), newer])
         if len(rows) > count:
             rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
-        inside = self.main.index.count
-        return [self.main.index.ids[row] if row < inside else self.newer.ids[row - inside] for row in rows.tolist()]
+        return self.ids_of(rows)
 
     def keys(self) -> set[str]:
         """Every metadata key that some document has or had."""
@@ -179,12 +189,8 @@ class LiveIndex:
         Raises:
             IndexMismatch: another dimension, or a number that is not finite.
         """
-        allowed = None if not self.outdated.any() else ~self.outdated
-        if asked is not None:
-            passing = self.main.columns.mask(asked)
-            allowed = passing if allowed is None else allowed & passing
-        found = self.main.index.search(vectors, k, allowed=allowed, exact=exact)
-        newer = self.newer.current if asked is None else self.newer.current & self._newer_columns.mask(asked)
+        main, newer = self.findable(asked)
+        found = self.main.index.search(vectors, k, allowed=None if main.all() else main, exact=exact)
         room = min(k, int(np.count_nonzero(newer)))
         if not room:
             return found

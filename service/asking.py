@@ -1,27 +1,19 @@
 """One query of a collection as it is searched for, and which of several can be searched together."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infonce.filters import Filter
-from service.schemas.collections import CollectionQuery
+from infonce.fusion import Fusion
+from service.schemas.collections import MAX_HITS, CollectionQuery
 
-
-class Found(Protocol):
-    """Ids and scores, best first."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Of the documents."""
-
-    @property
-    def scores(self) -> Sequence[float]:
-        """Higher is better."""
+HYBRID_DEPTH: Final = MAX_HITS
+"""Of each ranking that a hybrid query joins; it does not follow k and offset, so that pages are of one ranking."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,16 +30,19 @@ class Asked:
     """Equal for equal filters."""
     exact: bool
     include: Sequence[str]
+    hybrid: Fusion | None
     score_threshold: float | None
 
     @property
     def width(self) -> int:
         """How many hits the search has to give: a document is not its own neighbour."""
+        if self.hybrid is not None:
+            return HYBRID_DEPTH
         return self.offset + self.k + (self.id is not None)
 
-    def cut(self, found: Found) -> list[tuple[str, float]]:
-        """The hits that were asked for, of those that the search gave."""
-        pairs = [pair for pair in zip(found.ids, found.scores, strict=True) if pair[0] != self.id]
+    def cut(self, found: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+        """The hits that were asked for, of those that the search gave, best first."""
+        pairs = [pair for pair in found if pair[0] != self.id]
         pairs = pairs[self.offset : self.offset + self.k]
         return pairs if self.score_threshold is None else [pair for pair in pairs if pair[1] >= self.score_threshold]
 
@@ -64,13 +59,14 @@ def as_asked(body: CollectionQuery) -> Asked:
         filter_text="" if body.filter is None else body.filter.model_dump_json(),
         exact=body.exact,
         include=body.include,
+        hybrid=None if body.hybrid is None else body.hybrid.to_library(),
         score_threshold=body.score_threshold,
     )
 
 
 def grouped(queries: Sequence[Asked]) -> list[list[int]]:
     """The places of queries that one search can answer."""
-    groups: defaultdict[tuple[int, str, bool], list[int]] = defaultdict(list)
+    groups: defaultdict[tuple[int, str, bool, bool], list[int]] = defaultdict(list)
     for place, one in enumerate(queries):
-        groups[one.width, one.filter_text, one.exact].append(place)
+        groups[one.width, one.filter_text, one.exact, one.hybrid is not None].append(place)
     return list(groups.values())

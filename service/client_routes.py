@@ -178,7 +178,7 @@ class Routes:
     projection = Call("GET", "/v1/collections/{c}/projection", sent=drawn, answer=Projection)
     """Documents as points of a plane."""
     query = Call("POST", "/v1/collections/{c}/query", sent=asked, answer=QueryAnswer)
-    """The documents nearest to a text."""
+    """The documents nearest to a text; with `hybrid` also those that share words with it."""
     query_vector = Call("POST", "/v1/collections/{c}/query", sent=asked_by_vector, answer=QueryAnswer)
     """The documents nearest to a vector; (D,)."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from infonce.compare import Outcome
 from infonce.config import Side
 from service.client_requests import Sent
+from service.schemas.collections import Hybrid
 from service.schemas.strict import Request
 
 B = TypeVar("B", bound=Request)
@@ -102,8 +103,9 @@ def documents(name: str, documents: Iterable[Mapping[str, Any]]) -> Sent:
     return Sent(places={"c": name}, lines=lines)
 
 
-def asked(name: str, text: str, *, k: int = 10) -> Sent:
-    return Sent(places={"c": name}, body={"query": text, "k": k})
+def asked(name: str, text: str, *, k: int = 10, hybrid: Hybrid | None = None) -> Sent:
+    body: dict[str, Any] = {"query": text, "k": k}
+    return Sent(places={"c": name}, body=body if hybrid is None else {**body, "hybrid": said(hybrid)})
 
 
 def asked_by_vector(name: str, vector: NDArray[np.float32], *, k: int = 10) -> Sent:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from service.open_words import OpenWords
 from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
@@ -34,6 +35,8 @@ class Served:
     fingerprint: str | None
     """Of the model whose vectors are searched; None where they are the client's, or none was made yet."""
     live: "LiveIndex"
+    words: OpenWords
+    """Of what is searched."""
     pending: int
     """Documents that cannot be found as they are now."""
 
@@ -119,8 +122,9 @@ class LiveIndexes:
             known = self._open.get(key)
         if known is None:
             live, seen = self._load(collection, version), 0 if version is None else version.watermark
+            words = OpenWords(self._database, self._artifacts, collection=collection, version=version)
         else:
-            live, seen = known.served.live, known.seen
+            live, seen, words = known.served.live, known.seen, known.served.words
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, collection.project, name=collection.id)
             if version is not None and version.folder not in [
@@ -131,7 +135,9 @@ class LiveIndexes:
             written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
             live = live.with_changes(_as_changes(written))
             pending = documents.pending(tx, collection, version=version)
-        served = Served(collection=collection, version=version, fingerprint=fingerprint, live=live, pending=pending)
+        served = Served(
+            collection=collection, version=version, fingerprint=fingerprint, live=live, words=words, pending=pending
+        )
         with self._lock:
             self._open[key] = _Open(served, collection.watermark)
             self._open.move_to_end(key)

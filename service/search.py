@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from infonce.filters import keys_of
 from service.asking import Asked, as_asked, grouped
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.hybrid import joined
 from service.lanes import Embedded
 from service.live_indexes import LiveIndexes, Served
 from service.model_lookup import ModelLookup
@@ -25,9 +26,6 @@ from service.store.artifacts import Artifacts
 from service.store.collection_records import CollectionRecord, DocumentRecord
 from service.store.database import Database
 from service.store.errors import NotFound
-
-if TYPE_CHECKING:
-    from infonce import index
 
 Found = list[tuple[str, float]]
 Seconds = Mapping[str, float]
@@ -66,7 +64,7 @@ class Search:
         Raises:
             NotFound: no such collection, or no such document to look for the neighbours of.
             IndexMismatch: the vector has other dimensions, or the model changed since the index was built.
-            ServiceError: a text query where the collection has no model.
+            ServiceError: a text query where the collection has no model, or a hybrid one where there are no words.
             ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
         """
         served = self.indexes.current(project, name)
@@ -105,17 +103,21 @@ class Search:
         """What each query finds; those that differ in their vector alone are searched together."""
         vectors, seconds = self._vectors(served, queries)
         began = time.perf_counter()
-        found: list[index.Hits | None] = [None] * len(queries)
+        found: list[Found] = [[] for _ in queries]
         for places in grouped(queries):
             first = queries[places[0]]
             block = served.live.search(vectors[places], first.width, asked=first.filter, exact=first.exact)
             for place, hits in zip(places, block, strict=True):
-                found[place] = hits
+                found[place] = list(zip(hits.ids, hits.scores, strict=True))
+            if first.hybrid is not None:
+                fused = joined(served, [queries[place] for place in places], dense=block)
+                for place, pairs in zip(places, fused, strict=True):
+                    found[place] = pairs
             if not first.exact:
                 vector, hits = vectors[places[0]], block[0]
                 watched = Watched(live=served.live, vector=vector, k=first.width, filter=first.filter, hits=hits)
                 self._recall.offer(watched)
-        cut = [one.cut(hits) for one, hits in zip(queries, found, strict=True) if hits is not None]
+        cut = [one.cut(hits) for one, hits in zip(queries, found, strict=True)]
         with self._database.read() as tx:
             records = documents.by_ids(tx, served.collection.id, ids=[id for hits in cut for id, _ in hits])
         known = served.live.keys() if any(one.filter is not None for one in queries) else set()
@@ -192,7 +194,8 @@ def _warnings(one: Asked, known: set[str]) -> list[str]:
 def _check(collection: CollectionRecord, asked: Asked) -> None:
     """Raise unless the collection can be asked this way."""
     if asked.text is not None and collection.model is None:
-        message = f"collection {collection.name!r} has no model to embed a text with; send a vector"
+        remedy = "send a vector" if asked.hybrid is None else "send a vector, without hybrid"
+        message = f"collection {collection.name!r} has no model to embed a text with; {remedy}"
         raise ServiceError("no_model", message, param="query")
     if asked.vector is not None and len(asked.vector) != collection.dimension:
         message = f"the vector has {len(asked.vector)} dimensions, collection {collection.name!r} has "

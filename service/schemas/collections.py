@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from infonce.fusion import Fusion, FusionMethod
 from service.schemas.filters import BoundedFilter
 from service.schemas.strict import (
     Answer,
     DocumentId,
     Metadata,
     Name,
-    Off,
     Request,
     Text,
 )
@@ -80,6 +80,31 @@ class CollectionDeleted(Answer):
     deleted: Literal[True] = True
 
 
+class Hybrid(Request):
+    """Documents that share words with the query (BM25) are looked for too, and both rankings are joined.
+
+    `weighted`: a document's score is `weight` times its vector's score, from 0 for the lowest to 1 for the highest, and
+    the rest times its BM25, a share of the highest. `rrf`: it is the sum of 1 / (60 + its rank) over the rankings that
+    it is in. Each ranking is taken 1,000 deep, whatever k and offset are; what is missing in one has 0 there.
+    """
+
+    method: Literal["weighted", "rrf"] = "weighted"
+    weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the vectors, in `weighted`; 0.7 if nothing is said."""
+
+    @model_validator(mode="after")
+    def _weighted_alone(self) -> Self:
+        if self.method == "rrf" and self.weight is not None:
+            message = f"rrf weighs both alike and weight is {self.weight}; leave it out, or set method to weighted"
+            raise PydanticCustomError("invalid_value", message)
+        return self
+
+    def to_library(self) -> Fusion:
+        """The same in the library's words."""
+        given = {} if self.weight is None else {"weight": self.weight}
+        return Fusion(method=FusionMethod(self.method), **given)
+
+
 class CollectionQuery(Request):
     """A text, a vector or a document whose neighbours are wanted; or several `queries` that one version answers."""
 
@@ -96,9 +121,10 @@ class CollectionQuery(Request):
     offset: Annotated[int, Field(ge=0, le=MAX_HITS)] = 0
     """So many of the best are left out; offset and k together are at most 1,000."""
     include: list[Literal["text", "metadata"]] = Field(default=["text", "metadata"])
-    hybrid: Off = None
+    hybrid: Hybrid | None = None
+    """Look by words too; takes a text query."""
     score_threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
-    """Hits with a lower score are left out."""
+    """Hits with a lower score are left out; of a hybrid query the joint score counts."""
 
     @model_validator(mode="after")
     def _one_or_many(self) -> Self:
@@ -111,6 +137,10 @@ class CollectionQuery(Request):
         if sum(one is not None for one in (self.query, self.vector, self.id)) != 1:
             message = "give one of query (a text), vector, id (of a document) and queries, and no two of them"
             raise PydanticCustomError("invalid_value", message)
+        if self.hybrid is not None and self.query is None:
+            given = "a vector" if self.id is None else "an id"
+            message = f"hybrid looks by words and the query is {given}; give query, a text, or leave hybrid out"
+            raise PydanticCustomError("invalid_value", message)
         if self.offset + self.k > MAX_HITS:
             message = f"offset and k are {self.offset + self.k} together; the limit is {MAX_HITS}"
             raise PydanticCustomError("invalid_value", message)
@@ -118,7 +148,10 @@ class CollectionQuery(Request):
 
 
 class Hit(Answer):
-    """One document that was found; a higher score is better."""
+    """One document that was found; a higher score is better.
+
+    It is the inner product of unit vectors, or for a hybrid query the joint score of its method.
+    """
 
     id: str
     score: float

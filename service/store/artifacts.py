@@ -215,15 +215,16 @@ class Artifacts:
         sync(target.parent)
         sync(target.parent.parent)  # the parent itself may be new
 
-    def verify(self, folder: Path) -> None:
-        """Every file that was sealed is there, unchanged.
+    def verify(self, folder: Path, *, part: str = "") -> None:
+        """Every file that was sealed, and whose name begins with `part`, is there, unchanged.
 
         Raises:
             ArtifactCorrupt: naming the first file that is not.
         """
         is_index = folder.absolute().is_relative_to(self.root / "collections")
         corrupt = partial(ArtifactCorrupt, folder.name, remedy=INDEX_REMEDY if is_index else MODEL_REMEDY)
-        for name, expected in listed_checksums(folder, corrupt).items():
+        listed = listed_checksums(folder, corrupt)
+        for name, expected in ((name, listed[name]) for name in listed if name.startswith(part)):
             path = folder / name
             try:
                 if path.stat().st_size != expected["bytes"]:

@@ -110,6 +110,17 @@ def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, Docum
     return found
 
 
+def texts_of(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, str]:
+    """The texts of those of the documents that exist and have one, by id."""
+    wanted = list(dict.fromkeys(ids))
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), _BATCH):
+        query = sa.select(table.c.id, table.c.text).where(table.c.collection_id == collection_id)
+        query = query.where(table.c.id.in_(wanted[start : start + _BATCH]), table.c.text.is_not(None))
+        found |= {row.id: row.text for row in tx.execute(query)}
+    return found
+
+
 def count(tx: Tx, collection_id: str) -> int:
     """How many documents the collection has."""
     return _counts(tx, table.c.collection_id == collection_id)[collection_id]

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infonce.bm25 import Bm25Index
 from infonce.columns import Columns
 from infonce.config import Side
 from infonce.index import VectorIndex
 from infonce.index_files import INDEX_FILE
 from infonce.live_index import Main
+from infonce.live_words import WORDS_FOLDER
 from service.store import catalog, documents, jobs, versions
 from service.store.collection_records import VersionRecord
 from service.store.records import DEFAULT_PROJECT, JobKind, new_id
@@ -63,6 +65,8 @@ def indexed(gateway: Gateway, name: str = "pets", *, fingerprint: str | None = "
     index = VectorIndex.build(np.stack(vectors), [d.id for d in found], fingerprint=fingerprint)
     folder = parts.artifacts.collection_version_path(collection.id, version.folder)
     Main(index=index, columns=Columns.build([d.metadata for d in found])).save(folder)
+    if collection.model is not None:
+        Bm25Index.build([d.text or "" for d in found]).save(folder / WORDS_FOLDER)
     parts.artifacts.seal(folder)
     return version
 
@@ -180,7 +184,6 @@ def test_vectors_of_the_client_are_found_by_direction_alone(gateway: Gateway) ->
         ({"query": "a", "offset": -1}, "invalid_value"),
         ({"query": "a", "exact": 1}, "invalid_value"),
         ({"query": "a", "score_threshold": 1.5}, "invalid_value"),
-        ({"query": "a", "hybrid": {"method": "rrf"}}, "unsupported_value"),
         ({"queries": []}, "invalid_value"),
         ({"queries": [{"query": "a"}] * 257}, "invalid_value"),
         ({"queries": [{"query": "a"}], "k": 3}, "invalid_value"),

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infonce.bm25 import Bm25Index
 from infonce.columns import Columns
 from infonce.config import Side
 from infonce.index import VectorIndex
 from infonce.live_index import Main
+from infonce.live_words import WORDS_FOLDER
 from service.store import catalog, documents, jobs, versions
 from service.store.collection_records import VersionRecord
 from service.store.records import DEFAULT_PROJECT, JobKind, new_id
@@ -48,6 +50,7 @@ def finish(gateway: Gateway) -> VersionRecord:
         folder = parts.artifacts.collection_version_path(collection.id, str(built.folder))
         index = VectorIndex.build(np.asarray(vectors), [one.id for one in found], fingerprint="words")
         Main(index=index, columns=Columns.build([one.metadata for one in found])).save(folder)
+        Bm25Index.build([str(one.text) for one in found]).save(folder / WORDS_FOLDER)
         parts.artifacts.seal(folder)
         assert jobs.succeed(tx, job.id, attempt=job.attempt, now=now, result={})
         assert versions.renew(tx, before.id, built=built)

@@ -138,6 +138,9 @@ def test_one_flipped_bit_is_found_and_named(artifacts: Artifacts, position: int)
     (target / "model.safetensors").write_bytes(content)
     with pytest.raises(ArtifactCorrupt, match=r"m1/model\.safetensors has another SHA-256"):
         artifacts.verify(target)
+    artifacts.verify(target, part="manifest")
+    with pytest.raises(ArtifactCorrupt, match="another SHA-256"):
+        artifacts.verify(target, part="model.")
 
 
 def test_a_short_and_a_missing_file_are_found_and_named(artifacts: Artifacts) -> None:

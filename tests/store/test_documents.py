@@ -31,6 +31,7 @@ def test_a_document_reads_back_as_it_was_written(database: Database, collection:
     with database.write() as tx:
         assert documents.upsert(tx, collection, documents=new) == 2
         found = documents.by_ids(tx, collection.id, ids=["b", "a", "a", "unknown"])
+        assert documents.texts_of(tx, collection.id, ids=["b", "a", "a", "unknown"]) == {"a": "ä 日本"}
     assert {(d.id, d.text, d.vector, d.sequence) for d in found.values()} == {
         ("a", "ä 日本", None, 1),
         ("b", None, b"\x00\xff" * 4, 2),
@@ -96,6 +97,7 @@ def test_two_thousand_documents_come_back_in_order_and_in_part(
         assert ids == [d.id for d in new]
         assert [d.id for d in documents.iterate(tx, collection.id, watermark=1500)] == ids[:1500]
         assert set(documents.by_ids(tx, collection.id, ids=ids)) == set(ids)
+        assert documents.texts_of(tx, collection.id, ids=ids) == dict.fromkeys(ids, "t")
 
 
 def test_an_id_twice_in_one_call_is_refused_by_name(database: Database, collection: CollectionRecord) -> None:

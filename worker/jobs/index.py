@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from infonce.bm25 import Bm25Index
 from infonce.columns import Columns
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
@@ -18,6 +19,7 @@ from infonce.id_table import IdTable
 from infonce.index import VectorIndex
 from infonce.index_config import IndexConfig
 from infonce.live_index import Main
+from infonce.live_words import WORDS_FOLDER
 from infonce.vectors import TextEncoder
 from service.store.records import Phase
 from worker.jobs.embedding import cached, serving_precision, use_threads
@@ -83,7 +85,10 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         reused, embedded = reused + source.reused, source.computed
     progress.phase(Phase.BUILDING)
     index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=IndexConfig())
-    Main(index=index, columns=documents.columns).save(Path(order["staging"]))
+    staging = Path(order["staging"])
+    Main(index=index, columns=documents.columns).save(staging)
+    if order["model"] is not None:  # without one no text can be asked for
+        Bm25Index.build(texts_in(Path(order["documents"]))).save(staging / WORDS_FOLDER)
     return {
         "count": index.count,
         "dimension": index.dimension,
@@ -92,6 +97,12 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         "reused": reused,
         "embedded": embedded,
     }
+
+
+def texts_in(path: Path) -> list[str]:
+    """The text of each document of the file, empty where it has none; those that were embedded are read again."""
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line)["text"] or "" for line in lines]
 
 
 def take_known(documents: Documents, order: Mapping[str, Any], *, fingerprint: str, progress: Progress) -> int:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infonce.bm25 import Bm25Index
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.errors import IndexMismatch, Stopped
 from infonce.filters import Comparator, Condition
 from infonce.index import VectorIndex
 from infonce.live_index import Main
+from infonce.live_words import WORDS_FOLDER
 from tests.factories import sentences
 from tests.worker.jobs.conftest import Recorder
 from worker.jobs.embedding import cached
@@ -57,6 +59,24 @@ def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: 
     assert result["fingerprint"] == index.fingerprint == encoder.fingerprint()
     assert recorder.phases == ["loading", "embedding", "building"]
     assert recorder.steps[-1]["percent"] == 100
+
+
+def test_every_text_is_found_by_its_words_in_the_row_of_its_vector(order: dict[str, Any], recorder: Recorder) -> None:
+    with Path(order["documents"]).open("a") as lines:
+        lines.write(document("bare", vector=[1.0] + [0.0] * 31) + document("own", "quite unheard", vector=[1.0] * 32))
+    run(order, recorder)
+    words, ids = Bm25Index.load(Path(order["staging"]) / WORDS_FOLDER), VectorIndex.load(Path(order["staging"])).ids
+    assert (words.count, words.num_worded) == (32, 31)
+    assert [ids[row] for row in words.search(["unheard"], 1)[0]] == ["own"]
+    best = words.search(sentences(30), 1)[:, 0]
+    texts = [sentences(30)[row] for row in best]
+    assert texts == sentences(30)
+
+
+def test_without_a_model_no_words_are_kept(order: dict[str, Any], recorder: Recorder) -> None:
+    Path(order["documents"]).write_text(document("own", "up", vector=[1.0] * 32))
+    run(order | {"model": None}, recorder)
+    assert not (Path(order["staging"]) / WORDS_FOLDER).exists()
 
 
 def test_what_was_embedded_before_is_not_embedded_again(order: dict[str, Any], recorder: Recorder) -> None:
