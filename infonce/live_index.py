@@ -46,13 +46,15 @@ class Main:
         return cls(index=VectorIndex.build(none, []), columns=Columns(0))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, is_proven: bool = False) -> Self:
         """What `save` wrote; a folder of an earlier version has no columns, as if no document had metadata.
+
+        `is_proven`: the caller has just compared its files with their checksums.
 
         Raises:
             IndexCorrupt: a file is missing, changed, or says something else than the manifest.
         """
-        index, path = VectorIndex.load(folder), folder / COLUMNS_FILE
+        index, path = VectorIndex.load(folder, is_proven=is_proven), folder / COLUMNS_FILE
         if not path.is_file():
             return cls(index=index, columns=Columns(index.count))
         try:
