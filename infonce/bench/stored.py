@@ -81,7 +81,8 @@ class Collection:
         Raises:
             InfonceError: the gateway refused it.
         """
-        _asked("POST", self._root + _COLLECTIONS, {"name": self._name, "model": model, "dimension": dimension})
+        body = {"name": self._name, "model": model, "dimension": dimension}
+        _asked("POST", self._root + _COLLECTIONS, body=body)
 
     def drop(self) -> None:
         """It is gone."""
@@ -135,7 +136,7 @@ class Collection:
                 raise InfonceError(f"the job {job['id']} has {job['status']}: {job['error']}")
 
 
-def _asked(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _asked(method: str, url: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
     with httpx2.Client(timeout=_SECONDS, trust_env=False) as http:
         answer = http.request(method, url, json=body)
     if not answer.is_success:
