@@ -199,13 +199,15 @@ class VectorIndex:
         write_index(folder, self._parts)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, is_proven: bool = False) -> Self:
         """The index of a folder, after its files proved to be those that were written; vectors stay on disk, mapped.
+
+        `is_proven`: the caller has just compared them with their checksums, the manifest too.
 
         Raises:
             IndexCorrupt: a file is missing, changed, or says something else than the manifest.
         """
-        return cls(read_index(folder))
+        return cls(read_index(folder, is_proven=is_proven))
 
 
 class _Held:

@@ -46,13 +46,15 @@ class Main:
         return cls(index=VectorIndex.build(none, []), columns=Columns(0))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, is_proven: bool = False) -> Self:
         """What `save` wrote; a folder of an earlier version has no columns, as if no document had metadata.
+
+        `is_proven`: the caller has just compared its files with their checksums.
 
         Raises:
             IndexCorrupt: a file is missing, changed, or says something else than the manifest.
         """
-        index, path = VectorIndex.load(folder), folder / COLUMNS_FILE
+        index, path = VectorIndex.load(folder, is_proven=is_proven), folder / COLUMNS_FILE
         if not path.is_file():
             return cls(index=index, columns=Columns(index.count))
         try:
@@ -196,7 +198,7 @@ class LiveIndex:
             return found
         scores = vectors @ self.newer.vectors[: len(newer)].T  # (n, len(newer))
         scores[:, ~newer] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :room]
+        best = best_places(scores, room)
         return [
             _merged(hits, Hits(tuple(self.newer.ids[at] for at in order), tuple(map(float, score[order]))), k=k)
             for hits, order, score in zip(found, best, scores, strict=True)
@@ -220,6 +222,22 @@ def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArra
     if more:
         vectors[count:total] = more
     return vectors
+
+
+def best_places(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The places of the `count` highest scores of each line, best first; equal ones keep their order.
+
+    Sorting whole lines would take 20 ms for the 200,000 documents that may stand beside an index of a million.
+
+    Shape:
+        scores (n, m) float32 with m ≥ count ≥ 1; returns (n, count).
+    """
+    least = np.partition(scores, -count, axis=1)[:, -count]
+    best = np.empty((len(scores), count), dtype=np.int64)
+    for row, line in enumerate(scores):
+        places = np.flatnonzero(line >= least[row])
+        best[row] = places[np.argsort(-line[places], kind="stable")[:count]]
+    return best
 
 
 def _merged(one: Hits, other: Hits, *, k: int) -> Hits:

@@ -27,6 +27,11 @@ def resident_bytes() -> int:
     return peak_memory_bytes() if known is None else known
 
 
+def private_bytes(process: int | str) -> int | None:
+    """What that process holds now that no file stands behind, from /proc; None as for `high_water_bytes`."""
+    return _status_bytes(process, "RssAnon")
+
+
 def _status_bytes(process: int | str, field: str) -> int | None:
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()

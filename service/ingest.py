@@ -116,8 +116,10 @@ def store_lines(database: Database, into: Into, *, path: Path) -> DocumentsAccep
         with database.write() as tx:
             documents.upsert(tx, collection, documents=list({one.id: one for one in batch}.values()))
             require_kept(tx, into.project, quotas=into.quotas, now=into.now)
-            accepted = _accepted(tx, collection, num=num, is_found=is_found, now=into.now)
-    return accepted
+            if not is_found or _is_due(tx, collection):
+                jobs.order_index(tx, collection, now=into.now)
+    with database.write() as tx:  # once: what is pending is counted through all that no index holds
+        return _accepted(tx, collection, num=num, is_found=is_found, now=into.now)
 
 
 def delete_documents(

@@ -155,7 +155,7 @@ class LiveIndexes:
         assert version.folder is not None, "it was built"
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
-        return LiveIndex.over(Main.load(folder))
+        return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
 
 
 def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:

@@ -36,11 +36,19 @@ def call(url: str, bodies: Sequence[dict[str, Any]], *, callers: int) -> Load:
     """Every body was posted to `url` once, by whichever caller was free; all connections stood before the first.
 
     Raises:
-        InfonceError: an answer was no 200.
+        InfonceError: an answer was an error.
     """
-    head = f"POST {_of(url)}Content-Type: application/json\r\n"
-    written = [json.dumps(body).encode() for body in bodies]
-    requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in written]
+    return send(url, [json.dumps(body).encode() for body in bodies], callers=callers)
+
+
+def send(url: str, bodies: Sequence[bytes], *, callers: int, media_type: str = "application/json") -> Load:
+    """The same for bodies that are written already.
+
+    Raises:
+        InfonceError: an answer was an error.
+    """
+    head = f"POST {_of(url)}Content-Type: {media_type}\r\n"
+    requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
     return asyncio.run(_ask(url, requests, callers=callers))
 
 
@@ -48,7 +56,7 @@ def look(url: str, *, times: int, callers: int) -> Load:
     """`url` was read so many times, by whichever caller was free; all connections stood before the first.
 
     Raises:
-        InfonceError: an answer was no 200.
+        InfonceError: an answer was an error.
     """
     return asyncio.run(_ask(url, [f"GET {_of(url)}\r\n".encode()] * times, callers=callers))
 
@@ -80,7 +88,7 @@ async def _caller(
         writer.write(request)
         status, headers = _parsed(await reader.readuntil(b"\r\n\r\n"))
         answer = await reader.readexactly(int(headers["content-length"]))
-        if status != 200:
+        if not 200 <= status < 300:
             raise InfonceError(f"the gateway answered {status}: {answer[:200].decode(errors='replace')}")
         answers.append(
             Answered(seconds=perf_counter() - began, stages=_stages(headers.get("server-timing", "")), body=answer)

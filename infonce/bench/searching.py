@@ -1,136 +1,133 @@
-"""`infonce bench search`: queries a second of `VectorIndex` beside sentence-transformers' search and bare FAISS."""
+"""`infonce bench search`: what `VectorIndex` finds and how fast, beside sentence-transformers, FAISS and hnswlib."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
 import faiss
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from infonce.bench.report import OURS, THEIRS, Bars, Column, Numbers, Report, Row
+from infonce.bench.filtering import FILTER_COLUMNS, Filtered
+from infonce.bench.index_types import TYPE_COLUMNS, TypesMeasured
+from infonce.bench.neighbours import Found, Neighbours, Vectors
+from infonce.bench.report import Bars, Column, Numbers, Report, Row
+from infonce.bench.rivals import GRAPH, K, Way, is_hnswlib_there, ways
+from infonce.bench.vectors import Searched
 from infonce.busy import Busy
-from infonce.index import VectorIndex
+from infonce.index_config import IndexType
 
-Vectors = NDArray[np.float32]
-Found = list[list[int]]
-Search = Callable[[Vectors], Found]
-
-K: Final = 10
-BATCHES: Final = (1, 64)
-_BLOCK_QUERIES: Final = 64
-_OURS: Final = f"{OURS}, VectorIndex"
+_BATCH: Final = 64
+_SINGLE_SECONDS: Final = 2.0
+_MIN_SINGLES: Final = 8
 _COLUMNS: Final = (
     Column(heading="search", key="name"),
-    *(Column(heading=f"queries/s, {size} at once", key=f"batch_{size}", form=",.1f") for size in BATCHES),
+    Column(heading="one query, p50 ms", key="single_ms", form=",.3f"),
+    Column(heading="queries/s, 1 at once", key="batch_1", form=",.1f"),
+    Column(heading=f"queries/s, {_BATCH} at once", key=f"batch_{_BATCH}", form=",.1f"),
     Column(heading=f"recall@{K}", key="recall", form=".4f"),
+    Column(heading="built in, s", key="build_seconds", form=",.1f"),
     Column(heading="rounds", key="rounds", form="d"),
 )
-_BARS: Final = tuple(
-    Bars(title=f"queries a second, {size} at once", key=f"batch_{size}", form=",.0f") for size in BATCHES
+_BARS: Final = (
+    Bars(title="queries a second, 1 at once", key="batch_1", form=",.0f"),
+    Bars(title=f"queries a second, {_BATCH} at once", key=f"batch_{_BATCH}", form=",.0f"),
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Searched:
-    """What is searched for in what; unit vectors."""
+class Setting:
+    """What is searched, and how often."""
 
-    vectors: Vectors
-    queries: Vectors
-    origin: str
-
-
-def clustered(count: int, dimensions: int, *, seed: int) -> Vectors:
-    """Unit vectors around √count centres: like embeddings they have near neighbours, unlike Gaussian noise."""
-    draw = np.random.default_rng(seed)
-    centres = draw.standard_normal((max(1, int(count**0.5)), dimensions), dtype=np.float32)
-    vectors = draw.standard_normal((count, dimensions), dtype=np.float32)
-    vectors += centres[draw.integers(0, len(centres), count)]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
+    searched: Searched
+    rounds: int
+    seed: int
+    types: Sequence[IndexType]
+    """Whose memory is weighed."""
 
 
-def measure(searched: Searched, *, rounds: int, say: Busy) -> Iterator[Report]:
-    """What is known after each round; all take turns in this process, after one batch that does not count."""
-    say("Building")
-    ways = _ways(searched.vectors)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Speeds:
+    """What a way did, a value a round."""
+
+    way: Way
+    recall: float
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def row(self) -> Row:
+        row: dict[str, Any] = {"kind": "search", "side": self.way.side, "name": self.way.name, "recall": self.recall}
+        for key in self.rounds[0]:
+            values = [one[key] for one in self.rounds]
+            row |= {key: median(values), f"{key}_low": min(values), f"{key}_high": max(values)}
+        return row | {"build_seconds": self.way.build_seconds, "rounds": len(self.rounds)}
+
+
+def measure(setting: Setting, *, say: Busy) -> Iterator[Report]:
+    """What is known after each round; all take turns in this process, after all queries once that do not count."""
+    searched = setting.searched
+    found = list(ways(searched.vectors, say=say))
     say("Finding the true neighbours")
-    truth = _truth(searched)
-    recall = {}
-    for name, search in ways.items():
-        say(f"Warming up, {name}")
-        recall[name] = float(
-            np.mean([_recall(own, near) for own, near in zip(_all(search, searched), truth, strict=True)])
-        )
-    speeds: dict[str, dict[int, list[float]]] = {name: {size: [] for size in BATCHES} for name in ways}
-    for number in range(rounds):
-        for name, search in list(ways.items())[:: -1 if number % 2 else 1]:
-            say(f"Round {number + 1} of {rounds}, {name}")
-            for size in BATCHES:
-                queries = searched.queries[: size if size > 1 else 16]
-                began = perf_counter()
-                for start in range(0, len(queries), size):
-                    search(queries[start : start + size])
-                speeds[name][size].append(len(queries) / (perf_counter() - began))
-        yield _report(searched, speeds, recall=recall)
+    truth = Neighbours(searched.vectors, searched.queries, k=K)
+    speeds = []
+    for way in found:
+        say(f"Warming up, {way.name}")
+        speeds.append(_Speeds(way=way, recall=truth.recall(_all(way.search, searched.queries))))
+    filters = Filtered(searched, found, seed=setting.seed)
+    with TypesMeasured.built(searched, setting.types, truth=truth, say=say) as types:
+        for number in range(setting.rounds):
+            where = f"Round {number + 1} of {setting.rounds}"
+            for one in speeds[:: -1 if number % 2 else 1]:
+                say(f"{where}, {one.way.name}")
+                one.rounds.append(_round(one.way.search, searched.queries))
+            say(f"{where}, filters")
+            filters.round(backwards=bool(number % 2))
+            say(f"{where}, memory")
+            types.round(backwards=bool(number % 2))
+            yield _report(setting, speeds, filters=filters, types=types)
 
 
-def _ways(vectors: Vectors) -> dict[str, Search]:
-    """Every search, each as whoever uses it would call it."""
-    from sentence_transformers.util import dot_score, semantic_search
-
-    index = VectorIndex.build(vectors, [str(place) for place in range(len(vectors))])
-    bare = faiss.IndexFlatIP(vectors.shape[1])
-    bare.add(vectors)
-    corpus = torch.from_numpy(vectors)
-
-    def peer(queries: Vectors, **searcheds: Any) -> Found:
-        found = semantic_search(torch.from_numpy(queries), corpus, top_k=K, **searcheds)
-        return [[int(hit["corpus_id"]) for hit in hits] for hits in found]
-
-    return {
-        _OURS: lambda queries: [[int(name) for name in hits.ids] for hits in index.search(queries, K)],
-        f"{THEIRS}, semantic_search": peer,
-        f"{THEIRS}, semantic_search, dot_score": lambda queries: peer(queries, score_function=dot_score),
-        "faiss, IndexFlatIP": lambda queries: [list(map(int, row)) for row in bare.search(queries, K)[1]],
-    }
+def _round(search: Callable[[Vectors], Found], queries: Vectors) -> dict[str, float]:
+    """One query after the other for a moment, then whole batches."""
+    singles: list[float] = []
+    for query in queries:
+        began = perf_counter()
+        search(query[None])
+        singles.append(perf_counter() - began)
+        if sum(singles) > _SINGLE_SECONDS and len(singles) >= _MIN_SINGLES:
+            break
+    began = perf_counter()
+    starts = range(0, len(queries) - _BATCH + 1, _BATCH)
+    for start in starts:
+        search(queries[start : start + _BATCH])
+    batch = len(starts) * _BATCH / (perf_counter() - began)
+    single = median(singles)
+    return {"single_ms": 1_000 * single, "batch_1": 1 / single, f"batch_{_BATCH}": batch}
 
 
-def _all(search: Search, searched: Searched) -> Found:
-    blocks = range(0, len(searched.queries), _BLOCK_QUERIES)
-    return [found for start in blocks for found in search(searched.queries[start : start + _BLOCK_QUERIES])]
+def _all(search: Callable[[Vectors], Found], queries: Vectors) -> Found:
+    blocks = range(0, len(queries), _BATCH)
+    return [found for start in blocks for found in search(queries[start : start + _BATCH])]
 
 
-def _truth(searched: Searched) -> list[tuple[set[int], float, Vectors]]:
-    """By a whole product and a sort: the neighbours of each query, the score of the last, and all scores."""
-    found = []
-    for query in searched.queries:
-        scores = searched.vectors @ query
-        best = np.argpartition(-scores, min(K, len(scores)) - 1)[:K]
-        found.append((set(best.tolist()), float(scores[best].min()), scores))
-    return found
-
-
-def _recall(found: list[int], truth: tuple[set[int], float, Vectors]) -> float:
-    """The share of the true neighbours; one that ties with the last of them to rounding is as good."""
-    near, last, scores = truth
-    return sum(place in near or bool(scores[place] >= last - 1e-6) for place in found) / len(near)
-
-
-def _report(searched: Searched, speeds: dict[str, dict[int, list[float]]], *, recall: dict[str, float]) -> Report:
-    rows: list[Row] = []
-    for name, by_size in speeds.items():
-        side = next((side for side in (OURS, THEIRS) if name.startswith(side)), "faiss")
-        row: dict[str, Any] = {"kind": "search", "side": side, "name": name, "recall": recall[name]}
-        for size, found in by_size.items():
-            row |= {f"batch_{size}": median(found), f"batch_{size}_low": min(found), f"batch_{size}_high": max(found)}
-        rows.append(row | {"rounds": len(by_size[BATCHES[0]])})
+def _report(setting: Setting, speeds: Sequence[_Speeds], *, filters: Filtered, types: TypesMeasured) -> Report:
+    searched = setting.searched
+    notes = [
+        "Medians of rounds in one process, taken in turn. semantic_search normalises the corpus at every call unless "
+        "it is given dot_score, which is right for unit vectors.",
+        f"The graphs of FAISS and hnswlib have the links and efforts of ours: {GRAPH.links}, {GRAPH.build_effort} "
+        f"while building, {GRAPH.effort} while searching. Ours holds a byte a dimension and ranks candidates exactly.",
+        "The share of a filter is of the vectors that it leaves; of one side, it leaves those that are furthest along "
+        "one direction, which the neighbours of most queries are not.",
+    ]
+    if not is_hnswlib_there():
+        notes.append("hnswlib is not installed; pip install hnswlib compiles it.")
     return Report(
         name="search",
-        tables=[Numbers(title="", columns=_COLUMNS, rows=rows)],
+        tables=[
+            Numbers(title="", columns=_COLUMNS, rows=[one.row() for one in speeds]),
+            Numbers(title="With a filter", columns=FILTER_COLUMNS, rows=filters.rows()),
+            Numbers(title="What an index takes", columns=TYPE_COLUMNS, rows=types.rows()),
+        ],
         bars=_BARS,
         setting={
             "vectors": len(searched.vectors),
@@ -138,9 +135,7 @@ def _report(searched: Searched, speeds: dict[str, dict[int, list[float]]], *, re
             "origin": searched.origin,
             "queries": len(searched.queries),
             "k": K,
+            "threads": faiss.omp_get_max_threads(),
         },
-        notes=[
-            "Medians of rounds in one process, taken in turn. semantic_search normalises the corpus at every call "
-            "unless it is given dot_score, which is right for unit vectors."
-        ],
+        notes=notes,
     )

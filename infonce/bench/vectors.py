@@ -1,12 +1,13 @@
-"""What `infonce bench search` searches: a file's vectors, a file's texts encoded, or synthetic ones."""
+"""What the benchmarks of searching search: a file's vectors, a file's texts encoded, or synthetic ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from infonce.bench.inputs import model_folder, some_texts
-from infonce.bench.searching import Searched, Vectors, clustered
+from infonce.bench.neighbours import Vectors
 from infonce.busy import Busy
 from infonce.encoder import Encoder
 from infonce.errors import ConfigError
@@ -26,13 +27,34 @@ class Wanted:
     seed: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Searched:
+    """What is searched for in what; unit vectors."""
+
+    vectors: Vectors
+    queries: Vectors
+    origin: str
+    texts: Sequence[str] = ()
+    """Of the vectors, where these were encoded here."""
+
+
+def clustered(count: int, dimensions: int, *, seed: int) -> Vectors:
+    """Unit vectors around √count centres: like embeddings they have near neighbours, unlike Gaussian noise."""
+    draw = np.random.default_rng(seed)
+    centres = draw.standard_normal((max(1, int(count**0.5)), dimensions), dtype=np.float32)
+    vectors = draw.standard_normal((count, dimensions), dtype=np.float32)
+    vectors += centres[draw.integers(0, len(centres), count)]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
 def vectors_to_search(wanted: Wanted, *, say: Busy) -> Searched:
     """At most so many unit vectors, and others of the same kind that ask.
 
     Raises:
         ConfigError: the file has too few vectors, or none.
     """
-    total = wanted.count + wanted.num_queries
+    total, texts = wanted.count + wanted.num_queries, list[str]()
     if wanted.file is None:
         say("Drawing vectors")
         found, origin = clustered(total, wanted.dimensions, seed=wanted.seed), "synthetic, in clusters"
@@ -40,12 +62,16 @@ def vectors_to_search(wanted: Wanted, *, say: Busy) -> Searched:
         found, origin = _read(wanted.file), wanted.file.name
         found = found[np.random.default_rng(wanted.seed).permutation(len(found))[:total]]
     else:
-        found, origin = _encoded(wanted, total, say=say), f"{wanted.file.name}, encoded"
+        texts = some_texts(wanted.file, total, seed=wanted.seed)
+        found, origin = _encoded(texts, wanted.model, say=say), f"{wanted.file.name}, encoded"
     if len(found) < 2 * wanted.num_queries:
         message = f"{origin} gives {len(found)} vectors; {2 * wanted.num_queries} are needed, half of them to ask"
         raise ConfigError(f"{message}: bring more or lower --queries", param="file")
     return Searched(
-        vectors=np.ascontiguousarray(found[wanted.num_queries :]), queries=found[: wanted.num_queries], origin=origin
+        vectors=np.ascontiguousarray(found[wanted.num_queries :]),
+        queries=found[: wanted.num_queries],
+        origin=origin,
+        texts=texts[wanted.num_queries :],
     )
 
 
@@ -68,9 +94,8 @@ def _read(path: Path) -> Vectors:
     return vectors
 
 
-def _encoded(wanted: Wanted, total: int, *, say: Busy) -> Vectors:
-    texts = some_texts(wanted.file, total, seed=wanted.seed)
-    encoder = Encoder.load(model_folder(wanted.model))
+def _encoded(texts: Sequence[str], model: str, *, say: Busy) -> Vectors:
+    encoder = Encoder.load(model_folder(model))
     parts = []
     for start in range(0, len(texts), _BLOCK_TEXTS):
         say(f"Encoding, {start:,} of {len(texts):,} texts")

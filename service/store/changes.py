@@ -48,6 +48,9 @@ def reserve(tx: Tx, collection_id: str, *, count: int) -> int | None:
 def supersede(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> None:
     """What was known of these documents beside their rows is forgotten: they are written anew."""
     for table in (deletions, document_vectors):
+        some_of_it = sa.select(table.c.document_id).where(table.c.collection_id == collection_id).limit(1)
+        if tx.execute(some_of_it).first() is None:  # as in any collection that only grows by vectors
+            continue
         for start in range(0, len(ids), _BATCH):
             some = table.c.document_id.in_(ids[start : start + _BATCH])
             tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, some))

@@ -5,7 +5,7 @@ Every write gets the next sequence number of its collection; the watermark is th
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ _MAX_AT_ONCE = 1_000
 """Documents a transaction: other writers wait for about 20 ms."""
 _MAX_CHARACTERS_AT_ONCE = 4_000_000  # a text may have 262,144: 1,000 of them would be written for seconds
 _FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence", "filled_by")]
+_WRITTEN = ("id", "text", "metadata", "vector", "filled_by")
 _KEPT = ("text", "metadata", "vector")  # what a document takes room by
 
 
@@ -73,7 +74,7 @@ def upsert(
     if watermark is None:
         raise NotFound("collection", collection.id)
     first = watermark - len(documents) + 1
-    rows = [{"collection_id": collection.id, "sequence": first + i, **asdict(d)} for i, d in enumerate(documents)]
+    rows = [{"collection_id": collection.id, "sequence": first + i, **_values(d)} for i, d in enumerate(documents)]
     if rows:
         ids = [document.id for document in documents]
         before = _num_bytes(tx, collection.id, ids=ids)  # nobody else writes to it: its row is locked
@@ -201,6 +202,11 @@ def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentR
             return
         yield from (record_of(DocumentRecord, row) for row in rows)
         last = rows[-1].sequence
+
+
+def _values(document: NewDocument) -> dict[str, Any]:
+    """Its columns; `asdict` copies metadata and vector, which takes a third of the time of storing them."""
+    return {name: getattr(document, name) for name in _WRITTEN}
 
 
 def _upsert_statement(tx: Tx) -> sa.Insert:

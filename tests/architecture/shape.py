@@ -41,6 +41,7 @@ FREE_PARAMETERS = (
     "service.doctor_cli",
     "infonce.cli",
     "infonce.bench.cli",
+    "infonce.bench.search_cli",
     "infonce.train_command",
     "infonce.mine_command",
     "infonce.evaluate_command",

@@ -87,12 +87,6 @@ def test_encoding_is_compared_in_every_precision(tmp_path: Path, pairs: Path) ->
     assert rows["sentence-transformers, float32"]["times_theirs"] == 1
 
 
-def test_search_finds_the_true_neighbours_of_a_file_of_vectors(tmp_path: Path) -> None:
-    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((300, 8)))
-    rows = list(map(json.loads, bench("search", tmp_path / "v.npy", "--rounds", 1, "--json").stdout.splitlines()))
-    assert [row["recall"] for row in rows] == [1.0] * 4 and all(row["batch_64"] > 0 for row in rows)
-
-
 def test_the_cost_of_a_pair_is_taken_over_the_steps_asked_for_and_loading_apart(tmp_path: Path) -> None:
     taken = scaling.run(Setting(model=tiny_model(tmp_path), batch_size=4, steps=8, seed=0), 40)
     assert taken.num_steps == 8 and taken.milliseconds > 0 and taken.loading_seconds > 0

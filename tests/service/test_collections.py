@@ -236,9 +236,9 @@ def test_an_index_that_is_renewed_while_it_is_opened_is_opened_anew(
     opened: list[str] = []
     load = Main.load
 
-    def renewing(folder: Path) -> Main:
+    def renewing(folder: Path, **said: bool) -> Main:
         opened.append(folder.name)
-        found = load(folder)
+        found = load(folder, **said)
         if len(opened) == 1:  # an index job ends, and what its index holds is no longer told beside it
             with gateway.parts.database.write() as tx:
                 assert versions.renew(tx, version.id, built=renewed)
