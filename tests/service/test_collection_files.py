@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from infonce.collection_file import DOCUMENTS, MANIFEST, VECTORS
-from service.store import arrivals, catalog, documents
+from service.store import arrivals, catalog, documents, versions
 from service.store.errors import Conflict
 from service.store.records import DEFAULT_PROJECT
 from service.store.tables import collections
@@ -92,7 +92,9 @@ def pets(gateway: Gateway) -> Gateway:
     """Three documents in the index, one later one beside it, one that brought its vector, one that was written anew."""
     make(gateway, metadata={"team": "search"})
     put(gateway, [{**one, "metadata": {"n": number}} for number, one in enumerate(PETS)])
-    build(gateway)
+    version = build(gateway)
+    with gateway.parts.database.write() as tx:
+        versions.forget_changes(tx, version.collection_id)  # so that the index alone has their vectors
     put(gateway, [{"id": "c", "text": "birds sing loudly"}, {"id": "d", "text": "a later one"}])
     put(gateway, [{"id": "e", "vector": OWN, "metadata": {"own": True}}])
     return gateway
@@ -103,6 +105,9 @@ def test_an_export_is_a_job_and_then_a_file_that_explains_itself(pets: Gateway) 
     assert (told["object"], told["collection"], told["status"]) == ("collection.export", "pets", "queued")
     place = f"/v1/collections/pets/exports/{told['id']}"
     problem(pets.http.get(f"{place}/content"), 409, "not_ready")
+    make(pets, name="others")
+    for other in (place.replace("pets", "others"), f"/v1/model_exports/{told['id']}"):
+        problem(pets.http.get(other), 404, "not_found")
     work_off_exports(pets)
     after, answer = pets.http.get(place).json(), pets.http.get(f"{place}/content")
     assert (after["status"], after["bytes"]) == ("succeeded", len(answer.content))
