@@ -39,7 +39,7 @@ _NEAR: Final = 0.99
 """The least cosine of a vector with what the model makes of the text here; int8 leaves 0.9999."""
 
 
-def import_collection(parts: Wiring, received: Upload, repetition: Repetition) -> str:
+def import_collection(parts: Wiring, received: Upload, *, repetition: Repetition) -> str:
     """The id of the collection of the file, which is there as a whole, now or when it came before.
 
     Raises:
@@ -158,7 +158,7 @@ def _model(
         return None, None, facts.dimension
     found = _found(parts, proved, project=project, asked=asked)
     dimension = parts.lookup.dimensions(found)
-    is_same = _is_same(parts, proved, found) if dimension == facts.dimension else False
+    is_same = _is_same(parts, proved, found=found) if dimension == facts.dimension else False
     if asked is None and not is_same:
         raise _other_model(proved, f"{found.name} is another one here")
     if dimension != facts.dimension and proved.manifest.counts.brought:
@@ -182,7 +182,7 @@ def _found(parts: Wiring, proved: ProvedCollection, *, project: str, asked: str 
         raise _other_model(proved, f"{facts.model} is not here") from None
 
 
-def _is_same(parts: Wiring, proved: ProvedCollection, found: FoundModel) -> bool:
+def _is_same(parts: Wiring, proved: ProvedCollection, *, found: FoundModel) -> bool:
     """Whether the model made the file's vectors; where there are none, any model of that name will do.
 
     Raises:

@@ -51,7 +51,7 @@ async def bring(
     coming = 2 * declared_bytes(request, limit=limit)  # the file, and what is in it
     await run_in_threadpool(require_room, parts.artifacts, parts.settings, num_bytes=coming)
     async with received_upload(request, parts.artifacts, limit=limit, shape=FORM) as received:
-        id = await run_in_threadpool(import_collection, parts, received, repetition)
+        id = await run_in_threadpool(import_collection, parts, received, repetition=repetition)
     after.add_task(parts.sweep.poke)
 
     def told() -> CollectionObject:

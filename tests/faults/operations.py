@@ -144,7 +144,7 @@ def import_collection(home: Path, counter: Counter) -> None:
 
 
 EXPORTING = """
-assert len((folder / "parts" / "documents.jsonl").read_text().splitlines()) == 3
+assert len((Path(order["parts"]) / "documents.jsonl").read_text().splitlines()) == 3
 (staging / "collection.tar").write_bytes(b"tar")
 say("done", result={"documents": 3, "brought": 3, "vectors": 3})
 """
