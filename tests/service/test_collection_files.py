@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from infonce.collection_file import DOCUMENTS, MANIFEST, VECTORS
+from infonce.errors import Stopped
 from service.store import arrivals, catalog, documents, versions
 from service.store.errors import Conflict
 from service.store.records import DEFAULT_PROJECT
@@ -22,6 +23,8 @@ from tests.service.test_collections import PETS, ask, build, make, put
 from tests.service.test_keys import bearer
 from tests.service.test_keys import make as make_key
 from tests.service.workshop import Bench, work_off
+from tests.worker.jobs.conftest import Recorder
+from worker.orders import write_order
 
 OWN = [float(number == 3) for number in range(DIMENSIONS)]
 
@@ -177,6 +180,17 @@ def test_the_file_is_of_one_moment_although_writes_go_on(pets: Gateway) -> None:
     kept = [json.loads(line) for line in parts_of(file.read_bytes())[DOCUMENTS].splitlines()]
     assert (kept[0]["id"], kept[0]["text"]) == ("a", "the dog barks") and len(kept) == 5
     assert list((pets.parts.artifacts.root / "runs").glob("*/*/parts")) == []
+
+
+@pytest.mark.parametrize("wish", [lambda: True, lambda: False], ids=["in the parent", "in the child"])
+def test_a_wish_to_stop_is_heard(pets: Gateway, wish: Callable[[], bool]) -> None:
+    export(pets)
+    with pets.parts.database.write() as tx:
+        tx.exec_driver_sql("UPDATE jobs SET status = 'cancelled' WHERE kind = 'index'")
+    bench = Bench.claim(pets.parts, "light")
+    with pytest.raises(Stopped):
+        bench = replace(bench, order=write_order(bench.shop, bench.job, stop=wish))
+        bench.work(Recorder(stop_in="exporting"))
 
 
 def test_another_model_embeds_the_texts_anew(pets: Gateway) -> None:
