@@ -27,6 +27,8 @@ VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 DOCUMENTS: Final = "documents.jsonl"
 VECTORS: Final = "vectors.f32"
+ROWS_AT_ONCE: Final = 4_096
+"""6 MB at 384 dimensions."""
 MAX_MANIFEST_BYTES: Final = 256 << 10
 
 _PARTS: Final = (MANIFEST, DOCUMENTS, VECTORS)
@@ -131,11 +133,9 @@ class CollectionFile:
             file.seek(part.offset)
             yield PartLines(file, part.num_bytes)
 
-    def vectors(self, count: int, *, dimension: int) -> NDArray[np.float32]:
-        """The vectors, mapped from the file.
+    def vectors(self, count: int, *, dimension: int) -> "VectorRows":
+        """The vectors, one for each document.
 
-        Shape:
-            returns (count, dimension) float32.
         Raises:
             InvalidCollection: the part has another size.
         """
@@ -143,9 +143,40 @@ class CollectionFile:
         if part.num_bytes != needed:
             message = f"{VECTORS} has {part.num_bytes} bytes, and {count} documents of {dimension} dimensions {needed}"
             raise InvalidCollection(f"{message}; {_REMEDY}")
-        if not count:
-            return np.empty((0, dimension), dtype="<f4")
-        return np.memmap(self._path, dtype="<f4", mode="r", offset=part.offset, shape=(count, dimension))
+        return VectorRows(self._path, part.offset, shape=(count, dimension))
+
+
+class VectorRows:
+    """The rows of the vectors, read as they are asked for: mapped, they would all stay in memory that is counted."""
+
+    def __init__(self, path: Path, offset: int, *, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._path = path
+        self._offset = offset
+        self._start = 0
+        self._window = np.empty((0, shape[1]), dtype="<f4")
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The rows from `start` to before `stop`, or to the last one.
+
+        Shape:
+            returns (n, D) float32.
+        """
+        count, dimension = max(0, min(stop, self.shape[0]) - start), self.shape[1]
+        offset = self._offset + 4 * start * dimension
+        numbers = np.fromfile(self._path, dtype="<f4", count=count * dimension, offset=offset)
+        return numbers.reshape(count, dimension)
+
+    def row(self, number: int) -> NDArray[np.float32]:
+        """One row; its neighbours are read with it.
+
+        Shape:
+            returns (D,) float32.
+        """
+        if not self._start <= number < self._start + len(self._window):
+            self._start, self._window = number, self.block(number, number + ROWS_AT_ONCE)
+        found: NDArray[np.float32] = self._window[number - self._start]
+        return found
 
 
 class PartLines:

@@ -122,7 +122,7 @@ class _Bringing:
         """Documents that are stored at once, with those of their vectors that the model made."""
         vectors, start = self.proved.vectors, 0
         for batch in documents.in_transactions(self._documents()):
-            rows = np.asarray(vectors[start : start + len(batch)])
+            rows = vectors.block(start, start + len(batch))
             start += len(batch)
             made = {
                 one.id: row.tobytes()
@@ -133,7 +133,7 @@ class _Bringing:
 
     def _documents(self) -> Iterator[NewDocument]:
         for row, line in enumerate(self.proved.documents()):
-            vector = self.proved.vectors[row].tobytes() if line.brought else None
+            vector = self.proved.vectors.row(row).tobytes() if line.brought else None
             yield NewDocument(id=line.id, text=line.text, metadata=line.metadata, vector=vector)
 
 
@@ -194,7 +194,7 @@ def _is_same(parts: Wiring, proved: ProvedCollection, *, found: FoundModel) -> b
     embedded = parts.embedder.embed(found, list(proved.sample.values()), side=Side.DOCUMENT)
     if embedded.fingerprint != fingerprint:
         return False
-    cosines = np.einsum("nd,nd->n", embedded.vectors, np.asarray(proved.vectors[rows]))
+    cosines = np.einsum("nd,nd->n", embedded.vectors, np.stack([proved.vectors.row(row) for row in rows]))
     if (least := float(cosines.min())) < _NEAR:
         row = rows[int(cosines.argmin())] + 1
         message = f"the vector of document {row} has the cosine {least:.3f} with what {found.name} makes of its text"

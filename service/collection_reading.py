@@ -8,7 +8,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.collection_file import DOCUMENTS, MANIFEST, VECTORS, CollectionFile
+from infonce.collection_file import DOCUMENTS, MANIFEST, ROWS_AT_ONCE, VECTORS, CollectionFile, VectorRows
 from infonce.errors import DatasetError, InvalidCollection, Issue
 from infonce.jsonl import IssueLog, TextLines
 from service.bodies import parse
@@ -16,7 +16,6 @@ from service.errors import InvalidInput
 from service.ingest import LINE_BYTES, MAX_LINES
 from service.schemas.collection_files import CollectionManifest, DocumentLine
 
-_ROWS_AT_ONCE: Final = 4_096  # 6 MB at 384 dimensions
 _SAMPLE: Final = 4
 """Texts that are embedded again, to see whether the vectors are the model's."""
 _OFF_UNIT: Final = 1e-3  # of the length; what float32 leaves of a unit vector is off by 1e-6
@@ -27,8 +26,8 @@ class ProvedCollection:
     """A file in which every part is what the manifest says, and every document one that may be stored."""
 
     manifest: CollectionManifest
-    vectors: NDArray[np.float32]
-    """(n, D), mapped from the file; a row of zeros where none is known."""
+    vectors: VectorRows
+    """A row of zeros where none is known."""
     sample: dict[int, str]
     """The texts of a few rows whose vectors the model made."""
     _file: CollectionFile
@@ -75,15 +74,15 @@ def _lines(file: CollectionFile, log: IssueLog) -> Iterator[tuple[int, DocumentL
                     log.add(place.code, place.detail, line=number, field=field)
 
 
-def _check_vectors(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _check_vectors(vectors: VectorRows) -> NDArray[np.bool_]:
     """Which rows are vectors of unit length; the others are zeros.
 
     Raises:
         DatasetError: a row is neither.
     """
-    has_vector = np.zeros(len(vectors), dtype=np.bool_)
-    for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        rows = np.asarray(vectors[start : start + _ROWS_AT_ONCE], dtype=np.float64)
+    has_vector = np.zeros(vectors.shape[0], dtype=np.bool_)
+    for start in range(0, len(has_vector), ROWS_AT_ONCE):
+        rows = vectors.block(start, start + ROWS_AT_ONCE).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         is_fit = (lengths == 0) | (np.abs(lengths - 1) <= _OFF_UNIT)  # NaN is neither
@@ -92,7 +91,7 @@ def _check_vectors(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
             detail = f"the vector of row {start + row + 1} in {VECTORS} has length {lengths[row]:.4g}; it must be 1"
             issue = Issue(line=start + row + 1, field="vector", code="invalid_value", detail=detail)
             raise DatasetError([issue])
-        has_vector[start : start + _ROWS_AT_ONCE] = lengths != 0
+        has_vector[start : start + ROWS_AT_ONCE] = lengths != 0
     return has_vector
 
 

@@ -4,20 +4,17 @@ import json
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.collection_file import DOCUMENTS, VECTORS, pack_collection
+from infonce.collection_file import DOCUMENTS, ROWS_AT_ONCE, VECTORS, pack_collection
 from infonce.errors import IndexCorrupt, Stopped
 from infonce.id_table import IdTable
 from infonce.index import VectorIndex
 from service.store.artifacts import EXPORTED_COLLECTION
 from worker.progress import Progress
-
-_ROWS_AT_ONCE: Final = 4_096
-"""Between two questions whether to stop: 6 MB at 384 dimensions."""
 
 
 def export_collection(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
@@ -29,7 +26,7 @@ def export_collection(order: Mapping[str, Any], progress: Progress) -> Mapping[s
         vectors: NDArray[np.float32] = np.memmap(folder / VECTORS, dtype="<f4", mode="r+").reshape(-1, dimension)
         if order["index"] is not None:
             fill_in(vectors, order, progress=progress)
-        blocks = (vectors[at : at + _ROWS_AT_ONCE] for at in range(0, len(vectors), _ROWS_AT_ONCE))
+        blocks = (vectors[at : at + ROWS_AT_ONCE] for at in range(0, len(vectors), ROWS_AT_ONCE))
         num_vectors = sum(int(block.any(axis=1).sum()) for block in blocks)
         del vectors  # what was written is in the file
     counts = {**counts, "vectors": num_vectors}
@@ -53,7 +50,7 @@ def fill_in(vectors: NDArray[np.float32], order: Mapping[str, Any], *, progress:
     table = IdTable(index.ids)
     with (Path(order["parts"]) / DOCUMENTS).open(encoding="utf-8") as lines:
         for row, line in enumerate(islice(lines, order["index"]["rows"])):
-            if row % _ROWS_AT_ONCE == 0 and progress.stop_requested():
+            if row % ROWS_AT_ONCE == 0 and progress.stop_requested():
                 raise Stopped("stopped while vectors were read")
             document = json.loads(line)
             place = None if document["brought"] else table.row(document["id"])
