@@ -6,10 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from infonce.collection_file import DOCUMENTS, ROWS_AT_ONCE, VECTORS, pack_collection
+from infonce.collection_file import DOCUMENTS, ROWS_AT_ONCE, VECTORS, VectorRows, pack_collection
 from infonce.errors import IndexCorrupt, Stopped
 from infonce.id_table import IdTable
 from infonce.index import VectorIndex
@@ -20,22 +17,18 @@ from worker.progress import Progress
 def export_collection(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
     """The file is in the staging folder."""
     folder, facts = Path(order["parts"]), order["facts"]
-    counts, dimension = facts["counts"], facts["collection"]["dimension"]
-    num_vectors = 0
-    if counts["documents"]:  # nothing cannot be mapped
-        vectors: NDArray[np.float32] = np.memmap(folder / VECTORS, dtype="<f4", mode="r+").reshape(-1, dimension)
-        if order["index"] is not None:
-            fill_in(vectors, order, progress=progress)
-        blocks = (vectors[at : at + ROWS_AT_ONCE] for at in range(0, len(vectors), ROWS_AT_ONCE))
-        num_vectors = sum(int(block.any(axis=1).sum()) for block in blocks)
-        del vectors  # what was written is in the file
-    counts = {**counts, "vectors": num_vectors}
+    counts = facts["counts"]
+    vectors = VectorRows(folder / VECTORS, 0, shape=(counts["documents"], facts["collection"]["dimension"]))
+    if order["index"] is not None:
+        fill_in(vectors, order, progress=progress)
+    blocks = (vectors.block(at, at + ROWS_AT_ONCE) for at in range(0, counts["documents"], ROWS_AT_ONCE))
+    counts = {**counts, "vectors": sum(int(block.any(axis=1).sum()) for block in blocks)}
     target = Path(order["staging"]) / EXPORTED_COLLECTION
     pack_collection(folder, target, facts={**facts, "counts": counts}, stop=progress.stop_requested)
     return counts
 
 
-def fill_in(vectors: NDArray[np.float32], order: Mapping[str, Any], *, progress: Progress) -> None:
+def fill_in(vectors: VectorRows, order: Mapping[str, Any], *, progress: Progress) -> None:
     """Rows of texts that the index has are its vectors; of a damaged index none are, and their texts tell enough.
 
     Raises:
@@ -47,12 +40,16 @@ def fill_in(vectors: NDArray[np.float32], order: Mapping[str, Any], *, progress:
         message = f"Texts are exported without the vectors that the index had: {error}."
         progress.event("warn", "index", message=message)
         return
-    table = IdTable(index.ids)
-    with (Path(order["parts"]) / DOCUMENTS).open(encoding="utf-8") as lines:
-        for row, line in enumerate(islice(lines, order["index"]["rows"])):
-            if row % ROWS_AT_ONCE == 0 and progress.stop_requested():
+    table, folder, start = IdTable(index.ids), Path(order["parts"]), 0
+    with (folder / DOCUMENTS).open(encoding="utf-8") as lines, (folder / VECTORS).open("r+b") as file:
+        known = islice(lines, order["index"]["rows"])
+        while told := [(one["id"], one["brought"]) for one in map(json.loads, islice(known, ROWS_AT_ONCE))]:
+            if progress.stop_requested():
                 raise Stopped("stopped while vectors were read")
-            document = json.loads(line)
-            place = None if document["brought"] else table.row(document["id"])
-            if place is not None:
-                vectors[row] = index.vectors[place]
+            block = vectors.block(start, start + len(told))
+            for row, (id, brought) in enumerate(told):
+                if not brought and (place := table.row(id)) is not None:
+                    block[row] = index.vectors[place]
+            file.seek(4 * start * vectors.shape[1])
+            file.write(block.tobytes())
+            start += len(told)
