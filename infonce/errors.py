@@ -13,6 +13,7 @@ InfonceError
 ├── IndexFault
 │   ├── IndexMismatch      index, query and encoder do not belong together
 │   └── IndexCorrupt       the files are not those that were written
+├── InvalidCollection      a file is no exported collection that can be trusted
 ├── TrainingError
 │   ├── NonFiniteLoss      the loss left the numbers
 │   ├── CheckpointMismatch a checkpoint belongs to another run
@@ -100,6 +101,10 @@ class IndexMismatch(IndexFault):
 
 class IndexCorrupt(IndexFault):
     """The files of an index are not those that were written."""
+
+
+class InvalidCollection(InfonceError):
+    """A file is no exported collection, or not the one that was exported."""
 
 
 class TrainingError(InfonceError):

@@ -6,11 +6,12 @@ What may be in it is listed by name; every other member is refused, whatever it 
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from infonce.bounded_file import BoundedFile
-from infonce.errors import ForbiddenFile, InvalidModel, Stopped
+from infonce.errors import ForbiddenFile, InvalidModel
 from infonce.layout import TOKENIZER_FILES, WEIGHTS
+from infonce.plain_tar import pack_files
 
 CONFIG: Final = "config.json"
 MODEL_FILES: Final = (
@@ -50,12 +51,7 @@ def pack_model(folder: Path, target: Path, *, stop: Callable[[], bool]) -> None:
         Stopped: `stop()` was true at a chunk's edge.
     """
     check_packable(folder)
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name in sorted(name for name in MODEL_FILES if (folder / name).is_file()):
-            member = tarfile.TarInfo(name)  # of mode 644, no owner, and no time
-            member.size = (folder / name).stat().st_size
-            with (folder / name).open("rb") as content:
-                tar.addfile(member, _Stoppable(content, stop))
+    pack_files(folder, target, names=sorted(name for name in MODEL_FILES if (folder / name).is_file()), stop=stop)
 
 
 def unpack_model(path: Path, folder: Path) -> None:
@@ -122,21 +118,3 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, *, target: Path) -> No
             num_bytes += file.write(chunk)
     if num_bytes != member.size:
         raise tarfile.ReadError(f"it ends within {target.name}")
-
-
-class _Stoppable:
-    """A file that is read until somebody wants an end."""
-
-    def __init__(self, content: IO[bytes], stop: Callable[[], bool]) -> None:
-        self._content = content
-        self._stop = stop
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes.
-
-        Raises:
-            Stopped: an end is wanted.
-        """
-        if self._stop():
-            raise Stopped("stopped while the model was packed")
-        return self._content.read(size)

@@ -27,7 +27,7 @@ SMALL_BODY_BYTES = 64 << 10
 
 _HEALTH = ("/healthz", "/readyz")
 _AUDITED = ("/issues", "/stats", "/clean")
-_BROUGHT = ("/v1/files", "/v1/models")
+_BROUGHT = ("/v1/files", "/v1/models", "/v1/collections/import")
 
 
 class Work(StrEnum):

@@ -32,6 +32,7 @@ from service.recall import RecallWatch
 from service.routes import (
     api_keys,
     audits,
+    collection_files,
     collections,
     docs,
     documents,
@@ -114,7 +115,7 @@ def create_app(settings: GatewaySettings, seams: Seams = Seams()) -> FastAPI:
     problems.install(app)
     often = (embeddings, collections)  # first: each request is compared with route after route
     stored, work = (files, rows, audits, uploads), (jobs, streams, reports, mining, evaluations)
-    served = (models, model_exports, documents, versions)
+    served = (models, model_exports, documents, versions, collection_files)
     told = (webhooks, workers, api_keys, projects, health, metrics, docs)
     for module in (*often, *stored, *work, *served, *told):
         app.router.routes.extend(module.router.routes)  # as they are: to include a router builds each route anew

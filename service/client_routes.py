@@ -12,6 +12,7 @@ from service.client_sent import (
     asked_by_vector,
     audited,
     brought,
+    brought_collection,
     by_metadata,
     by_purpose,
     changed,
@@ -29,12 +30,13 @@ from service.client_sent import (
     outcomes,
     part,
     posted,
-    returning,
     stored,
     texts,
     uploaded,
+    without_body,
 )
 from service.schemas.audits import FileIssues, FileStats
+from service.schemas.collection_files import CollectionExport
 from service.schemas.collections import CollectionCreate, CollectionDeleted, CollectionObject, QueryAnswer
 from service.schemas.documents import (
     DocumentObject,
@@ -171,8 +173,13 @@ class Routes:
     version = Call("GET", "/v1/collections/{c}/versions/{id}", sent=of_version, answer=VersionObject)
     delete_version = Call("DELETE", "/v1/collections/{c}/versions/{id}", sent=of_version, answer=VersionDeleted)
     promote = Call("POST", "/v1/collections/{c}/promote", sent=named(Promote), answer=CollectionObject)
-    roll_back = Call("POST", "/v1/collections/{c}/rollback", sent=returning, answer=CollectionObject)
+    roll_back = Call("POST", "/v1/collections/{c}/rollback", sent=without_body, answer=CollectionObject)
     compare = Call("POST", "/v1/collections/{c}/compare", sent=named(Compare), answer=Comparison)
+    export_collection = Call("POST", "/v1/collections/{c}/export", sent=without_body, answer=CollectionExport)
+    collection_export = Call("GET", "/v1/collections/{c}/exports/{id}", sent=of_version, answer=CollectionExport)
+    collection_export_content = Call("GET", "/v1/collections/{c}/exports/{id}/content", sent=of_version, answer=bytes)
+    import_collection = Call("POST", "/v1/collections/import", sent=brought_collection, answer=CollectionObject)
+    """A collection is there as a whole, from the file of an export."""
     duplicates = Call("POST", "/v1/collections/{c}/duplicates", sent=named(DuplicatesFind), answer=Duplicates)
     """Documents that are nearly the same, of one window."""
     projection = Call("GET", "/v1/collections/{c}/projection", sent=drawn, answer=Projection)

@@ -134,12 +134,19 @@ def stored(name: str, ids: Sequence[str] = ()) -> Sent:
     return Sent(places={"c": name}, params={"id": list(ids) or None})
 
 
-def returning(name: str) -> Sent:
+def without_body(name: str) -> Sent:
     return Sent(places={"c": name}, body={})
 
 
 def part(id: str, path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> Sent:
     return Sent(places={"id": id}, path=path, form_name="data", on_bytes=on_bytes)
+
+
+def brought_collection(
+    path: Path, *, name: str | None = None, model: str | None = None, on_bytes: Callable[[int], None] = lambda _: None
+) -> Sent:
+    form = {key: value for key, value in {"name": name, "model": model}.items() if value is not None}
+    return Sent(path=path, form=form, on_bytes=on_bytes)
 
 
 def brought(path: Path, *, name: str, on_bytes: Callable[[int], None] = lambda _: None) -> Sent:

@@ -28,7 +28,8 @@ from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 
 _DELETED_AT_ONCE: Final = 1_000
-_MAX_LINES = 1 << 40  # a stream has no total limit
+LINE_BYTES: Final = DEFAULT_LIMITS.max_document_line_bytes
+MAX_LINES: Final = 1 << 40  # a stream has no total limit
 
 
 Embed = Callable[[CollectionRecord, Sequence[str]], "tuple[str, NDArray[np.float32]]"]
@@ -37,7 +38,7 @@ Embed = Callable[[CollectionRecord, Sequence[str]], "tuple[str, NDArray[np.float
 MAX_EMBEDDED: Final = 256
 """Texts of a call that are embedded before it is answered: a few seconds of a small model on two cores."""
 
-_INDEXED_ANYWAY: Final = 1_000
+INDEXED_ANYWAY: Final = 1_000
 """Changes beside an index, or a fifth of what it holds if that is more, after which a new one is made: each query
 compares with all of them."""
 
@@ -168,7 +169,7 @@ def _is_due(tx: Tx, collection: CollectionRecord) -> bool:
     """Whether so much was written since the index was made that a new one pays."""
     version = None if collection.active_version is None else catalog.get_version(tx, collection.active_version)
     indexed, count = (0, 0) if version is None else (version.watermark, version.count)
-    return changes.count_since(tx, collection.id, after=indexed) > max(_INDEXED_ANYWAY, count // 5)
+    return changes.count_since(tx, collection.id, after=indexed) > max(INDEXED_ANYWAY, count // 5)
 
 
 def _check_lines(path: Path, collection: CollectionRecord) -> int:
@@ -188,8 +189,7 @@ def _check_lines(path: Path, collection: CollectionRecord) -> int:
 def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:
     """Number and document of each line that holds one; the others are counted in the log."""
     with path.open("rb") as stream:
-        longest = DEFAULT_LIMITS.max_document_line_bytes
-        for line, text in TextLines(stream, log, max_line_bytes=longest, max_lines=_MAX_LINES):
+        for line, text in TextLines(stream, log, max_line_bytes=LINE_BYTES, max_lines=MAX_LINES):
             try:
                 yield line, parse(DocumentBody, text.encode())
             except InvalidInput as error:

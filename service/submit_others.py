@@ -14,6 +14,7 @@ from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelExportCreate
+from service.store import catalog
 from service.store.database import Database, Tx
 from service.store.evaluations import EvaluationRecord
 from service.store.exports import ExportRecord
@@ -116,6 +117,28 @@ def submit_export(
     job = waiting_job(JobKind.EXPORT, project=project, spec={"model": name}, now=now, subject=id)
     record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, model=name)
     with database.write() as tx:
+        insert(tx, job, record)
+    return record
+
+
+def submit_collection_export(
+    database: Database,
+    *,
+    project: str,
+    name: str,
+    now: float,
+    insert: Callable[[Tx, JobRecord, ExportRecord], None],
+) -> ExportRecord:
+    """The export exists and its job waits; `insert` writes both, and may add to that or refuse.
+
+    Raises:
+        NotFound: the project has no such collection.
+    """
+    with database.write() as tx:
+        collection, id = catalog.get_collection(tx, project, name=name), new_id("export")
+        spec = {"collection": collection.id, "export": id}
+        job = waiting_job(JobKind.EXPORT, project=project, spec=spec, now=now, subject=collection.id)
+        record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, collection_id=collection.id)
         insert(tx, job, record)
     return record
 

@@ -16,9 +16,12 @@ from service.store.database import Tx
 from service.store.errors import NotFound
 from service.store.records import FileRecord, JobKind, JobRecord
 from worker.filling import fill
+from worker.snapshot import write_snapshot
 from worker.workshop import Workshop
 
 DOCUMENTS: Final = "documents.jsonl"
+PARTS: Final = "parts"
+"""Of the file of a collection."""
 RANKS: Final = "ranks"
 """Where the processes of a training meet; a child that was killed leaves the pairs there."""
 CHECKPOINTS: Final = "checkpoints"
@@ -120,8 +123,17 @@ def evaluate_inputs(asking: Asking) -> Inputs:
 
 
 def export_inputs(asking: Asking) -> Inputs:
-    """The model."""
-    return Inputs(values={"model": _model(asking, asking.job.spec["model"])})
+    """The model; or the collection as it is now, in files of the attempt's folder, and the index that answers."""
+    shop, spec, folder = asking.shop, asking.job.spec, asking.folder / PARTS
+    if "collection" not in spec:
+        return Inputs(values={"model": _model(asking, spec["model"])})
+    with shop.database.read() as tx:
+        collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
+        version = _renewed(tx, collection, spec=spec)
+        written = write_snapshot(tx, collection, version=version, folder=folder, stop=asking.stop)
+    previous = None if version is None else _previous(shop, version)
+    index = None if previous is None else {"path": previous["path"], "rows": written.num_indexed}
+    return Inputs(values={"parts": str(folder), "facts": written.facts, "index": index})
 
 
 INPUTS_OF: Final[Mapping[JobKind, Callable[[Asking], Inputs]]] = {

@@ -3,7 +3,7 @@
 import time
 
 from service.store import evaluations, exports, files
-from service.store.artifacts import EXPORTED, MINED
+from service.store.artifacts import EXPORTED, EXPORTED_COLLECTION, MINED
 from service.store.checksums import sha256_of
 from service.store.database import Tx
 from service.store.records import FilePurpose, FileRecord, new_id
@@ -59,11 +59,13 @@ def publish_evaluation(finished: Finished) -> Publication:
 def publish_export(finished: Finished) -> Publication:
     """The tar is in its place."""
     job, artifacts = finished.job, finished.shop.artifacts
-    folder, staged = f"{job.id}-a{job.attempt}", finished.order.staging / EXPORTED
+    name = EXPORTED_COLLECTION if "collection" in job.spec else EXPORTED
+    folder, staged = f"{job.id}-a{job.attempt}", finished.order.staging / name
     path, num_bytes, sha256 = artifacts.export_path(folder), staged.stat().st_size, sha256_of(staged)
 
     def commit(tx: Tx, now: float) -> bool:
-        if not finished.succeed(tx, now, result={"export": job.subject, "bytes": num_bytes, "sha256": sha256}):
+        told = {"export": job.spec.get("export", job.subject), "bytes": num_bytes, "sha256": sha256}
+        if not finished.succeed(tx, now, result={**finished.result, **told}):
             return False
         exports.complete(tx, job_id=job.id, folder=folder, num_bytes=num_bytes, sha256=sha256, now=now)
         return True

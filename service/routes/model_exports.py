@@ -9,16 +9,15 @@ from starlette.responses import FileResponse
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Wiring, object_id
-from service.errors import ServiceError
+from service.exported import exported
 from service.ordering import Orders
 from service.schemas.models import ModelExport, ModelExportCreate
 from service.store import exports, jobs
 from service.store.artifacts import EXPORTED
 from service.store.database import Tx
-from service.store.errors import Conflict
 from service.store.exports import ExportRecord
-from service.store.records import JobRecord, JobStatus
-from service.stored_content import CONTENT, content_of
+from service.store.records import JobRecord
+from service.stored_content import CONTENT
 from service.submit_others import submit_export
 
 router = APIRouter(prefix="/v1/model_exports", tags=["models"], dependencies=KEY_FIRST)
@@ -59,18 +58,8 @@ def content(id: ExportId, request: Request, parts: Parts, project: Project) -> F
     with parts.database.read() as tx:
         record = exports.get_export(tx, project, id=id)
         job = jobs.get(tx, project, id=record.job_id)
-    if record.expires_at is None:
-        raise _not_there(record, job)
-    if record.folder is None or record.sha256 is None or record.expires_at <= parts.clock():
-        raise ServiceError("not_found", f"The export {id} was kept for a day and is gone; order it again")
-    path, name = parts.artifacts.export_path(record.folder) / EXPORTED, f"{record.model.replace('/', '-')}.tar"
-    return content_of(request, path, name=name, num_bytes=record.num_bytes, sha256=record.sha256)
-
-
-def _not_there(record: ExportRecord, job: JobRecord) -> Conflict:
-    if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
-        return Conflict("not_ready", f"The export {record.id} has no content: its job {job.id} {job.status}")
-    return Conflict("not_ready", f"The export {record.id} is not made yet; see its job {job.id}")
+    name = f"{str(record.model).replace('/', '-')}.tar"
+    return exported(request, parts, record=record, job=job, file=EXPORTED, name=name)
 
 
 def _read(parts: Wiring, project: str, id: str) -> ModelExport:

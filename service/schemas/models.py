@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
+from service.schemas.exports import told_of
 from service.schemas.job_answers import JobFailure
 from service.schemas.strict import Answer, Name, Request, only
 from service.store.exports import ExportRecord
@@ -78,16 +79,4 @@ class ModelExport(Answer):
     @classmethod
     def of(cls, record: ExportRecord, job: JobRecord, *, now: float) -> Self:
         """The record and its job as an answer."""
-        is_over = record.expires_at is not None and (record.folder is None or record.expires_at <= now)
-        there = record.folder is not None and not is_over
-        return cls(
-            id=record.id,
-            created_at=int(record.created_at),
-            model=record.model,
-            job=job.id,
-            status="expired" if is_over else job.status.value,
-            bytes=record.num_bytes if there else None,
-            sha256=record.sha256,
-            expires_at=None if record.expires_at is None else int(record.expires_at),
-            error=None if job.error is None else JobFailure.of(job.error),
-        )
+        return cls(model=str(record.model), **told_of(record, job, now=now))

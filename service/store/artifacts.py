@@ -38,7 +38,8 @@ MINED: Final = "mined.jsonl"
 """What a mining job leaves in its staging folder."""
 
 EXPORTED: Final = "model.tar"
-"""What an export leaves in its staging folder."""
+EXPORTED_COLLECTION: Final = "collection.tar"
+"""What exports leave in their staging folders."""
 
 LAYOUT: Final = 1
 
@@ -143,7 +144,7 @@ class Artifacts:
         return self.root / "collections" / _name(collection_id) / _name(version_id)
 
     def export_path(self, folder: str) -> Path:
-        """Where the tar of an exported model lies, in a folder of its own."""
+        """Where the tar of an export lies, in a folder of its own."""
         return self.root / "exports" / _name(folder)
 
     def evaluation_path(self, folder: str) -> Path:

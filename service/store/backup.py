@@ -25,7 +25,7 @@ from service.store.checksums import CHECKSUMS, sha256_of, sync
 from service.store.database import Database, sqlite_path, sqlite_url
 from service.store.errors import ArtifactCorrupt, Conflict, InvalidSetting
 from service.store.settings import DATABASE_URL, HOME_ARTIFACTS, HOME_DATABASE
-from service.store.tables import evaluations, files, model_exports, models, upload_parts, versions
+from service.store.tables import evaluations, exports, files, models, upload_parts, versions
 
 _MAX_SNAPSHOTS = 20  # each takes the database anew, after something that it named was deleted meanwhile
 _DAMAGE_REMEDY = "restore it from an older backup, or pass --leave-out-damaged"
@@ -181,7 +181,7 @@ def _named(artifacts: Artifacts, database: Path) -> dict[str, Artifact | None]:
             folders = [artifacts.model_path(name) for name in tx.execute(sa.select(models.c.folder)).scalars()]
             evaluated = tx.execute(sa.select(evaluations.c.folder).where(evaluations.c.folder.is_not(None))).scalars()
             folders += [artifacts.evaluation_path(name) for name in evaluated]
-            exported = sa.select(model_exports.c.folder).where(model_exports.c.folder.is_not(None))
+            exported = sa.select(exports.c.folder).where(exports.c.folder.is_not(None))
             folders += [artifacts.export_path(name) for name in tx.execute(exported).scalars()]
             for collection, folder in tx.execute(sa.select(versions.c.collection_id, versions.c.folder)).all():
                 folders.append(artifacts.collection_version_path(collection, folder))

@@ -48,6 +48,12 @@ def get_model(tx: Tx, project: str, *, id: str) -> ModelRecord:
     return record_of(ModelRecord, row)
 
 
+def model_of_print(tx: Tx, project: str, *, fingerprint: str) -> str | None:
+    """The newest of the project's tuned models that makes the vectors of that fingerprint."""
+    query = sa.select(models.c.id).where(models.c.project == project, models.c.fingerprint == fingerprint)
+    return tx.execute(query.order_by(models.c.created_at.desc(), models.c.id).limit(1)).scalar_one_or_none()
+
+
 def page_models(tx: Tx, project: str, *, page: Page) -> tuple[list[ModelRecord], bool]:
     """A window of the project's tuned models, and whether more follow.
 

@@ -125,13 +125,15 @@ def fingerprint_of(tx: Tx, collection_id: str) -> str | None:
     return tx.execute(query.order_by(document_vectors.c.sequence.desc()).limit(1)).scalar_one_or_none()
 
 
-def vectors_of(tx: Tx, collection_id: str, *, fingerprint: str) -> dict[str, bytes]:
-    """All vectors by that encoder that are known here, by document id."""
+def vectors_of(tx: Tx, collection_id: str, *, fingerprint: str, ids: Sequence[str] | None = None) -> dict[str, bytes]:
+    """The vectors by that encoder that are known here, of all documents or of these few, by document id."""
     query = sa.select(document_vectors.c.document_id, document_vectors.c.vector)
     query = query.where(
         document_vectors.c.collection_id == collection_id,
         document_vectors.c.fingerprint == fingerprint,
     )
+    if ids is not None:
+        query = query.where(document_vectors.c.document_id.in_(ids))
     return {row.document_id: row.vector for row in tx.execute(query)}
 
 

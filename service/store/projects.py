@@ -12,9 +12,9 @@ from service.store.records import JobKind, JobStatus, Page, ProjectRecord
 from service.store.tables import (
     collections,
     evaluations,
+    exports,
     files,
     jobs,
-    model_exports,
     models,
     projects,
     record_of,
@@ -108,7 +108,7 @@ def stored_bytes_of(tx: Tx, ids: Sequence[str]) -> Counter[str]:
     """That number for each of the projects."""
     of_uploads = sa.and_(upload_parts.c.upload_id == uploads.c.id, uploads.c.status == UploadStatus.PENDING)
     kept = (
-        *((one.c.project, one.c.num_bytes, None) for one in (files, models, model_exports, evaluations, collections)),
+        *((one.c.project, one.c.num_bytes, None) for one in (files, models, exports, evaluations, collections)),
         (uploads.c.project, upload_parts.c.num_bytes, of_uploads),
         (collections.c.project, versions.c.num_bytes, versions.c.collection_id == collections.c.id),
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from service.store import catalog, changes, wishes
+from service.store import catalog, changes, exports, wishes
 from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
@@ -40,14 +40,15 @@ def begin(tx: Tx, project: str, *, name: str) -> CollectionRecord:
 
 
 def go_on(tx: Tx, collection: CollectionRecord, *, now: float) -> bool:
-    """Whether rows are left; with the last ones the collection is gone, and its index jobs are asked to end."""
+    """Whether rows are left; with the last ones the collection is gone, and so are its exports; its jobs are to end."""
     if changes.reserve(tx, collection.id, count=0) is None:  # from here on nobody else writes to it
         return False
     if sum([_remove_some(tx, collection.id, table=table, key=key) for table, key in _KEYS]):
         return True
-    indexing = sa.select(jobs.c.id).where(jobs.c.subject == collection.id, jobs.c.kind == JobKind.INDEX, _UNFINISHED)
-    for id in list(tx.execute(indexing.order_by(jobs.c.id)).scalars()):
+    of_it = sa.and_(jobs.c.subject == collection.id, jobs.c.kind.in_([JobKind.INDEX, JobKind.EXPORT]))
+    for id in list(tx.execute(sa.select(jobs.c.id).where(of_it, _UNFINISHED).order_by(jobs.c.id)).scalars()):
         wishes.request_cancel(tx, collection.project, id=id, now=now)
+    exports.end_of_collection(tx, collection.id, now=now)
     tx.execute(sa.delete(versions).where(versions.c.collection_id == collection.id))
     held = sa.and_(repeats.c.project == collection.project, repeats.c.object_id == collection.id)
     tx.execute(sa.delete(repeats).where(held))  # it may come again

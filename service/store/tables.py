@@ -12,7 +12,7 @@ from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -163,14 +163,15 @@ models = sa.Table(
     sa.Index(None, "project", "created_at", "id"),
 )
 
-model_exports = sa.Table(
-    "model_exports",
+exports = sa.Table(
+    "exports",
     metadata,
     _id(),
     _column("project", PlainText()),
     _column("created_at", sa.Double()),
     sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
-    _column("model", PlainText()),
+    _column("model", PlainText(), optional=True),
+    _column("collection_id", PlainText(), optional=True),
     sa.Column("folder", PlainText, nullable=True, unique=True),
     _column("num_bytes", Whole()),
     _column("sha256", PlainText(), optional=True),

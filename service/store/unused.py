@@ -18,7 +18,7 @@ from service.store.database import Database, Tx
 from service.store.expiry import expire
 from service.store.records import JobKind, JobStatus
 from service.store.repeats import KEPT_SECONDS as REPEATS_KEPT_SECONDS
-from service.store.tables import evaluations, files, jobs, model_exports, models, repeats, uploads, versions
+from service.store.tables import evaluations, exports, files, jobs, models, repeats, uploads, versions
 from service.store.uploads import is_pending
 
 KEPT_SECONDS: Final = 7 * 24 * 3600.0
@@ -70,8 +70,8 @@ class _Rows:
     versions: frozenset[tuple[str, str]]
     prints: frozenset[str]
     jobs: dict[str, _Job]
-    indexed_now: frozenset[str]
-    """The collections that a running job makes an index of."""
+    at_work_now: frozenset[str]
+    """The collections that a running job makes an index of, or reads one of."""
     mined_now: bool
     """Whether a running job makes a file, which lies there before a row names it."""
 
@@ -79,10 +79,10 @@ class _Rows:
     def read(cls, tx: Tx, *, now: float) -> "_Rows":
         error = jobs.c.error
         found = tx.execute(sa.select(jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.finished_at, error)).all()
-        running = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind == JobKind.INDEX)
+        running = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind.in_([JobKind.INDEX, JobKind.EXPORT]))
         mining = sa.and_(jobs.c.status == JobStatus.RUNNING, jobs.c.kind == JobKind.MINE)
         folders = sa.select(evaluations.c.folder).where(evaluations.c.folder.is_not(None))
-        exported = sa.select(model_exports.c.folder).where(model_exports.c.expires_at > now)
+        exported = sa.select(exports.c.folder).where(exports.c.expires_at > now)
         made_by = [tx.execute(sa.select(table.c.fingerprint)).scalars() for table in (models, versions)]
         return cls(
             files=frozenset(tx.execute(sa.select(files.c.id)).scalars()),
@@ -106,7 +106,7 @@ class _Rows:
                 )
                 for row in found
             },
-            indexed_now=frozenset(str(id) for id in tx.execute(sa.select(jobs.c.subject).where(running)).scalars()),
+            at_work_now=frozenset(str(id) for id in tx.execute(sa.select(jobs.c.subject).where(running)).scalars()),
             mined_now=tx.execute(sa.select(jobs.c.id).where(mining).limit(1)).first() is not None,
         )
 
@@ -157,7 +157,7 @@ def _unused(
         yield path, "no evaluation names it"
     elif kind == "collections":
         collection = path.parent.name
-        if (collection, name) not in rows.versions and collection not in rows.indexed_now:
+        if (collection, name) not in rows.versions and collection not in rows.at_work_now:
             yield path, "no version names it"
     elif kind == "vectors" and name.rpartition("-")[0] not in rows.prints and now - _touched(path) >= KEPT_SECONDS:
         yield path, "vectors of no published model"

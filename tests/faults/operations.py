@@ -130,6 +130,26 @@ say("done", result={{"count": 3, "dimension": 4, "fingerprint": None, "reused": 
 """
 
 
+def publish_export(home: Path, counter: Counter) -> None:
+    """The export of a collection that waits in `light` has been worked on."""
+    work(home, QUEUE_OF[JobKind.EXPORT], script=EXPORTING, counter=counter)
+
+
+def import_collection(home: Path, counter: Counter) -> None:
+    """The collection of the file that lies in the home."""
+    sent = {"file": ("c.tar", (home / "collection.tar").read_bytes())}
+    with gateway(home) as http, armed(counter):
+        status = http.post("/v1/collections/import", files=sent).status_code
+    assert status in (201, *ALLOWED), status
+
+
+EXPORTING = """
+assert len((Path(order["parts"]) / "documents.jsonl").read_text().splitlines()) == 3
+(staging / "collection.tar").write_bytes(b"tar")
+say("done", result={"documents": 3, "brought": 3, "vectors": 3})
+"""
+
+
 def work(home: Path, queue: str, *, script: str, counter: Counter) -> None:
     """One doorbell of the worker, whose child runs `script`."""
     there = Home.open(home)

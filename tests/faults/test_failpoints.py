@@ -1,5 +1,6 @@
 """Whatever dies or fills up at whichever call: what was acknowledged is there, and everything is old or new, whole."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -7,15 +8,19 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from infonce.checkpoint import Checkpoints, newest
+from infonce.collection_file import DOCUMENTS, VECTORS, pack_collection
 from infonce.index import VectorIndex
-from service.store import catalog, evaluations, jobs
+from service.store import catalog, documents, evaluations, exports, jobs
+from service.store.exports import ExportRecord
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
 from service.store.tables import collections, files, models, upload_parts, uploads, versions
 from service.store.tables import evaluations as evaluations_table
+from service.store.tables import exports as exports_table
 from service.store.tables import jobs as job_table
 from service.store.unused import remove_unused
 from service.store.uploads import is_pending
@@ -96,6 +101,36 @@ def evaluation_job(home: Home) -> None:
         evaluations.insert_evaluation(tx, replace(done, **waiting))
 
 
+def export_job(home: Home) -> None:
+    """The export of an indexed collection waits for a worker."""
+    collection = home.collection()
+    home.index(collection, ["a", "b", "c"])
+    spec = {"collection": collection.id, "export": "export-new"}
+    job = _submit(home, JobKind.EXPORT, spec, subject=collection.id)
+    row = ExportRecord(
+        id="export-new", project=DEFAULT_PROJECT, created_at=1.0, job_id=job.id, collection_id=collection.id
+    )
+    with home.database.write() as tx:
+        exports.insert_export(tx, row)
+
+
+BROUGHT = 18
+"""Documents, of which 17 are stored at once."""
+
+
+def collection_file(home: Home) -> None:
+    """The file of a collection lies in the home."""
+    folder, text = home.path / "unpacked", "x " * 120_000
+    folder.mkdir()
+    told = {"text": text, "metadata": {}, "brought": True}
+    (folder / DOCUMENTS).write_text("".join(json.dumps({"id": f"d{n}", **told}) + "\n" for n in range(BROUGHT)))
+    (folder / VECTORS).write_bytes(np.tile(np.array([1, 0], "<f4"), BROUGHT).tobytes())
+    facts = {"name": "faq", "model": None, "fingerprint": None, "dimension": 2, "metadata": {}}
+    counts = {"documents": BROUGHT, "brought": BROUGHT, "vectors": BROUGHT}
+    said = {"collection": facts, "counts": counts}
+    pack_collection(folder, home.path / "collection.tar", facts=said, stop=lambda: False)
+
+
 def nothing(home: Home) -> None:
     assert attempt(server(), operations.save_checkpoint, home.path, HEALTHY) == 0
 
@@ -126,6 +161,9 @@ CASES: list[tuple[Operation, Prepare, Fault]] = [
     (operations.publish_mined, mining_job, Fault.DEATH),
     (operations.publish_mined, mining_job, Fault.FULL),
     (operations.publish_evaluation, evaluation_job, Fault.DEATH),  # likewise
+    (operations.publish_export, export_job, Fault.DEATH),  # likewise
+    (operations.import_collection, collection_file, Fault.DEATH),
+    (operations.import_collection, collection_file, Fault.FULL),
     (operations.save_checkpoint, nothing, Fault.DEATH),
     (operations.save_checkpoint, nothing, Fault.FULL),
 ]
@@ -135,6 +173,7 @@ TRIED_AGAIN: dict[Operation, int] = {
     operations.publish_version: 5,
     operations.publish_mined: 5,
     operations.publish_evaluation: 5,
+    operations.publish_export: 5,
 }
 """After every which death it is tried again, where that takes long: a worker listens for 0.2 s at a time."""
 
@@ -154,11 +193,18 @@ def assert_whole(home: Home) -> None:
             home.artifacts.verify(folder)
             assert VectorIndex.load(folder).count == row.count
         for row in tx.execute(sa.select(collections)):
-            assert row.active_version and catalog.get_version(tx, row.active_version)
+            if row.project == DEFAULT_PROJECT and row.active_version is None:
+                assert documents.count(tx, row.id) == BROUGHT  # or it is asked for by nobody
+            elif row.project == DEFAULT_PROJECT:
+                assert catalog.get_version(tx, row.active_version)
         finished = sa.select(evaluations_table).where(evaluations_table.c.folder.is_not(None))
         for row in tx.execute(finished):
             home.artifacts.verify(home.artifacts.evaluation_path(row.folder))
-        of = [sa.select(table) for table in (models, versions, files)]
+        exported = sa.select(exports_table).where(exports_table.c.expires_at.is_not(None))
+        for row in tx.execute(exported):
+            if row.folder is not None:
+                home.artifacts.verify(home.artifacts.export_path(row.folder))
+        of = [*(sa.select(table) for table in (models, versions, files)), exported]
         named = set(tx.execute(sa.select(versions.c.id)).scalars())
         made = {row.job_id for query in (*of, finished) for row in tx.execute(query)}
         for row in tx.execute(sa.select(job_table)):
@@ -177,12 +223,13 @@ def assert_nothing_left(home: Home) -> None:
     with home.database.read() as tx:
         named = set(tx.execute(sa.select(files.c.id)).scalars())
         named |= set(tx.execute(sa.select(uploads.c.id).where(is_pending(), uploads.c.expires_at > later)).scalars())
-        tables = (models, versions, evaluations_table)
+        tables = (models, versions, evaluations_table, exports_table)
+        assert set(tx.execute(sa.select(collections.c.project)).scalars()) <= {DEFAULT_PROJECT}
         named |= {name for table in tables for name in tx.execute(sa.select(table.c.folder)).scalars() if name}
         running = {row.id for row in tx.execute(sa.select(job_table)) if row.status == JobStatus.RUNNING}
     root = home.artifacts.root
     left = [*(root / "files").iterdir(), *(root / "models").iterdir(), *(root / "collections").glob("*/*")]
-    left += [*(root / "evaluations").iterdir(), *(root / "uploads").iterdir()]
+    left += [*(root / "exports").iterdir(), *(root / "evaluations").iterdir(), *(root / "uploads").iterdir()]
     assert running or {path.name for path in left} == named
     assert list((root / "tmp").iterdir()) == []
 
@@ -205,6 +252,8 @@ def counts(home: Home) -> list[int]:
     tables = (files, models, versions, job_table)
     with home.database.read() as tx:
         found = [tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in tables]
+        own = sa.select(sa.func.count()).select_from(collections).where(collections.c.project == DEFAULT_PROJECT)
+        found.append(tx.execute(own).scalar_one())
     return [*found, len(list((home.path / "checkpoints").glob("step-*")))]
 
 

@@ -94,6 +94,16 @@ def test_what_a_running_attempt_has_put_in_place_stays_until_it_is_fenced(home: 
     assert collect(home) == gone and checkpoint.exists(), "the next attempt goes on from it"
 
 
+def test_the_index_that_an_export_reads_stays_until_it_is_read(home: Home) -> None:
+    collection = home.collection("other")
+    job = running(home, JobKind.EXPORT, subject=collection.id)
+    version = write(home.artifacts.collection_version_path(collection.id, "ver-1") / "index.faiss")
+    assert collect(home) == set() and version.exists()
+    with home.database.write() as tx:
+        jobs.release(tx, job.id, attempt=1, now=2.0, lost=True, reason="the worker fell silent")
+    assert collect(home) == {f"collections/{collection.id}/ver-1"}
+
+
 def test_parts_and_exports_go_when_their_time_is_over(home: Home) -> None:
     (upload, part), export, now = home.part(), home.export(), time.time()
     exporting = running(home, JobKind.EXPORT)

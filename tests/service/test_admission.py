@@ -27,6 +27,8 @@ from tests.service.conftest import Gateway
         ("GET", "/v1/files/file-1", Work.READ),
         ("GET", "/v1/files/file-1/content", Work.DOWNLOAD),
         ("GET", "/v1/model_exports/export-1/content", Work.DOWNLOAD),
+        ("GET", "/v1/collections/pets/exports/export-1/content", Work.DOWNLOAD),
+        ("POST", "/v1/collections/import", Work.UPLOAD),
         ("POST", "/v1/uploads", Work.CHANGE),
         ("POST", "/v1/uploads/upload-1/parts", Work.UPLOAD),
         ("POST", "/v1/uploads/upload-1/complete", Work.UPLOAD),

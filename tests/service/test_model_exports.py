@@ -62,7 +62,7 @@ def test_equal_models_are_equal_bytes_and_count_as_stored_for_a_day(whole: Gatew
     stored = whole.http.get("/v1/projects/default").json()["stored_bytes"]
     assert stored == 2 * len(tars[0])
     with whole.parts.database.write() as tx:
-        tx.exec_driver_sql(f"UPDATE model_exports SET expires_at = expires_at - {KEPT_SECONDS} WHERE id = '{first}'")
+        tx.exec_driver_sql(f"UPDATE exports SET expires_at = expires_at - {KEPT_SECONDS} WHERE id = '{first}'")
     assert shown(whole, first)["status"] == "expired"
     whole.parts.sweep.once()
     problem(whole.http.get(f"/v1/model_exports/{first}/content"), 404, "not_found")

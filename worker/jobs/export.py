@@ -1,4 +1,4 @@
-"""A model's folder becomes one tar; the same model gives the same bytes, whoever packs it and when."""
+"""A model's folder, or a collection, becomes one tar."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,11 @@ from worker.progress import Progress
 
 
 def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
-    """The tar is in the staging folder."""
+    """The tar is in the staging folder; the same model gives the same bytes, whoever packs it and when."""
     progress.phase(Phase.EXPORTING)
+    if "parts" in order:
+        from worker.jobs.export_collection import export_collection  # deferred: a model needs no FAISS
+
+        return export_collection(order, progress)
     pack_model(Path(order["model"]["path"]), Path(order["staging"]) / EXPORTED, stop=progress.stop_requested)
     return {}

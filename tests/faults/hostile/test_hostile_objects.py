@@ -79,6 +79,8 @@ IDS = ("..%2f..%2fetc%2fpasswd", "%00", "%ff", "a" * 5_000, "'%20or%201=1--", "f
         ("GET", "/v1/model_exports/{}"),
         ("GET", "/v1/model_exports/{}/content"),
         ("GET", "/v1/collections/{}"),
+        ("POST", "/v1/collections/{}/export"),
+        ("GET", "/v1/collections/pets/exports/{}/content"),
     ],
 )
 def test_h44_an_id_that_can_be_none_is_not_found(hostile: Hostile, method: str, path: str, id: str) -> None:

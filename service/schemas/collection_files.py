@@ -1,0 +1,104 @@
+"""Collections as files: what an export is told as, and what the file of one says."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from service.schemas.collections import CollectionName
+from service.schemas.documents import DocumentMetadata
+from service.schemas.exports import told_of
+from service.schemas.job_answers import JobFailure
+from service.schemas.strict import (
+    MAX_DOCUMENT_CHARACTERS,
+    MAX_WHOLE,
+    Answer,
+    DocumentId,
+    Metadata,
+    Name,
+    Request,
+    bounded_text,
+)
+from service.schemas.vectors import MAX_DIMENSION
+from service.store.exports import ExportRecord
+from service.store.records import JobRecord
+
+_Count = Annotated[int, Field(ge=0, le=MAX_WHOLE)]
+
+
+class CollectionExport(Answer):
+    """A collection as one file, for a while."""
+
+    id: str
+    object: Literal["collection.export"] = "collection.export"
+    created_at: int
+    collection: str
+    """Its name."""
+    job: str
+    """The id of the job that makes it."""
+    status: str
+    """The job's, or expired."""
+    bytes: int | None
+    """Of the file, once it can be fetched."""
+    sha256: str | None
+    expires_at: int | None
+    error: JobFailure | None
+
+    @classmethod
+    def of(cls, record: ExportRecord, job: JobRecord, *, collection: str, now: float) -> Self:
+        """The record and its job as an answer."""
+        return cls(collection=collection, **told_of(record, job, now=now))
+
+
+class PartFacts(Request):
+    """A part of the file."""
+
+    bytes: _Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class PartsFacts(Request):
+    """The parts that the manifest tells of."""
+
+    documents: PartFacts = Field(alias="documents.jsonl")
+    vectors: PartFacts = Field(alias="vectors.f32")
+
+
+class CollectionFacts(Request):
+    """What the collection was."""
+
+    name: CollectionName
+    model: Name | None
+    fingerprint: Name | None
+    """Of the model that made the vectors of texts; null where there are none."""
+    dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
+    metadata: Metadata
+
+
+class CountFacts(Request):
+    """How much is in the parts."""
+
+    documents: _Count
+    brought: _Count
+    """Documents whose vectors the client brought."""
+    vectors: _Count
+    """Documents that have a vector."""
+
+
+class CollectionManifest(Request):
+    """The file's `manifest.json`; format and version were looked at before."""
+
+    format: Any
+    version: Any
+    collection: CollectionFacts
+    counts: CountFacts
+    parts: PartsFacts
+
+
+class DocumentLine(Request):
+    """A line of the file's `documents.jsonl`."""
+
+    id: DocumentId
+    text: Annotated[str, bounded_text(MAX_DOCUMENT_CHARACTERS)] | None
+    metadata: DocumentMetadata
+    brought: bool
+    """Whether its vector is the client's own."""
