@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import (
     DEFAULT_PRECISION,
     WITHOUT_SERVER,
@@ -46,8 +47,9 @@ def embed(
         how, of_side = precision_of(precision), member(Side, "side", value=side)
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.embed_file import EmbedOrder, embed_file
-        from infonce.terminal import watching
+        with busy("Loading"):
+            from infonce.embed_file import EmbedOrder, embed_file
+            from infonce.terminal import watching
 
         order = EmbedOrder(
             texts=None if texts == STDIN else texts,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from infonce import training_options as options
+from infonce.busy import busy
 from infonce.command_options import WITHOUT_SERVER, AsJson
 from infonce.config import AUTO, EncoderConfig
 from infonce.dialects import FieldMapping
@@ -48,9 +49,10 @@ def estimate(
         config = options.config_of(given, settings)
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.terminal import watching
-        from infonce.tuning_estimate import estimate_tuning
-        from infonce.tuning_order import Order
+        with busy("Loading"):
+            from infonce.terminal import watching
+            from infonce.tuning_estimate import estimate_tuning
+            from infonce.tuning_order import Order
 
         order = Order(
             pairs=pairs,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import (
     DEFAULT_CACHE,
     DEFAULT_PRECISION,
@@ -51,9 +52,10 @@ def evaluate(
         hub = Hub.from_env(os.environ)
         folders = [(name, hub.folder(name)) for name in model]
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.qrels import read_beir
-        from infonce.side_by_side import DEFAULT_KS, Judging, side_by_side
-        from infonce.terminal import watching
+        with busy("Loading"):
+            from infonce.qrels import read_beir
+            from infonce.side_by_side import DEFAULT_KS, Judging, side_by_side
+            from infonce.terminal import watching
 
         judging = Judging(
             vectors=cache.expanduser(),

@@ -140,8 +140,7 @@ class Hub:
         if self.models_root is None:
             return None
         path = self.models_root / name
-        inside = path.resolve().is_relative_to(self.models_root.resolve())
-        return path if inside and (path / "config.json").is_file() else None
+        return path if (path / "config.json").is_file() and _is_inside(path, self.models_root) else None
 
     def _in_cache(self, name: str) -> Path | None:
         if self.mode is HubMode.OFF:
@@ -157,6 +156,12 @@ class Hub:
         if self.cache_root is not None:
             return self.cache_root
         return Path.home() / ".cache" / "huggingface" / "hub"
+
+
+@cache
+def _is_inside(path: Path, root: Path) -> bool:
+    """Whether no link leads out of the folder; known for as long as the process lives, for each request asks."""
+    return path.resolve().is_relative_to(root.resolve())
 
 
 @cache

@@ -68,8 +68,9 @@ class LiveWords:
     newer: NewerWords = field(default_factory=NewerWords)
 
     def is_wordless(self, live: LiveIndex) -> bool:
-        """Whether no document has, or had, a word to be found by."""
-        return not self.main.num_worded and not self.newer.lengths(len(live.newer.ids)).any()
+        """Whether no document of the index, and no newer one as it is now, has a word to be found by."""
+        newer = live.newer.current
+        return not self.main.num_worded and not self.newer.lengths(len(newer))[newer].any()
 
     def search(self, texts: Sequence[str], k: int, *, live: LiveIndex, asked: Filter | None = None) -> list[Hits]:
         """The `k` best documents of each query that pass the filter and share a word with it, best first.

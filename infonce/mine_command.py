@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import (
     DEFAULT_CACHE,
     DEFAULT_PRECISION,
@@ -75,8 +76,9 @@ def mine(
         how = precision_of(precision)
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.mine_file import MineOrder, mine_file
-        from infonce.terminal import watching
+        with busy("Loading"):
+            from infonce.mine_file import MineOrder, mine_file
+            from infonce.terminal import watching
 
         order = MineOrder(
             pairs=pairs,

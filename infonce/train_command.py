@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from infonce import training_options as options
+from infonce.busy import busy
 from infonce.command_options import WITHOUT_SERVER, AsJson
 from infonce.config import AUTO, EncoderConfig
 from infonce.dialects import FieldMapping
@@ -44,10 +45,11 @@ def train(
         config = options.config_of(given, settings)
         folder = Hub.from_env(os.environ).folder(model)
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # what may be fetched has been
-        from infonce.peak_memory import peak_memory_bytes
-        from infonce.terminal import show, watching
-        from infonce.tuning import tune
-        from infonce.tuning_order import Order
+        with busy("Loading"):
+            from infonce.peak_memory import peak_memory_bytes
+            from infonce.terminal import show, watching
+            from infonce.tuning import tune
+            from infonce.tuning_order import Order
 
         order = Order(
             pairs=pairs,

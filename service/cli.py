@@ -14,6 +14,7 @@ import typer
 
 from infonce.audit_command import audit_app
 from infonce.bench.cli import bench_app
+from infonce.busy import busy
 from infonce.cli import plot_app
 from infonce.command_options import WITHOUT_SERVER, AsJson
 from infonce.embed_command import embed_app
@@ -55,7 +56,8 @@ def serve(
     stack = Stack(StackSettings(home=home.expanduser(), host=host, port=port, environment=os.environ))
     with sentences(), interruptible(stack):
         try:
-            stack.start()
+            with busy("Starting"):
+                stack.start()
             if as_json:
                 print(json.dumps({"url": stack.url, "home": str(stack.home)}), flush=True)
             else:
@@ -127,7 +129,7 @@ def migrate(as_json: AsJson = False) -> None:
     from service.store.settings import StoreSettings
     from service.store.tables import SCHEMA_VERSION
 
-    with sentences():
+    with sentences(), busy("Migrating"):
         database.migrate(StoreSettings.from_env(os.environ).database_url)
     told = "The database has this version's schema."
     print(json.dumps({"schema": SCHEMA_VERSION}) if as_json else told, flush=True)

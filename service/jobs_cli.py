@@ -104,9 +104,16 @@ def watch(id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 
 @jobs_app.command(rich_help_panel=WITH_SERVER)
-def cancel(id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def cancel(
+    id: JobId,
+    keep_best: Annotated[
+        bool, typer.Option("--keep-best", help="Of a training: end it after the step in hand, and publish its best.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
     """End a job: at once while it waits, at its next chunk while it runs."""
-    _wished(url, lambda client: client.cancel(id), as_json=as_json)
+    _wished(url, lambda client: client.keep_best(id) if keep_best else client.cancel(id), as_json=as_json)
 
 
 @jobs_app.command(rich_help_panel=WITH_SERVER)
@@ -152,7 +159,7 @@ def _followed(client: "Client", id: str, *, as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def _wished(url: str, wish: "Callable[[Client], Job]", *, as_json: bool) -> None:
+def _wished(url: str, wish: "Callable[[Client], Job | FineTuningJob]", *, as_json: bool) -> None:
     from service.remote_view import ending_of
 
     with connected(url) as client:

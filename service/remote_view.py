@@ -56,7 +56,11 @@ def ending_of(job: Job | FineTuningJob) -> str:
     if isinstance(job, FineTuningJob) and job.status == "succeeded":
         verdict = headline({"summary": job.evaluation})
         return f"{job.fine_tuned_model} is trained ({verdict})"
-    wishes = {"to cancel": job.cancel_requested, "to pause": job.pause_requested}
+    wishes = {
+        "to cancel": job.cancel_requested,
+        "to pause": job.pause_requested,
+        "to end and keep its best": job.keep_requested,
+    }
     wished = " and ".join(wish for wish, asked in wishes.items() if asked)
     if wished and job.status not in ("cancelled", "paused"):
         return f"{job.id} is {job.status}, phase {job.phase}, and was asked {wished}"

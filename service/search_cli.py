@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import AsJson
 from infonce.phrases import day
 from service.console import WITH_SERVER
@@ -17,7 +18,7 @@ def show_models(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """List base models and tuned ones."""
     from service.remote_view import show_table
 
-    with connected(url) as client:
+    with connected(url) as client, busy("Asking"):
         found = client.models()
     if as_json:
         printed_list([*found])
@@ -31,7 +32,7 @@ def show_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """List collections: how many documents each has, and how many of them cannot be found yet."""
     from service.remote_view import show_table
 
-    with connected(url) as client:
+    with connected(url) as client, busy("Asking"):
         found = list(client.collections())
     if as_json:
         printed_list([*found])
@@ -51,7 +52,7 @@ def search(
     """Show the documents of a collection that are nearest to a text."""
     from service.remote_view import show_table, text_of
 
-    with connected(url) as client:
+    with connected(url) as client, busy("Searching"):  # the first one waits until the model is loaded
         found = client.query(collection, text, k=k)
     if as_json:
         printed(found)

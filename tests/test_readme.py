@@ -45,6 +45,7 @@ def is_worth_a_line(path: str) -> bool:
 def test_the_two_commands_stand_on_top_as_promised() -> None:
     assert blocks("sh")[0].splitlines() == [DEMO, TEST]
     assert README.index(DEMO) < 2_000
+    assert f"```sh\n{DEMO}\n```" in (ROOT / "docs/index.md").read_text("utf-8")
 
 
 def test_ci_runs_the_second_command_as_it_stands() -> None:

@@ -80,12 +80,12 @@ def _answer(shop: Workshop, queue: str) -> None:
     with shop.database.write() as tx:
         job = jobs.claim(tx, queue, owner=shop.settings.owner, now=now_of(tx))
     if job is not None:
-        log.info("job %s: claimed, attempt %d", job.id, job.attempt)
         with (
             at_work_on(job=job.id, attempt=job.attempt, kind=job.kind.value),
             AttemptSpans(shop.tracer, job) as spans,
             Pulse(shop.database, job) as pulse,
         ):
+            log.info("job %s: claimed, attempt %d", job.id, job.attempt)
             Attempt(shop, job, pulse=pulse, spans=spans).run()
 
 

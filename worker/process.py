@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
+from infonce.file_limits import DOCUMENT_CHARACTERS, TEXT_CHARACTERS
 from worker.progress import MAX_LINE_BYTES, MessageType, read_message
 
 COMMAND: Final = (sys.executable, "-m", "worker.child")
@@ -21,7 +22,11 @@ TAIL_BYTES: Final = 4096
 """How much of the log's end explains a crash."""
 
 _READ_BYTES = 1 << 16
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
+_PASSED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH"),
+    *(TEXT_CHARACTERS, DOCUMENT_CHARACTERS),
+)
+_PASSED_ON_BEGINNINGS = ("CUDA_", "NVIDIA_", "GOMP_", "OMP_")
 
 Message = tuple[MessageType, dict[str, Any]]
 
@@ -29,7 +34,7 @@ Message = tuple[MessageType, dict[str, Any]]
 def child_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
     """All that a child gets of the environment: no database or broker url, no key, no way to the network's hub."""
     kept = {name: environment[name] for name in _PASSED_ON if name in environment}
-    kept |= {name: value for name, value in environment.items() if name.startswith(("CUDA_", "NVIDIA_"))}
+    kept |= {name: value for name, value in environment.items() if name.startswith(_PASSED_ON_BEGINNINGS)}
     return kept | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

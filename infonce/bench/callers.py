@@ -38,16 +38,33 @@ def call(url: str, bodies: Sequence[dict[str, Any]], *, callers: int) -> Load:
     Raises:
         InfonceError: an answer was no 200.
     """
-    return asyncio.run(_call(url, [json.dumps(body).encode() for body in bodies], callers=callers))
+    head = f"POST {_of(url)}Content-Type: application/json\r\n"
+    written = [json.dumps(body).encode() for body in bodies]
+    requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in written]
+    return asyncio.run(_ask(url, requests, callers=callers))
 
 
-async def _call(url: str, bodies: Sequence[bytes], *, callers: int) -> Load:
+def look(url: str, *, times: int, callers: int) -> Load:
+    """`url` was read so many times, by whichever caller was free; all connections stood before the first.
+
+    Raises:
+        InfonceError: an answer was no 200.
+    """
+    return asyncio.run(_ask(url, [f"GET {_of(url)}\r\n".encode()] * times, callers=callers))
+
+
+def _of(url: str) -> str:
+    """What stands behind the method: the path and the host."""
     where = urlsplit(url)
-    head = f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n".encode()
+    return f"{where.path} HTTP/1.1\r\nHost: {where.netloc}\r\n"
+
+
+async def _ask(url: str, requests: Sequence[bytes], *, callers: int) -> Load:
+    where = urlsplit(url)
     connections = [await asyncio.open_connection(where.hostname, where.port) for _ in range(callers)]
-    began, coming = perf_counter(), iter(bodies)
+    began, coming = perf_counter(), iter(requests)
     try:
-        answers = await asyncio.gather(*(_caller(*connection, head=head, bodies=coming) for connection in connections))
+        answers = await asyncio.gather(*(_caller(*connection, requests=coming) for connection in connections))
         return Load(seconds=perf_counter() - began, answers=[one for own in answers for one in own])
     finally:
         for _, writer in connections:
@@ -55,12 +72,12 @@ async def _call(url: str, bodies: Sequence[bytes], *, callers: int) -> Load:
 
 
 async def _caller(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, head: bytes, bodies: Iterator[bytes]
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, requests: Iterator[bytes]
 ) -> list[Answered]:
     answers = []
-    for body in bodies:  # shared by all callers: who is free takes the next one
+    for request in requests:  # shared by all callers: who is free takes the next one
         began = perf_counter()
-        writer.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
+        writer.write(request)
         status, headers = _parsed(await reader.readuntil(b"\r\n\r\n"))
         answer = await reader.readexactly(int(headers["content-length"]))
         if status != 200:

@@ -161,7 +161,7 @@ def bench_embeddings(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what of the library's speed a gateway of its own serves to many callers at once, over HTTP."""
+    """Measure what of the library's speed a gateway serves to many callers at once, and what a look at a job takes."""
     with sentences(), busy("Reading the texts") as say:
         check_linux()
         _prepare(output)

@@ -1,4 +1,4 @@
-"""`infonce bench embeddings`: what of the library's speed is left over HTTP, and what an answer costs."""
+"""`infonce bench embeddings`: what of the library's speed is left over HTTP, and what an answer and a look cost."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import torch
 
 from infonce.bench.callers import Load, call
 from infonce.bench.gateway import Gateway, gateway
+from infonce.bench.polling import ordered, polled
 from infonce.bench.report import OURS, Bars, Column, Numbers, Report, Row
 from infonce.busy import Busy
 from infonce.encoder import Encoder
@@ -34,6 +35,12 @@ _ANSWERS: Final = (
     Column(heading="beside the encoding, ms", key="rest_ms", form=".1f"),
     Column(heading="MB", key="megabytes", form=".2f"),
 )
+_LOOKS: Final = (
+    Column(heading="request", key="name"),
+    Column(heading="one caller, p50 ms", key="p50_ms", form=".2f"),
+    Column(heading="p99 ms", key="p99_ms", form=".2f"),
+)
+_HELD: Final = (Column(heading="the gateway", key="name"), Column(heading="MB", key="megabytes", form=".0f"))
 _BARS: Final = (
     Bars(title="callers / library", key="callers_share", form=".2f"),
     Bars(title="one caller, p50 ms", key="single_p50_ms", form=".1f"),
@@ -63,6 +70,7 @@ def measure(setting: Setting, *, say: Busy) -> Iterator[Report]:
         found.idle_bytes = served.resident_bytes
         target = _Target(served, name)
         target.call([["a first text"]], callers=1)
+        job = ordered(served.url, name)
         sent = {length: _texts(encoder, setting, length=length) for length in setting.lengths}
         for number in range(setting.rounds):
             for length, texts in sent.items():
@@ -71,6 +79,7 @@ def measure(setting: Setting, *, say: Busy) -> Iterator[Report]:
                 found.add(length, _round(encoder, target, texts=texts, callers=setting.callers))
                 say.note(f"{where}: {found.rows[length][-1]}")
             found.add_answers(target, texts=sent[min(sent)])
+            found.looks.append(polled(job))
             yield found.report()
 
 
@@ -93,6 +102,7 @@ class _Found:
         self._setting = setting
         self.idle_bytes = 0
         self.rows: dict[int, list[dict[str, float]]] = {length: [] for length in setting.lengths}
+        self.looks: list[dict[str, float]] = []
         self._rest: dict[str, list[float]] = {}
         self._bytes: dict[str, int] = {}
 
@@ -117,7 +127,7 @@ class _Found:
                 "side": OURS,
                 "name": f"~{length}",
                 "rounds": len(rows),
-                **{key: median(row[key] for row in rows) for key in rows[0]},
+                **_medians(rows),
             }
             for length, rows in self.rows.items()
             if rows
@@ -131,11 +141,15 @@ class _Found:
             }
             for form, seconds in self._rest.items()
         ]
+        looks: list[Row] = [{"kind": "look", "name": "GET of a job that waits", **_medians(self.looks)}]
+        held: list[Row] = [{"kind": "held", "name": "before its first model", "megabytes": self.idle_bytes / 1e6}]
         return Report(
             name="embeddings",
             tables=[
                 Numbers(title="", columns=_RATES, rows=rates),
                 Numbers(title="What an answer takes", columns=_ANSWERS, rows=answers),
+                Numbers(title="What a look takes", columns=_LOOKS, rows=looks),
+                Numbers(title="What is held in memory", columns=_HELD, rows=held),
             ],
             bars=_BARS,
             setting={
@@ -144,13 +158,13 @@ class _Found:
                 "calls": setting.calls,
                 "rounds": setting.rounds,
                 "threads": torch.get_num_threads(),
-                "idle_megabytes": round(self.idle_bytes / 1e6, 1),
             },
-            notes=[
-                f"Before its first model the gateway holds {self.idle_bytes / 1e6:.0f} MB.",
-                "The callers, who share the gateway's cores, send one text a call; medians of rounds.",
-            ],
+            notes=["The callers, who share the gateway's cores, send one text a call; medians of rounds."],
         )
+
+
+def _medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: median(row[key] for row in rows) for key in rows[0]}
 
 
 def _round(encoder: Encoder, target: _Target, *, texts: Sequence[str], callers: int) -> dict[str, float]:

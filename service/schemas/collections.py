@@ -83,14 +83,14 @@ class CollectionDeleted(Answer):
 class Hybrid(Request):
     """Documents that share words with the query (BM25) are looked for too, and both rankings are joined.
 
-    `rrf`: a document's score is the sum of 1 / (60 + its rank) over the rankings that it is in. `weighted`: it is
-    `weight` times its vector's score, from 0 for the lowest to 1 for the highest, and the rest times its BM25, a share
-    of the highest. Each ranking is taken 1,000 deep, whatever k and offset are; what is missing in one has 0 there.
+    `weighted`: a document's score is `weight` times its vector's score, from 0 for the lowest to 1 for the highest, and
+    the rest times its BM25, a share of the highest. `rrf`: it is the sum of 1 / (60 + its rank) over the rankings that
+    it is in. Each ranking is taken 1,000 deep, whatever k and offset are; what is missing in one has 0 there.
     """
 
-    method: Literal["rrf", "weighted"] = "rrf"
+    method: Literal["weighted", "rrf"] = "weighted"
     weight: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Of the vectors, in `weighted`; 0.5 if nothing is said."""
+    """Of the vectors, in `weighted`; 0.7 if nothing is said."""
 
     @model_validator(mode="after")
     def _weighted_alone(self) -> Self:

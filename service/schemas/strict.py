@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from infonce.file_limits import DEFAULT_LIMITS
 from infonce.jsonl import is_blank
 
 MAX_WHOLE = 2**53
 """The largest whole number that every JSON reader and both databases keep exactly."""
 
-MAX_TEXT_CHARACTERS = 32_768
-MAX_DOCUMENT_CHARACTERS = 262_144
+MAX_TEXT_CHARACTERS = DEFAULT_LIMITS.max_text_characters
+MAX_DOCUMENT_CHARACTERS = DEFAULT_LIMITS.max_document_characters
 
 
 class Request(BaseModel):

@@ -73,7 +73,9 @@ def test_a_gateway_is_measured_beside_the_library(tmp_path: Path, pairs: Path) -
     done = bench("embeddings", pairs, "--model", tiny_model(tmp_path / "tiny"), *words)
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["name"] for row in rows] == ["~4", "1,000 vectors, base64", "1,000 vectors, float"]
+    answers = ["1,000 vectors, base64", "1,000 vectors, float"]
+    assert [row["name"] for row in rows] == ["~4", *answers, "GET of a job that waits", "before its first model"]
+    assert rows[3]["p99_ms"] >= rows[3]["p50_ms"] > 0 and 50 < rows[4]["megabytes"] < 200
     assert rows[0]["callers_share"] == pytest.approx(rows[0]["callers_per_second"] / rows[0]["bulk_per_second"])
     assert rows[2]["megabytes"] > rows[1]["megabytes"] > 0.1
 

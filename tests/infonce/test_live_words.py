@@ -99,4 +99,6 @@ def test_documents_without_words_are_known_as_such(texts: list[str], newer: list
     live = live.with_changes([Change(id=f"n{n}", vector=VECTOR) for n in range(len(newer))])
     words.newer.add(newer)
     assert words.is_wordless(live) is wordless
+    later = live.with_changes([Change(id=f"n{n}", vector=None) for n in range(len(newer))])
+    assert words.is_wordless(later)
     assert words.search(["zebra"], 3, live=live) == [Hits((), ())]

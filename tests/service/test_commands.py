@@ -1,6 +1,7 @@
 """The command line as a whole: its groups, JSON on every command, and codes that the page explains."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from typer.testing import CliRunner
 
 from infonce.command_options import WITHOUT_SERVER
 from service.cli import app
-from service.console import STACK, WITH_SERVER
+from service.console import FAILED, INTERRUPTED, STACK, WITH_SERVER
 
+PAGE = Path(__file__).parents[2] / "docs/cli.md"
 WITHOUT_JSON = {"worker"}
 """It has nothing to say but its log."""
 
@@ -47,9 +49,18 @@ def test_the_help_has_three_groups_in_the_order_of_need() -> None:
 
 
 def test_every_command_stands_on_the_page() -> None:
-    page = (Path(__file__).parents[2] / "docs/cli.md").read_text("utf-8")
+    page = PAGE.read_text("utf-8")
     missing = {name for name in everything().commands if f"{name}`" not in page and f"{name} " not in page}
     assert not missing
+
+
+def test_every_code_with_which_a_command_ends_stands_on_the_page() -> None:
+    named = re.findall(r"^\| (\d+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert [int(code) for code in named] == [0, FAILED, 2, INTERRUPTED]
+    done = [
+        CliRunner().invoke(app, words).exit_code for words in (["--help"], ["report", "nowhere"], ["report", "--x"])
+    ]
+    assert done == [0, FAILED, 2]
 
 
 def test_keys_are_objects_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,11 @@ from service.schemas.strict import Request
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+RUN_OR_READ = {"python", "bash", "console", "sh", "json", "py"}
+"""`python`, `bash` and `console` are run by tests/end_to_end (the README's consoles are read here), `sh` and `json` are
+read here, `py` needs other projects' packages: tests/outside/frameworks.py runs it."""
+SHOWN = {"text", "ini"}
+"""What something prints, and a unit of systemd."""
 BODIES: dict[str, type[Request]] = {
     "fine_tuning/jobs": JobCreate,
     "fine_tuning/jobs/estimate": JobCreate,
@@ -48,6 +53,29 @@ def typed() -> list[str]:
     shown = [block for page in PAGES for block in (*blocks(page, "console"), *blocks(page, "sh"))]
     lines = [line.removeprefix("$ ") for block in shown for line in re.sub(r"\\\n *", "", block).splitlines()]
     return [line for line in lines if re.match(r"(\.venv/bin/)?infonce ", line)]
+
+
+def test_no_block_is_of_a_language_that_nobody_reads() -> None:
+    found = [
+        language
+        for page in PAGES
+        if page != "docs/log.md"  # measurements, no instructions
+        for language in re.findall(r"^```(\w*)\n.*?^```$", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+    assert set(found) == RUN_OR_READ | SHOWN
+
+
+def test_a_line_of_a_shell_is_our_command_or_one_of_the_two_on_top_of_the_readme() -> None:
+    on_top = blocks("README.md", "sh")[0].splitlines()
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    assert [line for line in lines if not line.startswith(("infonce ", "export INFONCE_")) and line not in on_top] == []
+
+
+def test_other_projects_classes_are_told_to_send_texts_and_to_take_any_name() -> None:
+    langchain, llama_index = blocks("docs/openai.md", "py")
+    assert "check_embedding_ctx_length=False" in langchain and "model_name=" in llama_index
+    for block in (langchain, llama_index):
+        compile(block, "docs/openai.md", "exec")
 
 
 def test_there_are_bodies_and_commands() -> None:

@@ -45,8 +45,8 @@ def slowly(texts: dict[str, str], query: str, *, mean: float, hybrid: dict[str, 
         {id: score for id, score in slow_bm25(texts, query, mean=mean).items() if id in allowed},
     )
     dense, words = (dict(sorted(one.items(), key=lambda pair: -pair[1])) for one in both)
-    method = FusionMethod(hybrid.get("method", "rrf"))
-    return fuse(dense, words, fusion=Fusion(method=method, weight=hybrid.get("weight", 0.5)))
+    method = FusionMethod(hybrid.get("method", "weighted"))
+    return fuse(dense, words, fusion=Fusion(method=method, weight=hybrid.get("weight", 0.7)))
 
 
 def assert_equal(answer: Any, expected: list[tuple[str, float]], k: int) -> None:
@@ -150,7 +150,11 @@ def test_several_queries_are_answered_as_each_alone(filled: Gateway) -> None:
     [
         ({"id": "d1", "hybrid": {}}, "invalid_value", "the query is an id; give query, a text, or leave hybrid out"),
         ({"vector": [1] * 8, "hybrid": {}}, "invalid_value", "the query is a vector"),
-        ({"query": "a", "hybrid": {"weight": 0.5}}, "invalid_value", "weight is 0.5; leave it out, or set method"),
+        (
+            {"query": "a", "hybrid": {"method": "rrf", "weight": 0.5}},
+            "invalid_value",
+            "weight is 0.5; leave it out, or set method",
+        ),
         ({"query": "a", "hybrid": {"method": "weighted", "weight": 1.5}}, "invalid_value", "less than or equal to 1"),
         ({"query": "a", "hybrid": {"method": "sum"}}, "invalid_value", "hybrid.method"),
         ({"query": "a", "hybrid": {"wieght": 1}}, "unknown_field", "did you mean weight?"),
@@ -237,4 +241,4 @@ def test_the_client_asks_both_ways(live: Live) -> None:
             TEXTS, "word1 rare", mean=mean_length([*TEXTS.values()]), hybrid={"method": "weighted", "weight": 0.25}
         )
         assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected[:3]], abs=1e-5)
-        assert all(hit.score < 0.05 for hit in client.query("pets", "word1 rare", hybrid=Hybrid()).hits)
+        assert all(hit.score < 0.05 for hit in client.query("pets", "word1 rare", hybrid=Hybrid(method="rrf")).hits)

@@ -57,6 +57,19 @@ def test_every_wrong_key_gets_the_same_answer(gateway: Gateway, headers: list[tu
     assert answer.content == expected.content and answer.headers["www-authenticate"].startswith("Bearer")
 
 
+def test_a_key_that_has_ended_gets_the_same_answer_too(gateway: Gateway) -> None:
+    now = gateway.parts.clock()
+    with gateway.parts.database.write() as tx:
+        _, expired = keys.create(tx, "default", name="test", now=now - 9, expires_at=now - 1)
+        record, revoked = keys.create(tx, "default", name="test", now=now - 9)
+        keys.revoke(tx, record.id, project=None, now=now - 1)
+    nobody = gateway.http.get("/v1/files", headers={"x-request-id": "same"})
+    for key in (expired, revoked):
+        answer = gateway.http.get("/v1/files", headers=bearer(key) | {"x-request-id": "same"})
+        problem(answer, 401, "invalid_api_key")
+        assert answer.content == nobody.content and answer.headers["www-authenticate"].startswith("Bearer")
+
+
 def test_two_authorization_headers_are_none(gateway: Gateway) -> None:
     key = make(gateway)
     answer = gateway.http.get("/v1/files", headers=[("authorization", f"Bearer {key}")] * 2)

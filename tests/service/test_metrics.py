@@ -4,17 +4,22 @@ import asyncio
 import io
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from infonce.logs import write_logs
 from service.metrics import FigureReader, Metrics
+from service.store import jobs
 from service.store.database import Database
 from tests.service.conftest import BASE, Gateway
+
+PAGE = Path(__file__).parents[2] / "docs/deployment.md"
 
 
 def scraped(gateway: Gateway) -> dict[tuple[str, ...], float]:
@@ -47,6 +52,37 @@ def test_batches_and_jobs_that_wait_are_told(gateway: Gateway) -> None:
     assert (found["infonce_embedding_batch_texts_sum",], found["infonce_embedding_batch_tokens_sum",]) == (2, 5)
     assert (found["infonce_jobs_waiting", "train"], found["infonce_jobs_waiting", "light"]) == (1, 0)
     assert found["infonce_database_up",] == 1
+
+
+def test_searches_and_jobs_that_run_or_have_ended_are_told(gateway: Gateway) -> None:
+    gateway.http.post("/v1/collections", json={"name": "pets", "model": BASE})
+    assert gateway.http.post("/v1/collections/pets/query", json={"query": "a dog"}).is_success
+    for _ in range(2):
+        gateway.order(training_file=gateway.pairs())
+    with gateway.parts.database.write() as tx:
+        ended, running = (jobs.claim(tx, "train", owner="w", now=10.0) for _ in range(2))
+        assert ended is not None and running is not None
+        jobs.heartbeat(tx, running.id, attempt=1, now=12.0, update={"progress": {"pairs_per_second": 12.5}})
+        jobs.succeed(tx, ended.id, attempt=1, now=17.0, result={})
+    found = scraped(gateway)
+    assert found["infonce_search_seconds_count",] == 1 and found["infonce_training_pairs_per_second",] == 12.5
+    assert found["infonce_jobs_running", "train"] == found["infonce_jobs_ended_total", "train", "succeeded"] == 1
+    assert found["infonce_jobs_ended_seconds_total", "train", "succeeded"] == 7
+
+
+def test_a_query_says_itself_where_its_time_went(gateway: Gateway) -> None:
+    gateway.http.post("/v1/collections", json={"name": "pets", "model": BASE})
+    gateway.http.post("/v1/collections/pets/documents", json={"documents": [{"id": "a", "text": "the dog barks"}]})
+    told = gateway.http.post("/v1/collections/pets/query", json={"query": "a dog"}).headers["server-timing"]
+    assert re.findall(r"(\w+);dur=[0-9.]+", told) == ["tokenize", "queue", "infer", "search"]
+
+
+def test_every_metric_stands_on_the_page_and_no_other(gateway: Gateway) -> None:
+    gateway.http.get("/v1/files")
+    families = {one.name for one in text_string_to_metric_families(gateway.http.get("/metrics").text)}
+    ours = {name for name in families if not name.endswith("_created")}
+    named = re.findall(r"`(infonce_\w+)`", PAGE.read_text("utf-8"))
+    assert sorted(name.removesuffix("_total") for name in named) == sorted(ours)
 
 
 def test_two_gateways_of_one_process_count_for_themselves() -> None:

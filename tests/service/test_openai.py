@@ -88,11 +88,23 @@ def test_a_job_is_paused_resumed_and_refused_once_it_has_ended(client: openai.Op
     assert told == ["cancelled", "paused", "unpaused", "paused", "submitted"]
 
 
-def test_openais_own_method_is_refused_by_name(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize(
+    ("asked", "code", "param"),
+    [
+        *(
+            ({"method": {"type": t}}, "unsupported_value", "method.type")
+            for t in ("supervised", "dpo", "reinforcement")
+        ),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "unsupported_value", "integrations"),
+    ],
+)
+def test_openais_own_methods_are_refused_by_name(
+    client: openai.OpenAI, asked: dict[str, Any], code: str, param: str
+) -> None:
     file = client.files.create(file=PAIRS, purpose="fine-tune")
     with pytest.raises(openai.UnprocessableEntityError) as caught:
-        client.fine_tuning.jobs.create(model=BASE, training_file=file.id, method={"type": "supervised"})
-    assert (caught.value.code, caught.value.param) == ("unsupported_value", "method.type")
+        client.fine_tuning.jobs.create(model=BASE, training_file=file.id, **asked)
+    assert (caught.value.code, caught.value.param) == (code, param)
 
 
 def test_models_are_listed_and_retrieved_by_names_with_slashes(client: openai.OpenAI) -> None:

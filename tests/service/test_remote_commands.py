@@ -14,6 +14,7 @@ from service.remote_view import ending_of
 from service.schemas.collections import CollectionCreate
 from service.schemas.job_answers import FineTuningJob
 from service.store import jobs
+from service.store.records import Phase
 from tests.service.conftest import BASE, PAIR, Live, lines
 
 Infonce = Callable[..., Result]
@@ -94,6 +95,24 @@ def test_a_job_is_listed_shown_paused_resumed_and_cancelled(infonce: Infonce, pa
     assert json.loads(infonce("cancel", id, "--json").stdout)["status"] == "cancelled"
     refused = infonce("pause", id)
     assert refused.exit_code == 1 and refused.stderr.endswith("[job_terminal]\n")
+
+
+def test_a_training_is_to_end_early_and_keep_its_best(infonce: Infonce, pairs: Path, live: Live) -> None:
+    id = submitted(infonce, pairs).id
+    with live.parts.database.write() as tx:
+        attempt = jobs.claim(tx, "train", owner="me", now=live.parts.clock())
+        assert attempt is not None
+        jobs.heartbeat(tx, id, attempt=1, now=live.parts.clock(), update={"phase": Phase.TRAINING})
+    told = f"{id} is running, phase training, and was asked to end and keep its best\n"
+    assert infonce("cancel", id, "--keep-best").stdout == told
+    assert json.loads(infonce("jobs", id, "--json").stdout)["keep_requested"] is True
+
+
+def test_a_terminal_shows_that_a_server_is_asked(infonce: Infonce, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert infonce("models").stderr == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what makes rich take any stream for a terminal
+    for words, said in ((("models",), "Asking …"), (("search", "pets", "dog"), "Searching …")):
+        assert said in infonce(*words).stderr
 
 
 def test_a_job_is_watched_to_its_end(infonce: Infonce, pairs: Path, live: Live) -> None:

@@ -1,9 +1,11 @@
 """Events are told as they happen, to any number of readers, each from where it was."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import httpx2
@@ -13,6 +15,8 @@ from service.settings import EdgeLimits, GatewaySettings
 from service.store import jobs, wishes
 from service.store.records import JobError, JobRecord
 from tests.service.conftest import BASE, PAIR, Live, lines, problem
+from worker.progress import MessageType
+from worker.pulse import Pulse
 
 MAX_READERS = 12
 """More than requests that read at once."""
@@ -101,6 +105,18 @@ def test_what_has_happened_is_told_then_what_happens_and_in_the_end_that_it_is_t
         rest = list(told)
     assert [message["name"] for message in rest] == [None, "progress", None]
     assert (rest[0]["body"]["data"]["type"], rest[1]["body"]["status"], rest[2]["body"]) == ("failed", "failed", None)
+
+
+def test_what_a_child_says_is_told_within_a_second(live: Live, http: httpx2.Client, job: str) -> None:
+    late = []
+    with stream(http, of(job)) as told, Pulse(live.parts.database, claim(live)) as pulse:
+        for step in (1, 2, 3):
+            began = time.monotonic()
+            pulse.tell(MessageType.PROGRESS, {"step": step, "total_steps": 9})
+            while next(told)["body"].get("progress", {}).get("step") != step:
+                pass
+            late.append(time.monotonic() - began)
+    assert median(late) <= 1.0, late  # each would be, on a machine that does nothing else
 
 
 def test_who_comes_again_goes_on_behind_the_event_that_it_saw_last(live: Live, http: httpx2.Client, job: str) -> None:

@@ -90,6 +90,8 @@ def test_a_version_is_built_beside_the_one_that_answers_and_moves_with_its_model
     assert (moved["active_version"], moved["previous_version"], moved["model"]) == (second.id, first.id, OTHER)
     body = ask(gateway, query="the dog barks").json()
     assert (body["version"], body["model"], body["hits"][0]["id"], len(body["hits"])) == (second.id, OTHER, "a", 3)
+    stale = gateway.http.post("/v1/collections/pets/rollback", json={}, headers={"if-match": f'"{first.id}"'})
+    problem(stale, 412, "precondition_failed")
     back = gateway.http.post("/v1/collections/pets/rollback", json={}).json()
     assert (back["active_version"], back["previous_version"], back["model"]) == (first.id, second.id, BASE)
 

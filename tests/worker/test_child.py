@@ -30,7 +30,7 @@ main(Path(sys.argv[1]), int(sys.argv[2]), body=body)
 def start(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
     """A child whose body is the given lines."""
     order = tmp_path / "order.json"
-    order.write_text(json.dumps({"kind": "train"}))
+    order.write_text(json.dumps({"kind": "train", "job_id": "ftjob-1", "attempt": 2}))
     script = PREAMBLE.format(body="\n".join("    " + line for line in body.splitlines()))
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -66,6 +66,12 @@ def test_prints_of_a_library_go_to_the_log(tmp_path: Path) -> None:
     code, messages, log = end(start(tmp_path, "print('noise', flush=True)\nos.system('echo more')\nreturn {}"))
     assert (code, messages) == (0, [("done", {"result": {}})])
     assert "noise" in log and "more" in log
+
+
+def test_a_line_of_the_log_has_the_ids_of_the_attempt(tmp_path: Path) -> None:
+    _, _, log = end(start(tmp_path, "import logging\nlogging.getLogger('a.library').warning('it is hot')\nreturn {}"))
+    (line,) = map(json.loads, log.splitlines())
+    assert (line["event"], line["job"], line["attempt"]) == ("it is hot", "ftjob-1", 2)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +137,7 @@ started.wait()"""
 
 
 def test_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "order.json").write_text(json.dumps({"kind": "train"}))
+    (tmp_path / "order.json").write_text(json.dumps({"kind": "train", "job_id": "ftjob-1", "attempt": 2}))
     ready = tmp_path / "ready"
     child = PREAMBLE.format(body=f"    Path({str(ready)!r}).touch()\n    time.sleep(60)")
     command = [sys.executable, "-c", PARENT, child, str(tmp_path / "order.json")]

@@ -1,6 +1,8 @@
 """An attempt ends in exactly one way, whatever its child does, and leaves nothing half-done."""
 
+import io
 import json
+import logging
 import os
 import signal
 import time
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from infonce.hub import Hub
+from infonce.logs import write_logs
 from service.store import catalog, events, jobs, wishes
 from service.store.database import Database, Tx
 from service.store.errors import DatabaseUnavailable
@@ -44,6 +47,28 @@ def test_successful_training_publishes_one_sealed_model(site: Site) -> None:
     assert (model.id, model.num_bytes) == (f"ft:tiny:faq:{id[-8:]}", len(b"weights"))
     site.shop.artifacts.verify(site.shop.artifacts.model_path(model.folder))
     assert sorted(path.name for path in site.shop.artifacts.run_path(id, 1).iterdir()) == ["log.txt", "order.json"]
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What the worker's log says."""
+    root = logging.getLogger()
+    handlers, level, stream = root.handlers[:], root.level, io.StringIO()
+    write_logs(stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_every_line_of_a_workers_log_has_the_ids_of_the_attempt(site: Site, written: io.StringIO) -> None:
+    id = site.submit_training()
+    site.with_child("finish_training()").answer()
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [line["event"].partition(": ")[2] for line in lines] == [
+        "claimed, attempt 1",
+        "attempt 1 ended: Publication",
+    ]
+    assert {(line["job"], line["attempt"], line["kind"]) for line in lines} == {(id, 1, "train")}
 
 
 def test_no_job_means_no_work(site: Site) -> None:

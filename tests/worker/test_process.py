@@ -97,6 +97,8 @@ time.sleep(60)"""
 
 def test_secrets_of_the_worker_stay_in_the_worker() -> None:
     environment = {"INFONCE_BROKER_URL": "redis://:secret@h", "INFONCE_DATABASE_URL": "x", "HF_TOKEN": "t", "PATH": "p"}
+    environment |= {"GOMP_SPINCOUNT": "5000", "INFONCE_MAX_TEXT_CHARACTERS": "9"}
     given = child_environment(environment, 2)
     assert not set(given) & {"INFONCE_BROKER_URL", "INFONCE_DATABASE_URL", "HF_TOKEN"}
     assert (given["PATH"], given["HF_HUB_OFFLINE"], given["OMP_NUM_THREADS"]) == ("p", "1", "2")
+    assert (given["GOMP_SPINCOUNT"], given["INFONCE_MAX_TEXT_CHARACTERS"]) == ("5000", "9")
