@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from infonce.collection_file import DOCUMENTS, MANIFEST, ROWS_AT_ONCE, VECTORS, CollectionFile, VectorRows
 from infonce.errors import DatasetError, InvalidCollection, Issue
+from infonce.file_limits import DEFAULT_LIMITS
 from infonce.jsonl import IssueLog, TextLines
 from service.bodies import parse
 from service.errors import InvalidInput
-from service.ingest import LINE_BYTES, MAX_LINES
+from service.ingest import MAX_LINES
 from service.schemas.collection_files import CollectionManifest, DocumentLine
 
 _SAMPLE: Final = 4
@@ -65,7 +66,9 @@ class ProvedCollection:
 def _lines(file: CollectionFile, log: IssueLog) -> Iterator[tuple[int, DocumentLine]]:
     """Number and document of each line; broken ones are counted in the log."""
     with file.documents() as stream:
-        for number, text in TextLines(stream, log, max_line_bytes=LINE_BYTES, max_lines=MAX_LINES):
+        for number, text in TextLines(
+            stream, log, max_line_bytes=DEFAULT_LIMITS.max_document_line_bytes, max_lines=MAX_LINES
+        ):
             try:
                 yield number, parse(DocumentLine, text.encode())
             except InvalidInput as error:

@@ -28,7 +28,6 @@ from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 
 _DELETED_AT_ONCE: Final = 1_000
-LINE_BYTES: Final = DEFAULT_LIMITS.max_document_line_bytes
 MAX_LINES: Final = 1 << 40  # a stream has no total limit
 
 
@@ -189,7 +188,8 @@ def _check_lines(path: Path, collection: CollectionRecord) -> int:
 def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:
     """Number and document of each line that holds one; the others are counted in the log."""
     with path.open("rb") as stream:
-        for line, text in TextLines(stream, log, max_line_bytes=LINE_BYTES, max_lines=MAX_LINES):
+        longest = DEFAULT_LIMITS.max_document_line_bytes
+        for line, text in TextLines(stream, log, max_line_bytes=longest, max_lines=MAX_LINES):
             try:
                 yield line, parse(DocumentBody, text.encode())
             except InvalidInput as error:
