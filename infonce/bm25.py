@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.errors import IndexCorrupt
+from infonce.ranking import highest
 
 K1: Final = 1.5
 B: Final = 0.75
@@ -146,9 +147,7 @@ def idf(num_texts: int, *, count: int) -> float:
 def best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """The places of the `k` highest scores above 0, highest first, equal ones by place."""
     places = np.flatnonzero(scores > 0)
-    if len(places) > k:
-        places = places[scores[places] >= np.partition(scores[places], -k)[-k]]
-    return places[np.argsort(-scores[places], kind="stable")[:k]]
+    return places[highest(scores[places], k)]
 
 
 def _numbered(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:

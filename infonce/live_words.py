@@ -33,9 +33,7 @@ class NewerWords:
     """
 
     def __init__(self) -> None:
-        self._postings: dict[
-            str, array[int]
-        ] = {}  # row, times, row, times …: a dictionary of tuples takes ten times that
+        self._postings: dict[str, array[int]] = {}  # row, times, row, times …: tuples would take ten times that
         self._lengths = array("i")
 
     def __len__(self) -> int:

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from infonce.collection_file import DOCUMENTS, MANIFEST, ROWS_AT_ONCE, VECTORS, CollectionFile, VectorRows
 from infonce.errors import DatasetError, InvalidCollection, Issue
-from infonce.file_limits import DEFAULT_LIMITS
-from infonce.jsonl import IssueLog, TextLines
+from infonce.jsonl import IssueLog
 from service.bodies import parse
-from service.errors import InvalidInput
-from service.ingest import MAX_LINES
+from service.lines import parsed_lines
 from service.schemas.collection_files import CollectionManifest, DocumentLine
 
 _SAMPLE: Final = 4
@@ -66,15 +64,7 @@ class ProvedCollection:
 def _lines(file: CollectionFile, log: IssueLog) -> Iterator[tuple[int, DocumentLine]]:
     """Number and document of each line; broken ones are counted in the log."""
     with file.documents() as stream:
-        for number, text in TextLines(
-            stream, log, max_line_bytes=DEFAULT_LIMITS.max_document_line_bytes, max_lines=MAX_LINES
-        ):
-            try:
-                yield number, parse(DocumentLine, text.encode())
-            except InvalidInput as error:
-                for place in error.places:
-                    field = None if place.pointer is None else place.pointer.strip("/")
-                    log.add(place.code, place.detail, line=number, field=field)
+        yield from parsed_lines(stream, DocumentLine, log=log)
 
 
 def _check_vectors(vectors: VectorRows) -> NDArray[np.bool_]:

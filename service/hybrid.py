@@ -1,18 +1,17 @@
 """Hybrid queries: what the vectors find and what the words find, joined to one ranking."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from infonce.fusion import fuse
 from service.asking import HYBRID_DEPTH, Asked
 from service.live_indexes import Served
 
-if TYPE_CHECKING:
-    from infonce.index import Hits
+Ranked = list[tuple[str, float]]
+"""Ids and scores, best first."""
 
 
-def joined(served: Served, queries: Sequence[Asked], *, dense: Sequence["Hits"]) -> list[list[tuple[str, float]]]:
-    """What each query finds by both, best first; all have the same filter, and `dense` is what their vectors found.
+def joined(served: Served, queries: Sequence[Asked], *, dense: Sequence[Ranked]) -> list[Ranked]:
+    """What each query finds by both; all have the same filter, and `dense` is what their vectors found.
 
     Raises:
         ServiceError: the version, or every document of the collection, has no words.
@@ -26,6 +25,5 @@ def joined(served: Served, queries: Sequence[Asked], *, dense: Sequence["Hits"])
     found = []
     for one, near, said in zip(queries, dense, words, strict=True):
         assert one.hybrid is not None, "it was chosen for that"
-        by_vector, by_word = (dict(zip(hits.ids, hits.scores, strict=True)) for hits in (near, said))
-        found.append(fuse(by_vector, by_word, fusion=one.hybrid))
+        found.append(fuse(dict(near), dict(zip(said.ids, said.scores, strict=True)), fusion=one.hybrid))
     return found

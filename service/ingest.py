@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.columns import Columns
-from infonce.file_limits import DEFAULT_LIMITS
 from infonce.filters import Filter
-from infonce.jsonl import IssueLog, TextLines
-from service.bodies import MAX_LISTED_PLACES, parse
+from infonce.jsonl import IssueLog
+from service.bodies import MAX_LISTED_PLACES
 from service.errors import InvalidInput, Place
+from service.lines import parsed_lines
 from service.quotas import require_kept
 from service.schemas.documents import DocumentBody, DocumentsAccepted, DocumentsDeleted
 from service.settings import Quotas
@@ -28,7 +28,6 @@ from service.store.database import Database, Tx
 from service.store.documents import NewDocument
 
 _DELETED_AT_ONCE: Final = 1_000
-MAX_LINES: Final = 1 << 40  # a stream has no total limit
 
 
 Embed = Callable[[CollectionRecord, Sequence[str]], "tuple[str, NDArray[np.float32]]"]
@@ -188,14 +187,7 @@ def _check_lines(path: Path, collection: CollectionRecord) -> int:
 def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:
     """Number and document of each line that holds one; the others are counted in the log."""
     with path.open("rb") as stream:
-        longest = DEFAULT_LIMITS.max_document_line_bytes
-        for line, text in TextLines(stream, log, max_line_bytes=longest, max_lines=MAX_LINES):
-            try:
-                yield line, parse(DocumentBody, text.encode())
-            except InvalidInput as error:
-                for place in error.places:
-                    field = None if place.pointer is None else place.pointer.strip("/")
-                    log.add(place.code, place.detail, line=line, field=field)
+        yield from parsed_lines(stream, DocumentBody, log=log)
 
 
 def _misfit(collection: CollectionRecord, body: DocumentBody) -> Place | None:

@@ -14,7 +14,7 @@ from infonce.filters import keys_of
 from service.asking import Asked, as_asked, grouped
 from service.embedder import Embedder
 from service.errors import ServiceError
-from service.hybrid import joined
+from service.hybrid import Ranked, joined
 from service.lanes import Embedded
 from service.live_indexes import LiveIndexes, Served
 from service.model_lookup import ModelLookup
@@ -27,7 +27,6 @@ from service.store.collection_records import CollectionRecord, DocumentRecord
 from service.store.database import Database
 from service.store.errors import NotFound
 
-Found = list[tuple[str, float]]
 Seconds = Mapping[str, float]
 """By stage: those of embedding the texts, and search, which is the index and the documents found."""
 
@@ -103,16 +102,15 @@ class Search:
         """What each query finds; those that differ in their vector alone are searched together."""
         vectors, seconds = self._vectors(served, queries)
         began = time.perf_counter()
-        found: list[Found] = [[] for _ in queries]
+        found: list[Ranked] = [[] for _ in queries]
         for places in grouped(queries):
             first = queries[places[0]]
             block = served.live.search(vectors[places], first.width, asked=first.filter, exact=first.exact)
-            for place, hits in zip(places, block, strict=True):
-                found[place] = list(zip(hits.ids, hits.scores, strict=True))
+            ranked = [list(zip(hits.ids, hits.scores, strict=True)) for hits in block]
             if first.hybrid is not None:
-                fused = joined(served, [queries[place] for place in places], dense=block)
-                for place, pairs in zip(places, fused, strict=True):
-                    found[place] = pairs
+                ranked = joined(served, [queries[place] for place in places], dense=ranked)
+            for place, pairs in zip(places, ranked, strict=True):
+                found[place] = pairs
             if not first.exact:
                 vector, hits = vectors[places[0]], block[0]
                 watched = Watched(live=served.live, vector=vector, k=first.width, filter=first.filter, hits=hits)
@@ -169,7 +167,7 @@ class Search:
         return embedded
 
 
-def _shown(hits: Found, records: dict[str, DocumentRecord], *, include: Sequence[str]) -> list[Hit]:
+def _shown(hits: Ranked, records: dict[str, DocumentRecord], *, include: Sequence[str]) -> list[Hit]:
     """What is told of the hits; a document that has just been deleted is none."""
     return [
         Hit(

@@ -5,6 +5,7 @@ The graphs of all three have the links and the efforts of `IndexConfig`, so that
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Any, Final
@@ -90,42 +91,29 @@ def _their_search(vectors: Vectors, name: str, **options: Any) -> Way:
 
 
 def _flat(vectors: Vectors) -> Way:
-    began = perf_counter()
-    index = _FAISS.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    seconds = perf_counter() - began
-
-    def filtered(queries: Vectors, allowed: Mask) -> Found:
-        return _places(index.search(queries, K, params=_FAISS.SearchParameters(sel=_selector(allowed))))
-
-    return Way(
-        name="faiss, IndexFlatIP",
-        side="faiss",
-        build_seconds=seconds,
-        search=lambda queries: _places(index.search(queries, K)),
-        filtered=filtered,
-    )
+    return _of_faiss(vectors, _FAISS.IndexFlatIP(vectors.shape[1]), parameters=_FAISS.SearchParameters)
 
 
 def _graph(vectors: Vectors) -> Way:
-    began = perf_counter()
     index = _FAISS.IndexHNSWFlat(vectors.shape[1], GRAPH.links, _FAISS.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = GRAPH.build_effort
+    index.hnsw.efConstruction, index.hnsw.efSearch = GRAPH.build_effort, GRAPH.effort
+    return _of_faiss(vectors, index, parameters=partial(_FAISS.SearchParametersHNSW, efSearch=GRAPH.effort))
+
+
+def _of_faiss(vectors: Vectors, index: Any, *, parameters: Callable[..., Any]) -> Way:
+    """An index of FAISS that holds nothing yet; `parameters` makes what tells a search which vectors are allowed."""
+    began = perf_counter()
     index.add(vectors)
     seconds = perf_counter() - began
-    index.hnsw.efSearch = GRAPH.effort
+
+    def search(queries: Vectors) -> Found:
+        return _places(index.search(queries, K))
 
     def filtered(queries: Vectors, allowed: Mask) -> Found:
-        parameters = _FAISS.SearchParametersHNSW(efSearch=GRAPH.effort, sel=_selector(allowed))
-        return _places(index.search(queries, K, params=parameters))
+        return _places(index.search(queries, K, params=parameters(sel=_selector(allowed))))
 
-    return Way(
-        name="faiss, IndexHNSWFlat",
-        side="faiss",
-        build_seconds=seconds,
-        search=lambda queries: _places(index.search(queries, K)),
-        filtered=filtered,
-    )
+    name = f"faiss, {type(index).__name__}"
+    return Way(name=name, side="faiss", build_seconds=seconds, search=search, filtered=filtered)
 
 
 def _hnswlib(vectors: Vectors) -> Way:

@@ -16,6 +16,10 @@ search_app = typer.Typer()
 
 _MEASURED_TYPES = tuple(one for one in IndexType if one is not IndexType.AUTO)
 
+Vectors = Annotated[
+    Path | None, typer.Argument(help="Vectors as .npy, or JSON Lines of texts to encode; synthetic if left out.")
+]
+Queries = Annotated[int, typer.Option(min=64, max=4_096, help="How many ask; taken out of the vectors.")]
 Types = Annotated[
     list[IndexType] | None, typer.Option("--type", help="Of indexes that are weighed, may be repeated; all four.")
 ]
@@ -23,13 +27,11 @@ Types = Annotated[
 
 @search_app.command("search")
 def bench_search(
-    file: Annotated[
-        Path | None, typer.Argument(help="Vectors as .npy, or JSON Lines of texts to encode; synthetic if left out.")
-    ] = None,
+    file: Vectors = None,
     model: Model = MINILM,
     vectors: Annotated[int, typer.Option(min=100, help="How many are searched at most.")] = 100_000,
     dimensions: Annotated[int, typer.Option(min=2, max=65_536, help="Of synthetic ones.")] = 384,
-    queries: Annotated[int, typer.Option(min=64, max=4_096, help="How many ask; taken out of the vectors.")] = 256,
+    queries: Queries = 256,
     types: Types = None,
     rounds: Rounds = 5,
     seed: Seed = 42,
@@ -54,13 +56,11 @@ def bench_search(
 
 @search_app.command("collections")
 def bench_collections(
-    file: Annotated[
-        Path | None, typer.Argument(help="Vectors as .npy, or JSON Lines of texts to encode; synthetic if left out.")
-    ] = None,
+    file: Vectors = None,
     model: Model = MINILM,
     vectors: Annotated[int, typer.Option(min=100, help="How many are stored at most.")] = 100_000,
     dimensions: Annotated[int, typer.Option(min=2, max=8_192, help="Of synthetic ones.")] = 384,
-    queries: Annotated[int, typer.Option(min=64, max=4_096, help="How many ask; taken out of the vectors.")] = 256,
+    queries: Queries = 256,
     written: Annotated[int, typer.Option(min=1, help="Documents that each way of writing stores a round.")] = 10_000,
     texts: Annotated[int, typer.Option(min=257, help="Texts that are embedded a round; 256 are no job.")] = 1_024,
     rounds: Rounds = 5,

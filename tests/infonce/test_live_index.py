@@ -14,7 +14,7 @@ from infonce.errors import IndexCorrupt, IndexMismatch
 from infonce.filters import Comparator, Condition
 from infonce.id_table import IdTable
 from infonce.index import VectorIndex
-from infonce.live_index import COLUMNS_FILE, Change, LiveIndex, Main, best_places
+from infonce.live_index import COLUMNS_FILE, Change, LiveIndex, Main
 
 DIMENSION = 6
 IDS = st.integers(0, 12).map(lambda number: f"doc {number}")
@@ -97,13 +97,6 @@ def test_a_main_index_comes_back_with_its_columns_or_is_refused(tmp_path: Path) 
         Main.load(tmp_path)
     (tmp_path / COLUMNS_FILE).unlink()
     assert Main.load(tmp_path).columns.by_key == {}  # as an earlier version wrote it
-
-
-@pytest.mark.parametrize("count", [1, 3, 40])
-def test_the_best_places_are_the_first_of_a_stable_sort(count: int) -> None:
-    scores = np.random.default_rng(count).integers(0, 9, (20, 40)).astype(np.float32)  # with many equal ones
-    scores[:, ::5] = -np.inf
-    assert np.array_equal(best_places(scores, count), np.argsort(-scores, axis=1, kind="stable")[:, :count])
 
 
 def test_a_vector_of_another_dimension_is_refused() -> None:

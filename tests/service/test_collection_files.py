@@ -57,7 +57,8 @@ def bring(gateway: Gateway, file: bytes, headers: dict[str, str] | None = None, 
 
 def parts_of(file: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(file)) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+        opened = ((member.name, tar.extractfile(member)) for member in tar)
+        return {name: content.read() for name, content in opened if content is not None}
 
 
 def tar_of(parts: dict[str, bytes] | list[tuple[str, bytes]]) -> bytes:

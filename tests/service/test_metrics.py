@@ -3,17 +3,14 @@
 import asyncio
 import io
 import json
-import logging
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infonce.logs import write_logs
 from service.metrics import FigureReader, Metrics
 from service.store import jobs
 from service.store.database import Database
@@ -113,17 +110,6 @@ def test_a_database_that_hangs_holds_up_no_scrape_and_is_asked_once() -> None:
     assert stuck.num_asked == 1 and b"infonce_database_up 0.0" in Metrics().text(None)
     stuck.go.set()
     reader.close()
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    """What the log says, in the form of a gateway that is no test."""
-    root = logging.getLogger()
-    handlers, level, stream = root.handlers[:], root.level, io.StringIO()
-    write_logs(stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_a_change_is_a_line_with_the_id_that_its_answer_has(gateway: Gateway, written: io.StringIO) -> None:

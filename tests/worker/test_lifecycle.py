@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import signal
 import time
@@ -15,7 +14,6 @@ from typing import Any
 import pytest
 
 from infonce.hub import Hub
-from infonce.logs import write_logs
 from service.store import catalog, events, jobs, wishes
 from service.store.database import Database, Tx
 from service.store.errors import DatabaseUnavailable
@@ -47,17 +45,6 @@ def test_successful_training_publishes_one_sealed_model(site: Site) -> None:
     assert (model.id, model.num_bytes) == (f"ft:tiny:faq:{id[-8:]}", len(b"weights"))
     site.shop.artifacts.verify(site.shop.artifacts.model_path(model.folder))
     assert sorted(path.name for path in site.shop.artifacts.run_path(id, 1).iterdir()) == ["log.txt", "order.json"]
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    """What the worker's log says."""
-    root = logging.getLogger()
-    handlers, level, stream = root.handlers[:], root.level, io.StringIO()
-    write_logs(stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_every_line_of_a_workers_log_has_the_ids_of_the_attempt(site: Site, written: io.StringIO) -> None:
