@@ -23,6 +23,7 @@ from service.errors import StartRefused
 from service.etags import Etags
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.known_callers import KnownCallers
 from service.loaded_models import LoadedModels, Loader
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
@@ -195,6 +196,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
         feeds=Feeds(database, max_readers=settings.edge.num_streams),
+        callers=KnownCallers(database, settings, clock=seams.clock),
         rates=Rates(),
         uses=uses,
         reach=reach,

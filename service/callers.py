@@ -1,16 +1,16 @@
 """Who asks, and may they: a key is verified, its scope is looked up here for every route, its project is counted."""
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from service.dependencies import Parts, Wiring
-from service.errors import NotAuthenticated, ServiceError, Unavailable
+from service.errors import ServiceError, Unavailable
+from service.known_callers import Caller
 from service.problems import add_headers
-from service.store import keys, projects
-from service.store.records import DEFAULT_PROJECT, ProjectRecord, Scope
+from service.store.records import Scope
 
 _ADMINISTERED: Final = ("/v1/api_keys", "/v1/projects", "/v1/webhook_endpoints")  # a URL is often a secret itself
 _ASKED_BY_POST: Final = (
@@ -42,22 +42,7 @@ def scope_of(method: str, route: str) -> Scope:
     return next((scope for prefix, scope in _CHANGED.items() if route.startswith(prefix)), Scope.ADMIN)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """On whose behalf a request comes."""
-
-    project: str
-    scopes: tuple[Scope, ...] = (Scope.ADMIN,)
-    key_id: str | None = None
-    """None where no key is needed."""
-
-    @property
-    def administers(self) -> str | None:
-        """Whose keys and limits it may see and change: of all projects (None) or of its own."""
-        return None if self.project == DEFAULT_PROJECT else self.project
-
-
-def caller(request: Request, parts: Parts) -> Caller:
+async def caller(request: Request, parts: Parts) -> Caller:
     """The caller, who may do what is asked for.
 
     While no key was ever made and only this machine can connect, that is an administrator of the default project.
@@ -67,13 +52,16 @@ def caller(request: Request, parts: Parts) -> Caller:
         ServiceError: the key has not the scope (`insufficient_scope`).
         Unavailable: its project has asked too often (`rate_limited`).
     """
-    found, limit = _known(request, parts)
-    needed = scope_of(request.method, request.scope["route"].path)
+    key = _key(request)
+    known = parts.callers.at_once(key)
+    if known is None:
+        known = await run_in_threadpool(parts.callers.read, key)
+    found = known.caller
     if found.key_id is not None:
         parts.uses.note(found.key_id)
-    if limit is not None:
-        _count(request, parts, project=found.project, limit=limit)
-    require_scope(found, needed)
+    if known.limit is not None:
+        await run_in_threadpool(_count, request, parts, project=found.project, limit=known.limit)
+    require_scope(found, scope_of(request.method, request.scope["route"].path))
     return found
 
 
@@ -96,23 +84,11 @@ KEY_FIRST = [Depends(caller)]
 """Of every router that needs a key: it is asked for before bodies are read and ids are looked at."""
 
 
-def _known(request: Request, parts: Wiring) -> tuple[Caller, int | None]:
-    """The caller, and how many requests a minute its project may send."""
+def _key(request: Request) -> str:
+    """The key that the request bears; empty where it has none, or several."""
     sent = request.headers.getlist("authorization")
     scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
-    with parts.database.read() as tx:
-        record = keys.verify(tx, key.strip(), now=parts.clock()) if scheme.lower() == "bearer" else None
-        if record is None and parts.settings.loopback and not keys.any_key(tx):
-            return Caller(project=DEFAULT_PROJECT), _limit(parts, projects.find(tx, DEFAULT_PROJECT))
-        if record is None:
-            raise NotAuthenticated
-        found = Caller(project=record.project, scopes=record.scopes, key_id=record.id)
-        return found, _limit(parts, projects.find(tx, record.project))
-
-
-def _limit(parts: Wiring, record: ProjectRecord | None) -> int | None:
-    own = None if record is None else record.max_requests_per_minute
-    return parts.settings.quotas.max_requests_per_minute if own is None else own
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _count(request: Request, parts: Wiring, *, project: str, limit: int) -> None:

@@ -17,6 +17,7 @@ from service.embedder import Embedder
 from service.errors import ServiceError
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.known_callers import KnownCallers
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
 from service.rates import KeyUses, Rates
@@ -58,6 +59,7 @@ class Wiring:
     sweep: Sweep
     broker: BrokerHealth
     feeds: Feeds
+    callers: KnownCallers
     rates: Rates
     uses: KeyUses
     reach: Reach

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from infonce.errors import InvalidModel, UnknownModel
 from infonce.hub import FoundModel, Hub, Source
 from infonce.layout import Layout, read_layout, read_prefixes
 from service.errors import ServiceError
+from service.recent import Recent
 from service.schemas.models import ModelObject, ModelPrompts
 from service.store import catalog
 from service.store.artifacts import Artifacts
@@ -22,6 +24,16 @@ _TUNED = re.compile(r"ft:[A-Za-z0-9._:/-]{1,250}")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # what transformers' configs call the length of a state
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """A model that embeds texts, and the lengths that its vectors may have."""
+
+    found: FoundModel
+    dimensions: int
+    prefixes: frozenset[int]
+    """The shorter lengths that it was trained for."""
+
+
 class ModelLookup:
     """Names of tuned and base models, resolved for one project at a time."""
 
@@ -29,6 +41,7 @@ class ModelLookup:
         self._database = database
         self._artifacts = artifacts
         self._hub = hub
+        self._served: Recent[tuple[str, str], ServedModel] = Recent(database)
 
     def find(self, project: str, name: str) -> FoundModel:
         """The folder of `name`.
@@ -61,6 +74,24 @@ class ModelLookup:
             return self.find(project, name)
         except UnknownModel as error:
             raise ServiceError("model_not_found", str(error), param="model") from None
+
+    def known_to_embed(self, project: str, name: str) -> ServedModel | None:
+        """What `to_embed` found a moment ago, without looking for anything."""
+        return self._served.get((project, name))
+
+    def to_embed(self, project: str, name: str) -> ServedModel:
+        """As `served`, with what its folder says of its vectors.
+
+        Raises:
+            ServiceError: no such model.
+            InvalidModel, ArtifactCorrupt: the folder does not say.
+        """
+
+        def look() -> ServedModel:
+            found = self.served(project, name)
+            return ServedModel(found=found, dimensions=self.dimensions(found), prefixes=self.prefixes(found))
+
+        return self._served.read((project, name), look)
 
     def may_be_own(self, name: str) -> bool:
         """Whether a project's own model may be called so; no base model is."""

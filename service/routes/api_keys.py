@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 
 from service.bodies import described, json_body
-from service.callers import KEY_FIRST, Caller, Who
+from service.callers import KEY_FIRST, Who
 from service.dependencies import Parts, Window
 from service.errors import ServiceError
+from service.known_callers import Caller
 from service.repetition import Once
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate
 from service.schemas.lists import Listing

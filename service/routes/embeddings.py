@@ -10,13 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from infonce.hub import FoundModel
 from service.admission import give_back
 from service.bodies import EMBEDDINGS_LIMIT, described, json_body
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Wiring
+from service.dependencies import Parts
 from service.errors import ServiceError
 from service.lanes import Embedded
+from service.model_lookup import ServedModel
 from service.schemas.embeddings import EmbeddingCreate, Embeddings
 from service.schemas.vectors import shortened, to_base64
 from service.server_timing import tell
@@ -37,8 +37,11 @@ async def create(
 
     `dimensions` cuts them to a length that the model was trained for, and brings them to unit length again.
     """
-    model = await run_in_threadpool(_find, parts, project, asked=asked)
-    waiting = parts.embedder.submit(model, asked.input, side=asked.input_type)
+    model = parts.lookup.known_to_embed(project, asked.model)
+    if model is None:
+        model = await run_in_threadpool(parts.lookup.to_embed, project, asked.model)
+    _check_dimensions(model, asked)
+    waiting = parts.embedder.submit(model.found, asked.input, side=asked.input_type)
     give_back(request)
     embedded = await _unless_gone(request, waiting)
     tell(request, embedded.seconds)
@@ -86,16 +89,12 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _find(parts: Wiring, project: str, *, asked: EmbeddingCreate) -> FoundModel:
-    """The model that was asked for, whose vectors have or can be cut to the dimensions that were asked for."""
-    model = parts.lookup.served(project, asked.model)
-    whole = parts.lookup.dimensions(model)  # one that does not say is refused before it waits
-    if asked.dimensions is None:
-        return model
-    shorter = sorted((size for size in parts.lookup.prefixes(model) if size < whole), reverse=True)
-    if asked.dimensions in (whole, *shorter):
-        return model
+def _check_dimensions(model: ServedModel, asked: EmbeddingCreate) -> None:
+    """Raise `ServiceError` unless the vectors have the dimensions that were asked for, or can be cut to them."""
+    shorter = sorted((size for size in model.prefixes if size < model.dimensions), reverse=True)
+    if asked.dimensions in (None, model.dimensions, *shorter):
+        return
     trained = ", ".join(map(str, shorter))
-    message = f"model {asked.model} has {whole} dimensions and was not trained for {asked.dimensions}; "
+    message = f"model {asked.model} has {model.dimensions} dimensions and was not trained for {asked.dimensions}; "
     remedy = f"ask for {trained}, or leave dimensions out" if trained else "leave dimensions out"
     raise ServiceError("unsupported_dimensions", message + remedy, param="dimensions")

@@ -3,6 +3,7 @@
 `read()` sees one consistent state and cannot write; `write()` is committed whole or not at all.
 """
 
+import itertools
 import os
 import sqlite3
 import time
@@ -60,6 +61,7 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._writer = engine
+        self._writes, self._last_write = itertools.count(1), 0
         if engine.dialect.name == "sqlite":
             self._reader = engine.execution_options(infonce_read=True)
         else:  # as SQLite has it: all statements of a transaction see the same state
@@ -105,8 +107,16 @@ class Database:
             StorageFull: the disk is full; nothing was written.
             Conflict: another row forbids it.
         """
-        with _translated(), self._writer.begin() as tx:
-            yield tx
+        try:
+            with _translated(), self._writer.begin() as tx:
+                yield tx
+        finally:  # a commit whose answer was lost may have happened
+            self._last_write = next(self._writes)
+
+    @property
+    def last_write(self) -> int:
+        """The number of a transaction of this object that may have written: another one whenever one has ended."""
+        return self._last_write
 
     def close(self) -> None:
         """All idle connections are closed."""
@@ -205,8 +215,8 @@ def _engine(url: sa.URL) -> sa.Engine:
             )
         except ModuleNotFoundError as error:
             raise InvalidSetting(DATABASE_URL, "needs psycopg: pip install 'infonce-service[postgres]'") from error
-    # 40 connections: FastAPI's thread pool has 40 threads, and an open file is cheap
-    engine = sa.create_engine(url, hide_parameters=True, pool_size=10, max_overflow=30, pool_timeout=10)
+    # 40 connections: FastAPI's thread pool has 40 threads, and an open file is cheap; what is opened stays open
+    engine = sa.create_engine(url, hide_parameters=True, pool_size=40, max_overflow=0, pool_timeout=10)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -1,5 +1,6 @@
 """Who may ask: nobody else on loopback without keys, then only those with one."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,14 +8,20 @@ import pytest
 
 from service.errors import StartRefused
 from service.store import keys
+from service.store.database import Database
+from service.store.records import KeyRecord
 from tests.service.conftest import Gateway, problem
 
 FIRST = f"inf_abcd1234_{'s' * 43}"
 
 
-def make(gateway: Gateway, project: str = "default") -> str:
+def made(gateway: Gateway, project: str = "default") -> tuple[KeyRecord, str]:
     with gateway.parts.database.write() as tx:
-        return keys.create(tx, project, name="test", now=gateway.parts.clock())[1]
+        return keys.create(tx, project, name="test", now=gateway.parts.clock())
+
+
+def make(gateway: Gateway, project: str = "default") -> str:
+    return made(gateway, project)[1]
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -68,6 +75,38 @@ def test_a_key_that_has_ended_gets_the_same_answer_too(gateway: Gateway) -> None
         answer = gateway.http.get("/v1/files", headers=bearer(key) | {"x-request-id": "same"})
         problem(answer, 401, "invalid_api_key")
         assert answer.content == nobody.content and answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_key_that_ends_while_it_is_used_opens_nothing_more(gateway: Gateway) -> None:
+    ends = gateway.parts.clock() + 0.5
+    with gateway.parts.database.write() as tx:
+        _, key = keys.create(tx, "default", name="test", now=ends - 9, expires_at=ends)
+    while (answer := gateway.http.get("/v1/files", headers=bearer(key))).status_code == 200:
+        assert gateway.parts.clock() < ends + 0.3
+    assert gateway.parts.clock() >= ends
+    problem(answer, 401, "invalid_api_key")
+
+
+def test_what_another_process_does_to_a_key_counts_within_a_second(
+    gateway: Gateway, until: Callable[..., None]
+) -> None:
+    record, key = made(gateway)
+    assert gateway.http.get("/v1/files", headers=bearer(key)).status_code == 200
+    elsewhere = Database.open(gateway.parts.settings.store.database_url)
+    with elsewhere.write() as tx:
+        keys.revoke(tx, record.id, project=None, now=gateway.parts.clock())
+    elsewhere.close()
+    began = time.monotonic()
+    until(lambda: gateway.http.get("/v1/files", headers=bearer(key)).status_code == 401)
+    assert time.monotonic() - began < 2
+
+
+def test_what_this_gateway_does_to_a_key_counts_at_once(gateway: Gateway) -> None:
+    admin, (record, key) = make(gateway), made(gateway)
+    for _ in range(3):
+        assert gateway.http.get("/v1/files", headers=bearer(key)).status_code == 200
+    assert gateway.http.delete(f"/v1/api_keys/{record.id}", headers=bearer(admin)).status_code == 200
+    problem(gateway.http.get("/v1/files", headers=bearer(key)), 401, "invalid_api_key")
 
 
 def test_two_authorization_headers_are_none(gateway: Gateway) -> None:
