@@ -104,7 +104,8 @@ def parse(model: type[Model], raw: bytes, *, where: str = "", context: object = 
         parsed = model.model_validate_json(raw, context=context)
     except ValidationError as error:
         raise _invalid(model, error, where=where) from None
-    if b"\\u0000" in raw:  # raw NUL is no JSON; only its escape can stand in a text
+    # raw NUL is no JSON; only its escape can stand in a text. A single byte is looked for many times as fast
+    if b"\\" in raw and b"\\u0000" in raw:
         _refuse_nul(pydantic_core.from_json(raw), "", where=where)
     return parsed
 

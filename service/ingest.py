@@ -58,7 +58,7 @@ class Stored:
 
     accepted: DocumentsAccepted
     leaves_work: bool
-    """An index job waits for which no bell was rung yet."""
+    """It has ordered a job."""
 
 
 def store_documents(database: Database, into: Into, *, bodies: Sequence[DocumentBody]) -> Stored:
@@ -85,7 +85,7 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
         accepted, job = _accepted(
             tx, replace(newest, watermark=watermark), num=len(bodies), is_found=is_found, now=into.now
         )
-    return Stored(accepted=accepted, leaves_work=_is_unrung(job))
+    return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
 def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], *, embed: Embed) -> Embedded | None:
@@ -130,7 +130,7 @@ def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
     with database.write() as tx:  # once: what is pending is counted through all that no index holds
         newest = catalog.get_collection(tx, into.project, name=collection.id)
         accepted, job = _accepted(tx, newest, num=num, is_found=is_found, now=into.now)
-    return Stored(accepted=accepted, leaves_work=_is_unrung(job))
+    return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
 def delete_documents(
@@ -178,10 +178,6 @@ def _accepted(
     job = jobs.order_index(tx, collection, now=now) if pending or _is_due(tx, collection) else None
     told = None if job is None or is_found else job.id
     return DocumentsAccepted(accepted=num, pending=pending, job=told), job
-
-
-def _is_unrung(job: JobRecord | None) -> bool:
-    return job is not None and job.doorbell_at is None
 
 
 def _is_due(tx: Tx, collection: CollectionRecord) -> bool:

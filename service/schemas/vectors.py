@@ -12,46 +12,52 @@ from pydantic_core import PydanticCustomError
 MAX_DIMENSION = 8_192
 LITTLE_ENDIAN: Final = np.dtype("<f4")
 """Of float32 in bodies and in the database."""
+_WIDE: Final = np.dtype(np.float64)
 _ROWS: Final = 256  # of a block: at usual dimensions it stays in the processor's cache
 
 
 class UnitRows:
     """The vectors of one body, brought to unit length many at a time: a call of numpy takes longer than a row of it.
 
-    Given as the context of a validation, it takes in all vectors that have as many numbers as the first one.
+    As the context of a validation it takes in all vectors that come as the first one does, with as many numbers.
     """
 
     def __init__(self) -> None:
-        self._numbers = np.empty((0, 0), dtype=np.float64)
+        self._kind: np.dtype[Any] | None = None
+        self._num_bytes = 0
+        """Of a vector as it comes."""
+        self._waiting: list[bytes] = []
         self._unit = np.empty((0, 0), dtype=np.float32)
-        self._count = self._num_filled = 0
         self._are_fit = True
 
-    def row(self, numbers: NDArray[Any]) -> NDArray[np.float32] | None:
-        """Where the vector will be once all are `filled`; None if it has another dimension than the others.
+    def row(self, value: object) -> NDArray[np.float32] | None:
+        """Where the vector will be once all are `filled`; None if it came otherwise than the others.
 
         Shape:
-            numbers (D,); returns (D,) float32.
+            returns (D,) float32.
         """
-        if self._count == len(self._unit):
-            self.filled()
-            shape = (_ROWS, len(numbers))
-            self._numbers, self._unit = np.empty(shape), np.empty(shape, dtype=np.float32)
-            self._count = self._num_filled = 0
-        if len(numbers) != self._unit.shape[1]:
+        kind, coded = _coded(value)
+        if self._kind is None and 0 < len(coded) <= MAX_DIMENSION * kind.itemsize:
+            self._kind, self._num_bytes = kind, len(coded)
+        if kind is not self._kind or len(coded) != self._num_bytes:
             return None
-        self._numbers[self._count] = numbers
-        self._count += 1
-        unit: NDArray[np.float32] = self._unit[self._count - 1]
+        if len(self._waiting) == len(self._unit):
+            self.filled()
+            self._unit = np.empty((_ROWS, len(coded) // kind.itemsize), dtype=np.float32)
+        unit: NDArray[np.float32] = self._unit[len(self._waiting)]
+        self._waiting.append(coded)
         return unit
 
     def filled(self) -> bool:
-        """Every row is a vector of unit length; False if one has none: it is all 0, or a number is not finite."""
-        new = slice(self._num_filled, self._count)
-        if self._num_filled < self._count:
-            self._unit[new] = _unit(self._numbers[new])
-            self._are_fit = self._are_fit and not np.isnan(self._unit[new]).any()
-            self._num_filled = self._count
+        """Every row is a vector of unit length; False if one has none: it is all 0, or a number is not finite.
+
+        What comes afterwards needs another call.
+        """
+        if self._waiting:
+            unit = self._unit[: len(self._waiting)]
+            unit[:] = _unit(np.frombuffer(b"".join(self._waiting), dtype=self._kind).reshape(unit.shape))
+            self._are_fit = self._are_fit and not np.isnan(unit).any()
+            self._unit, self._waiting = self._unit[len(unit) :], []
         return self._are_fit
 
 
@@ -61,32 +67,35 @@ def unit_vector(value: object) -> NDArray[np.float32]:
     Shape:
         returns (D,) float32.
     """
-    numbers = _numbers(value)
+    kind, coded = _coded(value)
+    numbers = np.frombuffer(coded, dtype=kind)
+    if not 1 <= len(numbers) <= MAX_DIMENSION:
+        message = f"has {len(numbers)} numbers; it must have as many as the collection has dimensions"
+        raise PydanticCustomError("invalid_value", message)
     if not np.isfinite(numbers).all():
         raise PydanticCustomError("invalid_value", "must hold finite numbers only")
     if not numbers.any():
         raise PydanticCustomError("invalid_value", "has length 0 and so no direction; leave it out")
-    [unit] = _unit(numbers[np.newaxis].astype(np.float64))
+    unit: NDArray[np.float32] = _unit(numbers[np.newaxis])[0]
     return unit
 
 
 def _validated(value: object, info: ValidationInfo) -> NDArray[np.float32]:
     """The vector, or the row where it will be."""
-    if not isinstance(info.context, UnitRows):
-        return unit_vector(value)
-    row = info.context.row(_numbers(value))
+    row = info.context.row(value) if isinstance(info.context, UnitRows) else None
     return unit_vector(value) if row is None else row
 
 
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
     """Each row at unit length; NaN throughout where it has none.
 
     Shape:
         rows (n, D); returns (n, D) float32.
     """
     with np.errstate(all="ignore"):
-        scaled = rows / np.abs(rows).max(axis=1, keepdims=True)  # squares of very large and small numbers leave float64
-        unit: NDArray[np.float32] = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+        wide = rows.astype(np.float64)
+        wide /= np.abs(wide).max(axis=1, keepdims=True)  # the squares of very large and small numbers leave float64
+        unit: NDArray[np.float32] = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
     return unit
 
 
@@ -109,22 +118,20 @@ def to_base64(vectors: NDArray[np.float32]) -> list[str]:
 
 def from_base64(text: str) -> NDArray[np.float32]:
     """The inverse of `to_base64` for one row."""
-    return np.frombuffer(binascii.a2b_base64(text, strict_mode=True), dtype=LITTLE_ENDIAN)
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=LITTLE_ENDIAN)
 
 
-def _numbers(value: object) -> NDArray[np.float32] | NDArray[np.float64]:
-    numbers = _decoded(value) if isinstance(value, str) else _listed(value)
-    if not 1 <= len(numbers) <= MAX_DIMENSION:
-        message = f"has {len(numbers)} numbers; it must have as many as the collection has dimensions"
-        raise PydanticCustomError("invalid_value", message)
-    return numbers
-
-
-def _decoded(text: str) -> NDArray[np.float32]:
+def _coded(value: object) -> tuple[np.dtype[Any], bytes]:
+    """The numbers as bytes, and of which kind they are."""
+    if not isinstance(value, str):
+        return _WIDE, _listed(value).tobytes()
     try:
-        return from_base64(text)
-    except (binascii.Error, ValueError):
-        raise PydanticCustomError("invalid_value", "is not base64 of little-endian float32 numbers") from None
+        coded = binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:  # binascii's own error is one
+        coded = b"no number"
+    if len(coded) % LITTLE_ENDIAN.itemsize:
+        raise PydanticCustomError("invalid_value", "is not base64 of little-endian float32 numbers")
+    return LITTLE_ENDIAN, coded
 
 
 def _listed(value: object) -> NDArray[np.float64]:

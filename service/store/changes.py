@@ -52,7 +52,7 @@ def supersede(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> None:
         some_of_it = sa.select(table.c.document_id).where(table.c.collection_id == collection_id).limit(1)
         if tx.execute(some_of_it).first() is None:  # as in any collection that only grows by vectors
             continue
-        given = among(tx, table.c.document_id, ids)
+        given = among(tx, table.c.document_id, ids=ids)
         tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, given))
 
 
@@ -69,7 +69,7 @@ def keep_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: M
 
 def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[str]:
     """Those of these documents that existed, which are gone and can be found no more; the collection is locked."""
-    removed = sa.delete(documents).where(documents.c.collection_id == collection.id, among(tx, documents.c.id, ids))
+    removed = sa.delete(documents).where(documents.c.collection_id == collection.id, among(tx, documents.c.id, ids=ids))
     gone = list(tx.execute(removed.returning(documents.c.id)).scalars())
     if not gone:
         return gone
@@ -131,7 +131,7 @@ def vectors_of(tx: Tx, collection_id: str, *, fingerprint: str, ids: Sequence[st
         document_vectors.c.fingerprint == fingerprint,
     )
     if ids is not None:
-        query = query.where(among(tx, document_vectors.c.document_id, ids))
+        query = query.where(among(tx, document_vectors.c.document_id, ids=ids))
     return {row.document_id: row.vector for row in tx.execute(query)}
 
 

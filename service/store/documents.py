@@ -101,14 +101,14 @@ def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[
 
 def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, DocumentRecord]:
     """Those of the documents that exist, by id."""
-    query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids))
+    query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids=ids))
     return {row.id: record_of(DocumentRecord, row) for row in tx.execute(query)}
 
 
 def texts_of(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, str]:
     """The texts of those of the documents that exist and have one, by id."""
     query = sa.select(table.c.id, table.c.text).where(table.c.collection_id == collection_id)
-    query = query.where(among(tx, table.c.id, ids), table.c.text.is_not(None))
+    query = query.where(among(tx, table.c.id, ids=ids), table.c.text.is_not(None))
     return {row.id: row.text for row in tx.execute(query)}
 
 
@@ -217,7 +217,7 @@ def _num_bytes(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> int:
     """What those of the documents that exist take, as they are stored."""
     sizes = (sa.func.coalesce(_octets(tx, table.c[name]), 0) for name in _KEPT)
     total = sa.func.sum(sum(sizes, sa.literal(0)))
-    query = sa.select(total).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids))
+    query = sa.select(total).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids=ids))
     return int(tx.execute(query).scalar_one() or 0)
 
 

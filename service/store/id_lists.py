@@ -9,7 +9,7 @@ from service.store.columns import plain_text
 from service.store.database import Tx
 
 
-def among(tx: Tx, column: sa.Column[str], ids: Sequence[str]) -> sa.ColumnElement[bool]:
+def among(tx: Tx, column: sa.Column[str], *, ids: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether the column is one of the ids.
 
     Raises:
