@@ -14,7 +14,7 @@ import numpy as np
 from service.open_words import OpenWords
 from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
-from service.store.changes import ChangeRecord
+from service.store.changes import ChangeRecord, Seen
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.errors import Conflict
@@ -46,7 +46,7 @@ class Served:
         return self.collection.model if self.version is None else self.version.model
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Open:
     served: Served
     seen: int
@@ -132,14 +132,18 @@ class LiveIndexes:
             ]:
                 return None
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
-            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
-            live = live.with_changes(_as_changes(written))
-            pending = documents.pending(tx, collection, version=version)
+            known_until = Seen(after=seen, indexed=0 if version is None else version.watermark)
+            counted = _Counted(changes.since(tx, collection.id, fingerprint=fingerprint, seen=known_until))
+            live = live.with_changes(_as_changes(counted))
+            if known is not None and counted.num_late == collection.watermark - known.seen:
+                pending = known.served.pending - counted.num_late  # nothing else has taken a number since
+            else:
+                pending = documents.pending(tx, collection, version=version)
         served = Served(
             collection=collection, version=version, fingerprint=fingerprint, live=live, words=words, pending=pending
         )
         with self._lock:
-            self._open[key] = _Open(served, collection.watermark)
+            self._open[key] = _Open(served=served, seen=collection.watermark)
             self._open.move_to_end(key)
             if len(self._open) > MAX_OPEN:
                 gone, _ = self._open.popitem(last=False)
@@ -156,6 +160,19 @@ class LiveIndexes:
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
         return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
+
+
+class _Counted:
+    """Changes, of which those are counted that are vectors of documents which were pending."""
+
+    def __init__(self, written: Iterable[ChangeRecord]) -> None:
+        self.num_late = 0
+        self._written = written
+
+    def __iter__(self) -> Iterator[ChangeRecord]:
+        for one in self._written:
+            self.num_late += one.is_late
+            yield one
 
 
 def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:

@@ -104,13 +104,10 @@ class Promotion:
         if not lacking:
             return
         made = {id: vectors[row].astype("<f4").tobytes() for row, id in enumerate(lacking)}
+        embedded = Embedded(fingerprint=version.fingerprint, vectors=made)
+        sequences = {id: sequence for id, (sequence, _) in lacking.items()}
         with self.database.write() as tx:
-            catalog.lock_collection(tx, collection.id)
-            still = _lacking(tx, version)
-            same = {id: vector for id, vector in made.items() if still.get(id, (None,))[0] == lacking[id][0]}
-            embedded = Embedded(fingerprint=version.fingerprint, vectors=same)
-            sequences = {id: still[id][0] for id in same}
-            changes.keep_vectors(tx, collection.id, embedded=embedded, sequences=sequences)
+            changes.keep_late_vectors(tx, collection.id, embedded=embedded, sequences=sequences)
 
     def _embed(self, project: str, version: VersionRecord, *, texts: Sequence[str]) -> NDArray[np.float32]:
         assert version.model is not None, "one without a model lacks nothing"

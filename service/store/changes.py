@@ -1,11 +1,12 @@
 """What was written to a collection since an index of it was made: documents that have their vector, and deletions.
 
 An index holds everything up to its watermark; what came later is searched from here until the next one holds it too.
-A document whose vector is not known yet changes nothing until an index job has embedded it.
+A document whose vector is not known yet changes nothing until it has been embedded, which is a later change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -37,6 +38,8 @@ class ChangeRecord:
     vector: bytes | None
     """None: it is gone."""
     metadata: Mapping[str, Any]
+    is_late: bool = False
+    """Nothing was written: the vector came."""
 
 
 def reserve(tx: Tx, collection_id: str, *, count: int) -> int | None:
@@ -67,6 +70,27 @@ def keep_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: M
         tx.execute(sa.insert(document_vectors), rows)
 
 
+def keep_late_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: Mapping[str, int]) -> int:
+    """Vectors that come after their documents are known, of those that are as they were at `sequences`; how many.
+
+    Each takes a number of its own, so that whoever has seen all writes until then sees it as a later one.
+    """
+    if reserve(tx, collection_id, count=0) is None:  # from here on nobody else writes to it
+        return 0
+    query = sa.select(documents.c.id, documents.c.sequence).where(documents.c.collection_id == collection_id)
+    query = query.where(documents.c.vector.is_(None), ~_is_known(embedded.fingerprint))
+    there = tx.execute(query.where(among(tx, documents.c.id, ids=list(embedded.vectors))))
+    same = [id for id, sequence in there if sequences[id] == sequence]
+    last = reserve(tx, collection_id, count=len(same))
+    assert last is not None, "its row is locked"
+    numbers = dict(zip(same, range(last - len(same) + 1, last + 1), strict=True))
+    vectors = {id: embedded.vectors[id] for id in same}
+    keep_vectors(
+        tx, collection_id, embedded=Embedded(fingerprint=embedded.fingerprint, vectors=vectors), sequences=numbers
+    )
+    return len(same)
+
+
 def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[str]:
     """Those of these documents that existed, which are gone and can be found no more; the collection is locked."""
     removed = sa.delete(documents).where(documents.c.collection_id == collection.id, among(tx, documents.c.id, ids=ids))
@@ -84,14 +108,47 @@ def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[
     return gone
 
 
-def since(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> Iterator[ChangeRecord]:
-    """Every write after that sequence number whose outcome can be searched, in order; few are in memory at a time."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """How much somebody knows: all that was written until `after`, and an index of it until `indexed`."""
+
+    after: int
+    indexed: int = 0
+
+
+def since(tx: Tx, collection_id: str, *, fingerprint: str | None, seen: Seen) -> Iterator[ChangeRecord]:
+    """What was written, or got its vector, later and can be searched, in order; few are in memory at a time."""
+    written = _written(tx, collection_id, fingerprint=fingerprint, after=seen.after)
+    late = _late(tx, collection_id, fingerprint=fingerprint, seen=seen)
+    return merge(written, late, key=lambda change: change.sequence)
+
+
+def _written(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> Iterator[ChangeRecord]:
+    """Later writes whose outcome can be searched."""
     while True:
         found = _page(tx, collection_id, fingerprint=fingerprint, after=after)
         yield from found
         if len(found) < _BATCH:
             return
         after = found[-1].sequence
+
+
+def _late(tx: Tx, collection_id: str, *, fingerprint: str | None, seen: Seen) -> Iterator[ChangeRecord]:
+    """Documents that were seen without their vectors, which came later, and that no index has."""
+    after, vectors = seen.after, document_vectors.c
+    if fingerprint is None or after == seen.indexed:
+        return
+    query = sa.select(vectors.document_id, vectors.sequence, vectors.vector)
+    query = query.where(vectors.collection_id == collection_id, vectors.fingerprint == fingerprint)
+    of_them = sa.select(documents.c.id, documents.c.metadata).where(documents.c.collection_id == collection_id)
+    of_them = of_them.where(documents.c.sequence > seen.indexed, documents.c.sequence <= seen.after)
+    while came := tx.execute(query.where(vectors.sequence > after).order_by(vectors.sequence).limit(_BATCH)).all():
+        some = of_them.where(among(tx, documents.c.id, ids=[row.document_id for row in came]))
+        there = {row.id: row.metadata for row in tx.execute(some)}
+        for id, sequence, vector in came:
+            if id in there:
+                yield ChangeRecord(id=id, sequence=sequence, vector=vector, metadata=there[id], is_late=True)
+        after = came[-1].sequence
 
 
 def count_since(tx: Tx, collection_id: str, *, after: int, at_most: int = 2**53) -> int:
@@ -106,14 +163,10 @@ def count_since(tx: Tx, collection_id: str, *, after: int, at_most: int = 2**53)
 
 def missing(tx: Tx, collection_id: str, *, fingerprint: str, after: int, limit: int) -> dict[str, tuple[int, str]]:
     """Later documents whose text that encoder has not embedded: sequence number and text, by id."""
-    known = sa.exists().where(
-        document_vectors.c.collection_id == documents.c.collection_id,
-        document_vectors.c.document_id == documents.c.id,
-        document_vectors.c.fingerprint == fingerprint,
-    )
     query = sa.select(documents.c.id, documents.c.sequence, documents.c.text)
     query = query.where(documents.c.collection_id == collection_id, documents.c.sequence > after)
-    query = query.where(documents.c.vector.is_(None), ~known).order_by(documents.c.sequence).limit(limit)
+    query = query.where(documents.c.vector.is_(None), ~_is_known(fingerprint))
+    query = query.order_by(documents.c.sequence).limit(limit)
     return {row.id: (row.sequence, row.text) for row in tx.execute(query)}
 
 
@@ -133,6 +186,15 @@ def vectors_of(tx: Tx, collection_id: str, *, fingerprint: str, ids: Sequence[st
     if ids is not None:
         query = query.where(among(tx, document_vectors.c.document_id, ids=ids))
     return {row.document_id: row.vector for row in tx.execute(query)}
+
+
+def _is_known(fingerprint: str) -> sa.ColumnElement[bool]:
+    """Whether there is a vector of the document's text by that encoder."""
+    return sa.exists().where(
+        document_vectors.c.collection_id == documents.c.collection_id,
+        document_vectors.c.document_id == documents.c.id,
+        document_vectors.c.fingerprint == fingerprint,
+    )
 
 
 def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> list[ChangeRecord]:

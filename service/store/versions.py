@@ -4,15 +4,17 @@ A version keeps its id while index jobs renew its folder, for what changes then 
 nothing that a caller could tell. A collection answers by one version at a time; the one before can be returned to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from service.store import changes
 from service.store.change_tables import deletions, document_vectors
+from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.tables import collections, record_of, values_of, versions
+from service.store.tables import collections, documents, record_of, values_of, versions
 
 
 def insert(tx: Tx, version: VersionRecord) -> None:
@@ -79,21 +81,46 @@ def delete(tx: Tx, collection_id: str, *, id: str) -> None:
     tx.execute(unset.values(previous_version=None))
 
 
-def forget_changes(tx: Tx, collection_id: str) -> None:
-    """Vectors and deletions that every version holds in its index take no more room beside it."""
+def keep_early_vectors(
+    tx: Tx, collection_id: str, *, model: str, embedded: Embedded, sequences: Mapping[str, int]
+) -> int:
+    """Vectors of a version that is being built are known, where the collection answers by the same model; how many.
+
+    As many documents less are pending; those that were written again meanwhile, or are gone, are left out.
+    """
+    locked = sa.select(collections).where(collections.c.id == collection_id).with_for_update()
+    row = tx.execute(locked).one_or_none()  # from here on nobody moves it to another model
+    if row is None or row.model != model:
+        return 0
+    if row.active_version is None:
+        is_same = changes.fingerprint_of(tx, collection_id) in (None, embedded.fingerprint)
+    else:
+        is_same = get(tx, collection_id, id=row.active_version).fingerprint == embedded.fingerprint
+    return changes.keep_late_vectors(tx, collection_id, embedded=embedded, sequences=sequences) if is_same else 0
+
+
+def forget_changes(tx: Tx, collection_id: str, *, at_most: int = 5_000) -> bool:
+    """Vectors and deletions that every version holds in its index take no more room beside it.
+
+    At most so many vectors go at once, so that other writers need not wait long; whether more may be left.
+    """
     ready = [one for one in of_collection(tx, collection_id) if one.status is VersionStatus.READY]
     if not ready:
-        return
+        return False
     floor = min(one.watermark for one in ready)
     tx.execute(sa.delete(deletions).where(deletions.c.collection_id == collection_id, deletions.c.sequence <= floor))
     table = document_vectors
-    of_here = table.c.collection_id == collection_id
-    for fingerprint in {one.fingerprint for one in ready if one.fingerprint is not None}:
+    prints = {one.fingerprint for one in ready if one.fingerprint is not None}
+    held = [table.c.fingerprint.not_in(prints)]
+    for fingerprint in prints:
         reached = min(one.watermark for one in ready if one.fingerprint == fingerprint)
-        held = sa.and_(of_here, table.c.fingerprint == fingerprint, table.c.sequence <= reached)
-        tx.execute(sa.delete(table).where(held))
-    tx.execute(sa.delete(table).where(of_here, table.c.fingerprint.not_in(_prints(ready))))
-
-
-def _prints(ready: Sequence[VersionRecord]) -> list[str]:
-    return [one.fingerprint for one in ready if one.fingerprint is not None]
+        later = sa.exists().where(  # a vector may have come long after its document
+            documents.c.collection_id == table.c.collection_id,
+            documents.c.id == table.c.document_id,
+            documents.c.sequence > reached,
+        )
+        held.append(sa.and_(table.c.fingerprint == fingerprint, ~later))
+    key = sa.tuple_(table.c.document_id, table.c.fingerprint)
+    of_here = table.c.collection_id == collection_id
+    some = sa.select(table.c.document_id, table.c.fingerprint).where(of_here, sa.or_(*held)).limit(at_most)
+    return tx.execute(sa.delete(table).where(of_here, key.in_(some))).rowcount == at_most

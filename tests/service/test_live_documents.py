@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 
+from infonce.config import Side
+from service.live_indexes import LiveIndexes
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
+from service.store import catalog, changes, documents, versions
+from service.store.changes import Embedded
 from service.store.records import DEFAULT_PROJECT
-from tests.service.conftest import BASE, Gateway
-from tests.service.test_collections import MANY, PETS, ask, build, make, put
+from tests.service.conftest import BASE, Gateway, WordEncoder
+from tests.service.test_collections import MANY, PETS, ask, build, indexed, make, put
 
 
 def test_a_query_before_the_first_version_finds_what_is_embedded_and_says_what_is_pending(gateway: Gateway) -> None:
@@ -69,3 +73,65 @@ def test_more_than_256_texts_are_stored_and_wait_for_one_index_job(
     assert (job["kind"], job["status"]) == ("index", "queued")
     assert job["subject"] == gateway.http.get("/v1/collections/pets").json()["id"]
     until(lambda: (job["id"], "light") in gateway.bell.rung)
+
+
+def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    build(gateway)
+    assert put(gateway, MANY).json()["pending"] == 257
+    asked, other = CollectionQuery(query=MANY[0]["text"], k=1_000), another(gateway)
+    assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [3, 3]
+    assert tell(gateway, [row["id"] for row in MANY[:100]]) == 100
+    put(gateway, [MANY[0] | {"text": "nothing of the kind"}])  # and what is written again is as it was written last
+    assert tell(gateway, [row["id"] for row in MANY[:100]]) == 0
+    for one in (gateway.parts.search, other):
+        found = hits(one, asked)
+        assert sorted(found) == sorted(row["id"] for row in [*PETS, *MANY[:100]]) and found[0] != MANY[0]["id"]
+    body = ask(gateway, query="dog").json()
+    assert (body["pending"], gateway.http.get("/v1/collections/pets").json()["pending"]) == (157, 157)
+    build(gateway)
+    assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [260, 260]
+
+
+def test_what_a_version_is_brought_before_it_answers_is_found_in_a_state_of_it_that_was_open(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    first = build(gateway)
+    later = indexed(gateway, fingerprint="of another model")
+    parts = gateway.parts
+    with parts.database.write() as tx:
+        versions.insert(tx, later)
+    put(gateway, [{"id": "d", "text": "wolves howl"}])
+    indexes = LiveIndexes(parts.database, parts.artifacts)
+    assert indexes.of_version(DEFAULT_PROJECT, "pets", id=later.id).live.count == 3
+    tell(gateway, ["d"], fingerprint="of another model", is_early=False)
+    assert indexes.of_version(DEFAULT_PROJECT, "pets", id=later.id).live.count == 4
+    assert indexes.of_version(DEFAULT_PROJECT, "pets", id=first.id).live.count == 4
+
+
+def another(gateway: Gateway) -> Search:
+    """What a second gateway over the same store answers by."""
+    parts = gateway.parts
+    recall = RecallWatch(lambda _kind, _recall: None)
+    return Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=recall)
+
+
+def hits(search: Search, asked: CollectionQuery) -> list[str]:
+    answer = search.query(DEFAULT_PROJECT, "pets", asked=asked).answer
+    assert isinstance(answer, QueryAnswer)
+    return [hit.id for hit in answer.hits]
+
+
+def tell(gateway: Gateway, ids: list[str], *, fingerprint: str = "words", is_early: bool = True) -> int:
+    """How many of these documents can be found by the vectors that a job has made of their texts."""
+    with gateway.parts.database.write() as tx:
+        collection = catalog.get_collection(tx, DEFAULT_PROJECT, name="pets")
+        there = documents.by_ids(tx, collection.id, ids=ids)
+        made = WordEncoder().encode([str(there[id].text) for id in ids], side=Side.DOCUMENT)
+        vectors = {id: row.tobytes() for id, row in zip(ids, made, strict=True)}
+        embedded = Embedded(fingerprint=fingerprint, vectors=vectors)
+        told = {"embedded": embedded, "sequences": {id: there[id].sequence for id in ids}}
+        if is_early:
+            return versions.keep_early_vectors(tx, collection.id, model=BASE, **told)
+        return changes.keep_late_vectors(tx, collection.id, **told)

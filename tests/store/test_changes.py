@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.store import catalog, changes, documents, jobs, versions
-from service.store.changes import Embedded
+from service.store.changes import Embedded, Seen
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.documents import NewDocument
@@ -17,7 +17,9 @@ from service.store.records import JobRecord
 MakeCollection = Callable[..., CollectionRecord]
 NAMES = st.sampled_from("abcdef")
 WRITES = st.lists(
-    st.tuples(st.sampled_from(["vector", "embedded", "other model", "text", "delete"]), st.lists(NAMES, unique=True)),
+    st.tuples(
+        st.sampled_from(["vector", "embedded", "other model", "text", "late", "delete"]), st.lists(NAMES, unique=True)
+    ),
     max_size=12,
 )
 
@@ -35,6 +37,12 @@ def write(database: Database, collection: CollectionRecord, how: str, ids: list[
         if how == "delete":
             documents.delete(tx, collection, ids=ids)
             return
+        if how == "late":
+            sequences = {id: one.sequence for id, one in documents.by_ids(tx, collection.id, ids=ids).items()}
+            sequences = {id: sequences.get(id, 7) for id in ids}
+            late = Embedded(fingerprint="f", vectors=dict.fromkeys(ids, mark))
+            changes.keep_late_vectors(tx, collection.id, embedded=late, sequences=sequences)
+            return
         vector = mark if how == "vector" else None
         new = [NewDocument(id=id, text="t", vector=vector, metadata={"how": how}) for id in ids]
         model = {"embedded": "f", "other model": "g"}.get(how)
@@ -51,6 +59,7 @@ def test_any_writes_read_back_as_a_dictionary_would_hold_them(
     with database.write() as tx:
         catalog.insert_collection(tx, collection)
     expected: dict[str, bytes | None] = {}
+    last: dict[str, str] = {}
     sequence, at = 0, 0
     for number, (how, ids) in enumerate(writes):
         mark = bytes([number] * 4)
@@ -60,21 +69,24 @@ def test_any_writes_read_back_as_a_dictionary_would_hold_them(
         with database.read() as tx:
             sequence = catalog.get_collection(tx, "default", name=collection.id).watermark
         for id in ids:
-            if how in ("vector", "embedded"):
+            if how == "late" and last.get(id) not in ("text", "other model"):  # it is gone, or its vector is known
+                continue
+            last[id] = how
+            if how in ("vector", "embedded", "late"):
                 expected[id] = mark
             elif how == "delete":
                 expected[id] = None
             else:
                 expected.pop(id, None)  # nothing is known of it until an index job has embedded it
     with database.read() as tx:
-        found = list(changes.since(tx, collection.id, fingerprint="f", after=at))
+        found = list(changes.since(tx, collection.id, fingerprint="f", seen=Seen(after=at)))
         there = set(documents.by_ids(tx, collection.id, ids=list("abcdef")))
     assert [one.sequence for one in found] == sorted({one.sequence for one in found})
-    last = {one.id: one.vector for one in found}
-    assert {id: vector for id, vector in last.items() if vector is not None} == {
+    newest = {one.id: one.vector for one in found}
+    assert {id: vector for id, vector in newest.items() if vector is not None} == {
         id: vector for id, vector in expected.items() if vector is not None and id in there
     }
-    assert all(id not in there for id, vector in last.items() if vector is None)
+    assert all(id not in there for id, vector in newest.items() if vector is None)
 
 
 def test_pages_of_changes_are_read_to_the_end(database: Database, collection: CollectionRecord) -> None:
@@ -83,11 +95,78 @@ def test_pages_of_changes_are_read_to_the_end(database: Database, collection: Co
         documents.upsert(tx, collection, documents=rows)
         documents.delete(tx, collection, ids=[f"d{n}" for n in range(0, 1_300, 2)])
     with database.read() as tx:
-        found = list(changes.since(tx, collection.id, fingerprint=None, after=0))
+        found = list(changes.since(tx, collection.id, fingerprint=None, seen=Seen(after=0)))
         assert changes.count_since(tx, collection.id, after=0) == len(found) == 1_300
         for limit in (1, 650, 651, 1_299, 1_300, 1_301):  # of either kind 650
             assert changes.count_since(tx, collection.id, after=0, at_most=limit) == min(limit, 1_300)
     assert sum(one.vector is None for one in found) == 650
+
+
+def test_vectors_that_come_late_are_changes_of_what_no_index_has(
+    database: Database, collection: CollectionRecord
+) -> None:
+    ids = [f"d{n}" for n in range(1_300)]
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in ids])
+        sequences = {id: place for place, id in enumerate(ids, 1)} | {"d7": 1}  # d7 was written again since
+        late = Embedded(fingerprint="f", vectors=dict.fromkeys(reversed(ids), b"\0\0\x80?"))
+        assert changes.keep_late_vectors(tx, collection.id, embedded=late, sequences=sequences) == 1_299
+        assert changes.keep_late_vectors(tx, collection.id, embedded=late, sequences=sequences) == 0
+        assert catalog.get_collection(tx, "default", name=collection.id).watermark == 2_599
+        assert list(changes.missing(tx, collection.id, fingerprint="f", after=0, limit=9)) == ["d7"]
+        for after, indexed, num in ((0, 0, 1_299), (1_300, 0, 1_299), (1_300, 1_000, 300), (1_800, 0, 799)):
+            seen = Seen(after=after, indexed=indexed)
+            found = [one.id for one in changes.since(tx, collection.id, fingerprint="f", seen=seen)]
+            assert len(found) == len(set(found)) == num and "d7" not in found
+            assert not list(changes.since(tx, collection.id, fingerprint="g", seen=seen))
+
+
+@pytest.mark.parametrize(
+    ("answers_by", "model", "known", "num"),
+    [("f", "m", None, 2), ("g", "m", None, 0), ("f", "other", None, 0), (None, "m", None, 2), (None, "m", "g", 0)],
+)
+def test_vectors_of_a_job_can_be_found_early_where_the_collection_answers_by_its_model(
+    database: Database,
+    make_collection: MakeCollection,
+    make_job: Callable[..., JobRecord],
+    answers_by: str | None,
+    model: str,
+    known: str | None,
+    num: int,
+) -> None:
+    collection = make_collection(model="m")
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+        before = None if known is None else Embedded(fingerprint=known, vectors={"old": b"\0\0\x80?"})
+        documents.upsert(tx, collection, documents=[NewDocument(id="old", text="t")], embedded=before)
+        if answers_by is not None:
+            job = make_job()
+            jobs.insert(tx, job)
+            active = replace(version(collection, job_id=job.id, watermark=1), model="m", fingerprint=answers_by)
+            catalog.insert_version_and_activate(tx, active)
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "ab"])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys("ab", b"\0\0\x80?"))
+        told = {"embedded": made, "sequences": {"a": 2, "b": 3}}
+        assert versions.keep_early_vectors(tx, collection.id, model=model, **told) == num
+        assert versions.keep_early_vectors(tx, "col-none", model=model, **told) == 0
+        pending = documents.pending(tx, catalog.get_collection(tx, "default", name=collection.id))
+    assert pending == 2 - num + (answers_by is None and known is None)
+
+
+def test_a_vector_that_came_late_is_forgotten_with_its_document(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "abc"])
+        late = Embedded(fingerprint="f", vectors=dict.fromkeys("abc", b"\0\0\x80?"))
+        changes.keep_late_vectors(tx, collection.id, embedded=late, sequences={"a": 1, "b": 2, "c": 3})
+        job = make_job()
+        jobs.insert(tx, job)
+        versions.insert(tx, version(collection, job_id=job.id, watermark=2))
+        assert versions.forget_changes(tx, collection.id, at_most=1)
+        assert len(changes.vectors_of(tx, collection.id, fingerprint="f")) == 2
+        assert [versions.forget_changes(tx, collection.id, at_most=1) for _ in range(2)] == [True, False]
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"c"}
 
 
 def test_deleting_frees_what_the_documents_took_and_names_those_that_existed(
