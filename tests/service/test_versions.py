@@ -1,10 +1,12 @@
 """A collection moves between versions, model and index at once, and nothing that was written is lost on the way."""
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from infonce.bm25 import Bm25Index
 from infonce.columns import Columns
@@ -12,11 +14,13 @@ from infonce.config import Side
 from infonce.index import VectorIndex
 from infonce.live_index import Main
 from infonce.live_words import WORDS_FOLDER
+from service.app import Seams, create_app
+from service.settings import GatewaySettings
 from service.store import catalog, documents, jobs, versions
 from service.store.collection_records import VersionRecord
 from service.store.records import DEFAULT_PROJECT, JobKind, new_id
-from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, problem
-from tests.service.test_collections import MANY, PETS, ask, build, make, put
+from tests.service.conftest import BASE, DIMENSIONS, Bell, Gateway, WordEncoder, problem
+from tests.service.test_collections import MANY, PETS, ask, build, indexed, make, put
 
 OTHER = "acme/other"
 
@@ -110,6 +114,38 @@ def test_writes_of_every_moment_are_found_after_every_move(
         body = ask(gateway, query=f"the dog number{number}", k=50).json()
         assert {hit["id"] for hit in body["hits"]} == expected and body["hits"][0]["id"] == f"n{number}"
         assert body["version"] == (second.id if number % 2 == 0 else first.id) and body["pending"] == 0
+
+
+class OtherEncoder(WordEncoder):
+    """One whose vectors are no words' of the other."""
+
+    def fingerprint(self) -> str:
+        return "other"
+
+
+def test_what_the_move_had_to_embed_is_found_after_it(settings: GatewaySettings) -> None:
+    root = settings.hub.models_root
+    assert root is not None
+    shutil.copytree(root / BASE, root / OTHER)
+    seams = Seams(
+        ring=lambda _id, _queue: None,
+        ping=lambda: True,
+        load=lambda found: OtherEncoder() if found.name == OTHER else WordEncoder(),
+    )
+    app = create_app(settings, seams)
+    with TestClient(app) as http:
+        gateway = Gateway(http=http, parts=app.state.wiring, bell=Bell(), loaded=[])
+        make(gateway)
+        put(gateway, PETS)
+        build(gateway)
+        second = replace(indexed(gateway, fingerprint="other"), model=OTHER)
+        with gateway.parts.database.write() as tx:
+            versions.insert(tx, second)
+        put(gateway, [{"id": "d", "text": "wolves howl"}])  # of which only the model that answers has a vector
+        assert promote(gateway, second.id).status_code == 200
+        body = ask(gateway, query="wolves howl").json()
+    assert ([hit["id"] for hit in body["hits"]][0], len(body["hits"]), body["pending"]) == ("d", 4, 0)
+    assert body["version"] == second.id
 
 
 def test_a_version_that_lacks_many_documents_takes_them_in_first(
