@@ -111,7 +111,7 @@ def forget_changes(tx: Tx, collection_id: str, *, at_most: int = 5_000) -> bool:
     tx.execute(sa.delete(deletions).where(deletions.c.collection_id == collection_id, deletions.c.sequence <= floor))
     table = document_vectors
     prints = {one.fingerprint for one in ready if one.fingerprint is not None}
-    held = [table.c.fingerprint.not_in(prints)]
+    held: list[sa.ColumnElement[bool]] = [table.c.fingerprint.not_in(prints)]
     for fingerprint in prints:
         reached = min(one.watermark for one in ready if one.fingerprint == fingerprint)
         later = sa.exists().where(  # a vector may have come long after its document

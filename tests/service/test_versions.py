@@ -144,7 +144,7 @@ def test_what_the_move_had_to_embed_is_found_after_it(settings: GatewaySettings)
         put(gateway, [{"id": "d", "text": "wolves howl"}])  # of which only the model that answers has a vector
         assert promote(gateway, second.id).status_code == 200
         body = ask(gateway, query="wolves howl").json()
-    assert ([hit["id"] for hit in body["hits"]][0], len(body["hits"]), body["pending"]) == ("d", 4, 0)
+    assert (body["hits"][0]["id"], len(body["hits"]), body["pending"]) == ("d", 4, 0)
     assert body["version"] == second.id
 
 
