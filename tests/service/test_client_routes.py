@@ -17,7 +17,7 @@ from service.client_routes import Routes
 from service.errors import ApiError
 from service.schemas.collections import CollectionCreate
 from service.schemas.jobs import JobCreate
-from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
+from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, ProjectCreate, ProjectUpdate
 from tests.service.conftest import BASE, DIMENSIONS, PAIR, Gateway, Live, WordEncoder, lines
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def test_no_id_leaves_its_place_in_the_path() -> None:
 def test_keys_and_projects_are_kept_through_the_client(live: Live) -> None:
     with Client(live.url, api_key=live.key) as client:
         client.create_project(ProjectCreate(id="other"))
-        assert client.limit_project("other", Limits(max_queued_jobs=3)).max_queued_jobs == 3
+        assert client.limit_project("other", ProjectUpdate(max_queued_jobs=3)).max_queued_jobs == 3
         assert {project.id for project in client.projects()} == {"default", "other"}
         made = client.create_key(ApiKeyCreate(name="theirs", project="other"))
         new = client.rotate_key(made.id, ApiKeyRotate(grace_seconds=0))
