@@ -143,6 +143,26 @@ def test_keys_and_projects_are_kept_through_the_client(live: Live) -> None:
         assert client.delete_key(new.id).deleted and {key.id for key in client.api_keys()} >= {made.id, new.id}
 
 
+def test_metadata_is_given_and_asked_for_through_the_client(live: Live, tmp_path: Path) -> None:
+    team = {"team": "search"}
+    with Client(live.url, api_key=live.key) as client:
+        file = client.upload(pairs_file(tmp_path), "fine-tune", metadata=team)
+        client.upload(pairs_file(tmp_path), "fine-tune")
+        assert list(client.files("fine-tune", metadata=team)) == [file] and len(list(client.files())) == 2
+        project = client.create_project(ProjectCreate(id="other", metadata=team))
+        assert list(client.projects(metadata=team)) == [project]
+        assert list(client.api_keys(metadata=team)) == []
+        collection = client.create_collection(CollectionCreate(name="pets", dimension=2, metadata=team))
+        assert list(client.collections(metadata=team)) == [collection]
+        assert client.export_collection("pets", metadata=team).metadata == team
+        assert client.export_collection("pets").metadata == {}
+        assert client.models(metadata=team) == [] and list(client.evaluations(metadata=team)) == []
+        tar = tmp_path / "model.tar"
+        tar.write_bytes(b"none")
+        with pytest.raises(ApiError, match="metadata"):
+            client.bring_model(tar, name="mine", metadata={"k" * 65: "v"})
+
+
 def test_an_audit_and_a_cleaned_file_come_through_the_client(live: Live, tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(lines([PAIR, PAIR, PAIR | {"query": "another"}]))
