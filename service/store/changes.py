@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
+from service.store.id_lists import among
 from service.store.tables import collections, documents
 
 _BATCH: Final = 500
@@ -51,9 +52,8 @@ def supersede(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> None:
         some_of_it = sa.select(table.c.document_id).where(table.c.collection_id == collection_id).limit(1)
         if tx.execute(some_of_it).first() is None:  # as in any collection that only grows by vectors
             continue
-        for start in range(0, len(ids), _BATCH):
-            some = table.c.document_id.in_(ids[start : start + _BATCH])
-            tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, some))
+        given = among(tx, table.c.document_id, ids=ids)
+        tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, given))
 
 
 def keep_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: Mapping[str, int]) -> None:
@@ -69,11 +69,8 @@ def keep_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: M
 
 def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[str]:
     """Those of these documents that existed, which are gone and can be found no more; the collection is locked."""
-    wanted, gone = list(dict.fromkeys(ids)), list[str]()
-    for start in range(0, len(wanted), _BATCH):
-        some = documents.c.id.in_(wanted[start : start + _BATCH])
-        removed = sa.delete(documents).where(documents.c.collection_id == collection.id, some)
-        gone += tx.execute(removed.returning(documents.c.id)).scalars()
+    removed = sa.delete(documents).where(documents.c.collection_id == collection.id, among(tx, documents.c.id, ids=ids))
+    gone = list(tx.execute(removed.returning(documents.c.id)).scalars())
     if not gone:
         return gone
     supersede(tx, collection.id, ids=gone)
@@ -97,12 +94,13 @@ def since(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) ->
         after = found[-1].sequence
 
 
-def count_since(tx: Tx, collection_id: str, *, after: int) -> int:
-    """How many writes there were after that sequence number that still count."""
+def count_since(tx: Tx, collection_id: str, *, after: int, at_most: int = 2**53) -> int:
+    """How many writes there were after that sequence number that still count; at `at_most` of them the count ends."""
     total = 0
     for table in (documents, deletions):
         later = sa.and_(table.c.collection_id == collection_id, table.c.sequence > after)
-        total += tx.execute(sa.select(sa.func.count()).select_from(table).where(later)).scalar_one()
+        some = sa.select(table.c.sequence).where(later).limit(at_most - total).subquery()
+        total += tx.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
     return total
 
 
@@ -133,7 +131,7 @@ def vectors_of(tx: Tx, collection_id: str, *, fingerprint: str, ids: Sequence[st
         document_vectors.c.fingerprint == fingerprint,
     )
     if ids is not None:
-        query = query.where(document_vectors.c.document_id.in_(ids))
+        query = query.where(among(tx, document_vectors.c.document_id, ids=ids))
     return {row.document_id: row.vector for row in tx.execute(query)}
 
 
