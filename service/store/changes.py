@@ -36,7 +36,7 @@ class ChangeRecord:
     id: str
     sequence: int
     vector: bytes | None
-    """None: it is gone."""
+    """None: it is gone, or waits for its vector; it cannot be found."""
     metadata: Mapping[str, Any]
 
 
@@ -115,7 +115,8 @@ def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[
 def since(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> Iterator[ChangeRecord]:
     """What became of every document that was written, embedded or deleted after that sequence number, each told once.
 
-    In the order of the numbers; few are in memory at a time.
+    In the order of the numbers; few are in memory at a time. A document that waits for its vector is told as gone: what
+    was known of its id before was of another text and other metadata.
     """
     told = after
     while True:
@@ -182,8 +183,7 @@ def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int, to
     vector = sa.func.coalesce(documents.c.vector, vectors.c.vector).label("vector")
     written = sa.select(documents.c.id, documents.c.sequence, vector, documents.c.metadata)
     written = written.select_from(documents.outerjoin(vectors, same)).where(documents.c.collection_id == collection_id)
-    written = written.where(documents.c.sequence > told, vector.is_not(None))
-    written = written.order_by(documents.c.sequence).limit(_BATCH)
+    written = written.where(documents.c.sequence > told).order_by(documents.c.sequence).limit(_BATCH)
     found = [_as_told(row) for row in tx.execute(written)]
     last = found[-1].sequence if len(found) == _BATCH else MAX_INTEGER  # what the others have behind it comes later
     late = sa.select(documents.c.id, vectors.c.sequence, vectors.c.vector, documents.c.metadata)
