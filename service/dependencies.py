@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
 _COLLECTION_ID = re.compile(r"col-[0-9a-z]{26}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _METADATA = re.compile(r"metadata\[([^\]]{1,64})\]")
 
 
@@ -97,6 +98,14 @@ async def collection_path(c: str) -> str:
 
 
 CollectionPath = Annotated[str, Depends(collection_path)]
+
+
+def check_idempotency_key(request: Request) -> None:
+    """Raise `ServiceError` if the request bears a key that is none, whether or not its route needs one."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
+        raise ServiceError("invalid_value", message, param="Idempotency-Key")
 
 
 async def window(

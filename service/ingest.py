@@ -51,6 +51,8 @@ class Into:
     embed: Embed
     quotas: Quotas
     now: float
+    stored: Callable[[Tx, DocumentsAccepted], None] = lambda tx, accepted: None
+    """Called in the transaction that stores the last of them; it may refuse."""
 
 
 def store_documents(database: Database, into: Into, *, bodies: Sequence[DocumentBody]) -> DocumentsAccepted:
@@ -77,7 +79,7 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
         documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
         require_kept(tx, into.project, quotas=into.quotas, now=into.now)
         is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
-        return _accepted(tx, newest, num=len(bodies), is_found=is_found, now=into.now)
+        return _accepted(tx, newest, into=into, num=len(bodies), is_found=is_found)
 
 
 def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], *, embed: Embed) -> Embedded | None:
@@ -118,7 +120,7 @@ def store_lines(database: Database, into: Into, *, path: Path) -> DocumentsAccep
             if not is_found or _is_due(tx, collection):
                 jobs.order_index(tx, collection, now=into.now)
     with database.write() as tx:  # once: what is pending is counted through all that no index holds
-        return _accepted(tx, collection, num=num, is_found=is_found, now=into.now)
+        return _accepted(tx, collection, into=into, num=num, is_found=is_found)
 
 
 def delete_documents(
@@ -156,11 +158,13 @@ def _passing(database: Database, collection: CollectionRecord, *, allowed: Filte
         after = records[-1].id if records else None
 
 
-def _accepted(tx: Tx, collection: CollectionRecord, *, num: int, is_found: bool, now: float) -> DocumentsAccepted:
+def _accepted(tx: Tx, collection: CollectionRecord, *, into: Into, num: int, is_found: bool) -> DocumentsAccepted:
     """What is told; an index job waits where something cannot be found yet, or so much is beside the index."""
     pending = documents.pending(tx, collection)
-    job = jobs.order_index(tx, collection, now=now) if pending or _is_due(tx, collection) else None
-    return DocumentsAccepted(accepted=num, pending=pending, job=None if job is None or is_found else job.id)
+    job = jobs.order_index(tx, collection, now=into.now) if pending or _is_due(tx, collection) else None
+    accepted = DocumentsAccepted(accepted=num, pending=pending, job=None if job is None or is_found else job.id)
+    into.stored(tx, accepted)
+    return accepted
 
 
 def _is_due(tx: Tx, collection: CollectionRecord) -> bool:

@@ -243,7 +243,9 @@ def test_a_version_takes_its_turn_and_its_room_as_every_job(serve: Callable[...,
     problem(ask_for(full, BASE), 429, "queue_limit")
     problem(ask_for(poor, BASE), 507, "storage_full")
     assert not listed(gateway) and not listed(gateway, "/v1/jobs")
-    assert ask_for(gateway, BASE).status_code == 202
+    some = serve(quotas=Quotas(max_queued_jobs=2))
+    put(gateway, MANY)  # whose index job is none that somebody ordered
+    assert [ask_for(some, BASE).status_code for _ in range(3)] == [202, 202, 429]
 
 
 def test_a_move_that_is_asked_for_twice_is_made_once(two: tuple[Gateway, VersionRecord, VersionRecord]) -> None:
