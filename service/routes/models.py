@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Window, Wiring
+from service.dependencies import MAX_PAGE, Parts, Window, Wiring
 from service.errors import ServiceError
 from service.importing import NAME_BYTES, model_label
 from service.quotas import require_bytes
@@ -34,8 +35,13 @@ _FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 @router.get("")
-def list_models(parts: Parts, project: Project, page: Window) -> Listing[ModelObject]:
-    """The project's own models, newest first, behind the base models; all are legal wherever a model is asked for."""
+def list_models(request: Request, parts: Parts, project: Project, page: Window) -> Listing[ModelObject]:
+    """The project's own models, newest first, behind the base models; all are legal wherever a model is asked for.
+
+    Without `limit` and `after` there are 1,000: OpenAI's list of models has no pages, and its clients ask for no second.
+    """
+    if not {"limit", "after"} & set(request.query_params):
+        page = replace(page, limit=MAX_PAGE)
     found, more = parts.lookup.page(project, page)
     return Listing.of(found, more)
 
