@@ -38,7 +38,7 @@ _FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 def list_models(request: Request, parts: Parts, project: Project, page: Window) -> Listing[ModelObject]:
     """The project's own models, newest first, behind the base models; all are legal wherever a model is asked for.
 
-    Without `limit` and `after` there are 1,000: OpenAI's list of models has no pages, and its clients ask for no second.
+    Without `limit` and `after` there are up to 1,000: OpenAI's list of models has no pages.
     """
     if not {"limit", "after"} & set(request.query_params):
         page = replace(page, limit=MAX_PAGE)

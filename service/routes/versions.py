@@ -17,6 +17,7 @@ from service.errors import ServiceError
 from service.ordering import Orders
 from service.projection import draw
 from service.promotion import Move, Promotion, order_version
+from service.references import find_here
 from service.repetition import Once, Repetition
 from service.schemas.collections import CollectionObject
 from service.schemas.lists import Listing
@@ -57,7 +58,7 @@ def create(
         collection = catalog.get_collection(tx, project, name=c)
 
     def submit(now: float) -> str:
-        dimensions = parts.lookup.dimensions(parts.lookup.find(project, asked.model))
+        dimensions = parts.lookup.dimensions(find_here(parts.lookup, project, name=asked.model))
         _check_model(collection, asked.model, dimensions=dimensions)
         version = VersionRecord(
             id=new_id("ver"),
