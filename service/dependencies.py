@@ -108,11 +108,12 @@ def check_idempotency_key(request: Request) -> None:
         raise ServiceError("invalid_value", message, param="Idempotency-Key")
 
 
-async def window(
-    after: Annotated[str | None, Query(max_length=200, description="the id after which the window begins")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    order: Annotated[str, Query(pattern="^(asc|desc)$", description="by creation")] = "desc",
-) -> Page:
+After = Annotated[str | None, Query(max_length=200, description="the id after which the window begins")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Order = Annotated[str, Query(pattern="^(asc|desc)$", description="by creation")]
+
+
+async def window(after: After = None, limit: Limit = 20, order: Order = "desc") -> Page:
     """The window of a list that was asked for."""
     if after is not None and not re.fullmatch(r"[A-Za-z0-9._:/-]+", after):
         raise ServiceError("bad_cursor", "after is not the id of an element of this list", param="after")

@@ -26,7 +26,7 @@ _RANGE: Final = re.compile(r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18
 
 
 def content_of(request: Request, path: Path, *, name: str, num_bytes: int, sha256: str) -> Response:
-    """The file under that name, or a 304 for whoever has it; whoever has read all of it can compare it with the digest of the header.
+    """The file under that name, or a 304 for who has it; whoever reads it can compare it with the digest of the header.
 
     It is not hashed here: each range of a gigabyte would take as long as all of it.
 

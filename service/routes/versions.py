@@ -12,7 +12,7 @@ from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
 from service.collection_answers import collection_object
 from service.comparison import compare as compare_versions
-from service.dependencies import CollectionPath, Parts, Wiring, object_id
+from service.dependencies import CollectionPath, Parts, Window, Wiring, object_id
 from service.errors import ServiceError
 from service.ordering import Orders
 from service.projection import draw
@@ -86,13 +86,13 @@ def create(
 
 
 @router.get("/versions")
-def list_versions(c: CollectionPath, parts: Parts, project: Project) -> Listing[VersionObject]:
+def list_versions(c: CollectionPath, parts: Parts, project: Project, page: Window) -> Listing[VersionObject]:
     """The collection's versions, newest first: the one that answers, the one before, and what was built beside."""
     with parts.database.read() as tx:
         collection = catalog.get_collection(tx, project, name=c)
-        found = versions.of_collection(tx, collection.id)
+        found, more = versions.page_versions(tx, collection.id, page=page)
         made_by = jobs.by_ids(tx, project, ids=[one.job_id for one in found])
-    return Listing.of([VersionObject.of(one, collection, job=made_by[one.job_id]) for one in found], False)
+    return Listing.of([VersionObject.of(one, collection, job=made_by[one.job_id]) for one in found], more)
 
 
 @router.get("/versions/{id}")

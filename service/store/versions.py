@@ -12,6 +12,8 @@ from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import NotFound
+from service.store.paging import window
+from service.store.records import Page
 from service.store.tables import collections, record_of, repeats, values_of, versions
 
 
@@ -38,6 +40,17 @@ def of_collection(tx: Tx, collection_id: str) -> list[VersionRecord]:
     query = sa.select(versions).where(versions.c.collection_id == collection_id)
     rows = tx.execute(query.order_by(versions.c.created_at.desc(), versions.c.id.desc()))
     return [record_of(VersionRecord, row) for row in rows]
+
+
+def page_versions(tx: Tx, collection_id: str, *, page: Page) -> tuple[list[VersionRecord], bool]:
+    """A window of the collection's versions, and whether more follow.
+
+    Raises:
+        BadCursor: `page.after` is not in the list.
+    """
+    query = sa.select(versions).where(versions.c.collection_id == collection_id)
+    rows, more = window(tx, query, table=versions, page=page)
+    return [record_of(VersionRecord, row) for row in rows], more
 
 
 def renew(tx: Tx, id: str, *, built: VersionRecord) -> bool:
