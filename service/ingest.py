@@ -50,6 +50,8 @@ class Into:
     embed: Embed
     quotas: Quotas
     now: float
+    stored: Callable[[Tx, DocumentsAccepted], None] = lambda tx, accepted: None
+    """Called in the transaction that stores the last of them; it may refuse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +84,8 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
         watermark = documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
         require_kept(tx, into.project, quotas=into.quotas, now=into.now)
         is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
-        accepted, job = _accepted(
-            tx, replace(newest, watermark=watermark), num=len(bodies), is_found=is_found, now=into.now
-        )
+        newest = replace(newest, watermark=watermark)
+        accepted, job = _accepted(tx, newest, into=into, num=len(bodies), is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
@@ -129,7 +130,7 @@ def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
                 jobs.order_index(tx, newest, now=into.now)
     with database.write() as tx:  # once: what is pending is counted through all that no index holds
         newest = catalog.get_collection(tx, into.project, name=collection.id)
-        accepted, job = _accepted(tx, newest, num=num, is_found=is_found, now=into.now)
+        accepted, job = _accepted(tx, newest, into=into, num=num, is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
@@ -170,14 +171,16 @@ def _passing(database: Database, collection: CollectionRecord, *, allowed: Filte
 
 
 def _accepted(
-    tx: Tx, collection: CollectionRecord, *, num: int, is_found: bool, now: float
+    tx: Tx, collection: CollectionRecord, *, into: Into, num: int, is_found: bool
 ) -> tuple[DocumentsAccepted, JobRecord | None]:
     """What is told; an index job waits where something cannot be found yet, or so much is beside the index."""
     # without a model every document has brought its vector, and none need be counted
     pending = 0 if collection.model is None else documents.pending(tx, collection)
-    job = jobs.order_index(tx, collection, now=now) if pending or _is_due(tx, collection) else None
+    job = jobs.order_index(tx, collection, now=into.now) if pending or _is_due(tx, collection) else None
     told = None if job is None or is_found else job.id
-    return DocumentsAccepted(accepted=num, pending=pending, job=told), job
+    accepted = DocumentsAccepted(accepted=num, pending=pending, job=told)
+    into.stored(tx, accepted)
+    return accepted, job
 
 
 def _is_due(tx: Tx, collection: CollectionRecord) -> bool:

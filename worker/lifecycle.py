@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from infonce import errors
 from infonce.logs import at_work_on
-from service.store import jobs
+from service.store import events, jobs
 from service.store.database import Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.records import JobError, JobRecord, JobStatus
@@ -79,9 +79,11 @@ def _answer(shop: Workshop, queue: str) -> None:
         return
     with shop.database.write() as tx:
         job = jobs.claim(tx, queue, owner=shop.settings.owner, now=now_of(tx))
+        request = None if job is None else events.request_of(tx, job.id)
     if job is not None:
+        asked = {} if request is None else {"request": request}
         with (
-            at_work_on(job=job.id, attempt=job.attempt, kind=job.kind.value),
+            at_work_on(job=job.id, attempt=job.attempt, kind=job.kind.value, **asked),
             AttemptSpans(shop.tracer, job) as spans,
             Pulse(shop.database, job) as pulse,
         ):

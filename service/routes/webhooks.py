@@ -182,11 +182,20 @@ def list_deliveries(id: EndpointId, parts: Parts, project: Project, page: Window
 
 
 @router.post("/webhook_endpoints/{id}/deliveries/{delivery}/replay")
-def replay(id: EndpointId, delivery: DeliveryId, parts: Parts, project: Project) -> WebhookDelivery:
+def replay(id: EndpointId, delivery: DeliveryId, parts: Parts, project: Project, repetition: Once) -> WebhookDelivery:
     """Tell it again, under the same `webhook-id`; where it is still on its way, soon instead of later."""
-    with parts.database.write() as tx:
-        webhooks.get_endpoint(tx, project, id=id)
-        return WebhookDelivery.of(deliveries.replay(tx, id, id=delivery, now=now_of(tx)))
+    digest = hashlib.sha256(f"{id} {delivery}".encode()).hexdigest()
+
+    def make() -> str:
+        with parts.database.write() as tx:
+            webhooks.get_endpoint(tx, project, id=id)
+            told = deliveries.replay(tx, id, id=delivery, now=now_of(tx)).id
+            repetition.remember(tx, digest, object_id=told)
+        return told
+
+    made = repetition.once(parts.database, digest, make=make)
+    with parts.database.read() as tx:
+        return WebhookDelivery.of(deliveries.get(tx, id, id=made))
 
 
 async def _check(parts: Parts, url: str) -> None:

@@ -130,6 +130,16 @@ def test_models_are_listed_and_retrieved_by_names_with_slashes(client: openai.Op
         client.models.retrieve("nobody/knows")
 
 
+def test_the_list_of_models_which_has_no_pages_there_is_whole(live: Live, client: openai.OpenAI) -> None:
+    base = {model.id for model in client.models.list()}
+    names = {f"ft:base:faq:abcd{number:04}" for number in range(30)}
+    for name in names:
+        published(live.parts, name)
+    assert {model.id for model in client.models.list()} == names | base
+    shown = client.models.list(extra_query={"limit": 10}).data
+    assert len(shown) == 10 + len(base) and {model.id for model in shown} < names | base
+
+
 def test_the_content_of_a_file_comes_back(client: openai.OpenAI) -> None:
     file = client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune")
     assert client.files.content(file.id).read() == PAIRS

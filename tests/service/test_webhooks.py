@@ -140,6 +140,18 @@ def test_a_delivery_is_replayed(gateway: Gateway, receiver: Receiver, until: Unt
     problem(gateway.http.post(f"{ENDPOINTS}/{made['id']}/deliveries/..%2f/replay"), 404, "not_found")
 
 
+def test_a_replay_that_is_asked_for_twice_tells_once(gateway: Gateway, receiver: Receiver, until: Until) -> None:
+    made = hooked(gateway, receiver)
+    cancelled(gateway)
+    until(lambda: [one["status"] for one in log_of(gateway, made["id"])] == ["delivered"])
+    path = f"{ENDPOINTS}/{made['id']}/deliveries/{log_of(gateway, made['id'])[0]['id']}/replay"
+    first = gateway.http.post(path, headers={"x-stainless-retry-count": "0"})
+    until(lambda: [one["status"] for one in log_of(gateway, made["id"])] == ["delivered"] * 2)
+    again = gateway.http.post(path, headers={"x-stainless-retry-count": "1"})
+    assert again.json()["id"] == first.json()["id"] and again.headers["idempotency-replayed"] == "true"
+    assert len(log_of(gateway, made["id"])) == 2
+
+
 def test_jobs_of_other_kinds_are_told_under_our_names(gateway: Gateway, receiver: Receiver, until: Until) -> None:
     types = {"event_types": ["job.cancelled", "job.failed"], "url": receiver.url}
     assert gateway.http.post(ENDPOINTS, json=BODY | types).is_success
