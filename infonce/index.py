@@ -25,6 +25,9 @@ matrices only where queries · dimension is above 128,000 (its `distance_compute
 _COPIED_ROWS: Final = 50_000
 """Allowed rows whose vectors are copied at once to be compared: 77 MB at 384 dimensions."""
 
+_COPIED_NUMBERS: Final = 16 << 20
+"""Of the vectors of candidates that are ranked at once, 64 MB: those of 256 queries for 1,000 hits would be 3 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
@@ -182,7 +185,11 @@ class VectorIndex:
         found = approximate.candidates(
             queries, min(approximate.config.candidates(width), self.count), selection=selection
         )
-        scores = np.einsum("nd,ncd->nc", queries, self.vectors[np.maximum(found, 0)])
+        scores = np.empty(found.shape, dtype=np.float32)
+        at_once = max(1, _COPIED_NUMBERS // (found.shape[1] * self.dimension))
+        for start in range(0, len(queries), at_once):
+            some = slice(start, start + at_once)
+            scores[some] = np.einsum("nd,ncd->nc", queries[some], self.vectors[np.maximum(found[some], 0)])
         scores[found < 0] = -np.inf
         rows, scores = _best(found, scores, width=width)
         short = np.flatnonzero((rows < 0).any(axis=1))

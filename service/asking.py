@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from infonce.filters import Filter
 from infonce.fusion import Fusion
 from service.schemas.collections import MAX_HITS, CollectionQuery
+from service.store.excerpts import Field
 
 HYBRID_DEPTH: Final = MAX_HITS
 """Of each ranking that a hybrid query joins; it does not follow k and offset, so that pages are of one ranking."""
@@ -29,7 +30,7 @@ class Asked:
     filter_text: str
     """Equal for equal filters."""
     exact: bool
-    include: Sequence[str]
+    include: frozenset[Field]
     hybrid: Fusion | None
     score_threshold: float | None
 
@@ -58,7 +59,7 @@ def as_asked(body: CollectionQuery) -> Asked:
         filter=None if body.filter is None else body.filter.to_library(),
         filter_text="" if body.filter is None else body.filter.model_dump_json(),
         exact=body.exact,
-        include=body.include,
+        include=frozenset(map(Field, body.include)),
         hybrid=None if body.hybrid is None else body.hybrid.to_library(),
         score_threshold=body.score_threshold,
     )
