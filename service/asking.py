@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from infonce.filters import Filter
 from infonce.fusion import Fusion
 from service.schemas.collections import MAX_HITS, CollectionQuery
 from service.store.excerpts import Field
+
+if TYPE_CHECKING:
+    from infonce.live_index import LiveIndex
 
 HYBRID_DEPTH: Final = MAX_HITS
 """Of each ranking that a hybrid query joins; it does not follow k and offset, so that pages are of one ranking."""
@@ -71,3 +74,9 @@ def grouped(queries: Sequence[Asked]) -> list[list[int]]:
     for place, one in enumerate(queries):
         groups[one.width, one.filter_text, one.exact, one.hybrid is not None].append(place)
     return list(groups.values())
+
+
+def warnings_of(live: "LiveIndex", asked: Filter | None) -> list[str]:
+    """A misspelt key finds nothing, or everything, and says so."""
+    unknown = [] if asked is None else live.unknown_keys(asked)
+    return [f"no searchable document has the metadata key {key!r}" for key in unknown]

@@ -77,6 +77,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "too_few_pairs": Kind(422, "There are too few pairs"),
     "unknown_base_model": Kind(422, "Base model is not known"),
     "unknown_field": Kind(422, "Field is not known"),
+    "unknown_key": Kind(422, "No document has the metadata key"),
     "unsafe_model": Kind(422, "Model would run code"),
     "unsupported_value": Kind(422, "Value is not supported"),
     "embedding_limit": Kind(429, "Too many texts wait"),

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from infonce.config import Side
 from infonce.errors import IndexMismatch
-from infonce.filters import keys_of
-from service.asking import Asked, as_asked, grouped
+from service.asking import Asked, as_asked, grouped, warnings_of
 from service.embedder import Embedder
 from service.errors import ServiceError
 from service.hybrid import Ranked, joined
@@ -119,8 +118,9 @@ class Search:
         cut = [one.cut(hits) for one, hits in zip(queries, found, strict=True)]
         with self._database.read() as tx:
             told = shown(tx, served.collection.id, queries=queries, found=cut, room=room)
-        known = served.live.keys() if any(one.filter is not None for one in queries) else set()
-        results = [Hits(hits=hits, warnings=_warnings(one, known)) for one, hits in zip(queries, told, strict=True)]
+        filters = {one.filter_text: one.filter for one in queries}
+        warnings = {text: warnings_of(served.live, asked) for text, asked in filters.items()}
+        results = [Hits(hits=hits, warnings=warnings[one.filter_text]) for one, hits in zip(queries, told, strict=True)]
         return results, {**seconds, "search": time.perf_counter() - began}
 
     def _vectors(self, served: Served, queries: Sequence[Asked]) -> tuple[NDArray[np.float32], Seconds]:
@@ -163,14 +163,6 @@ class Search:
             message = f"model {model} is not what it was when the index was built; index the documents again"
             raise IndexMismatch(message)
         return embedded
-
-
-def _warnings(one: Asked, known: set[str]) -> list[str]:
-    """A misspelt key finds nothing, and says so."""
-    if one.filter is None:
-        return []
-    unknown = [key for key in dict.fromkeys(keys_of(one.filter)) if key not in known]
-    return [f"no searchable document has the metadata key {key!r}" for key in unknown]
 
 
 def _check(collection: CollectionRecord, asked: Asked) -> None:

@@ -115,6 +115,8 @@ class DocumentsDeleted(Answer):
 
     object: Literal["collection.documents.deleted"] = "collection.documents.deleted"
     deleted: int
+    warnings: list[str] = Field(default_factory=list)
+    """Keys of the filter that no document has."""
 
 
 class DocumentsCount(Request):
@@ -128,3 +130,5 @@ class DocumentsCounted(Answer):
 
     object: Literal["collection.count"] = "collection.count"
     count: int
+    warnings: list[str] = Field(default_factory=list)
+    """Keys of the filter that no searchable document has."""
