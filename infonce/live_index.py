@@ -230,9 +230,9 @@ def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArra
     return vectors
 
 
-def _merged(one: Hits, other: Hits, *, k: int) -> Hits:
+def _merged(one: Hits, newer: Hits, *, k: int) -> Hits:
     """The `k` best of both, best first."""
     pairs = sorted(
-        [*zip(one.scores, one.ids, strict=True), *zip(other.scores, other.ids, strict=True)], key=lambda pair: -pair[0]
+        [*zip(one.scores, one.ids, strict=True), *zip(newer.scores, newer.ids, strict=True)], key=lambda pair: -pair[0]
     )[:k]
-    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs))
+    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs), one.is_exact)

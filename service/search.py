@@ -109,12 +109,13 @@ class Search:
             ranked = [list(zip(hits.ids, hits.scores, strict=True)) for hits in block]
             if first.hybrid is not None:
                 ranked = joined(served, [queries[place] for place in places], dense=ranked)
-            for place, pairs in zip(places, ranked, strict=True):
+            for place, hits, pairs in zip(places, block, ranked, strict=True):
                 found[place] = pairs
-            if not first.exact:
-                vector, hits = vectors[places[0]], block[0]
-                watched = Watched(live=served.live, vector=vector, k=first.width, filter=first.filter, hits=hits)
-                self._recall.offer(watched)
+                if first.hybrid is None:  # which looks 1,000 deep, and would hide what the others miss
+                    asked = Watched(
+                        live=served.live, vector=vectors[place], k=first.width, filter=first.filter, hits=hits
+                    )
+                    self._recall.offer(asked)
         cut = [one.cut(hits) for one, hits in zip(queries, found, strict=True)]
         with self._database.read() as tx:
             told = shown(tx, served.collection.id, queries=queries, found=cut, room=room)
