@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 import pydantic_core
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.schemas.filters import BoundedFilter
@@ -11,6 +11,7 @@ from service.schemas.strict import (
     MAX_DOCUMENT_CHARACTERS,
     Answer,
     DocumentId,
+    Fraction,
     Request,
     Whole,
     bounded_text,
@@ -26,18 +27,10 @@ MAX_METADATA_BYTES = 64 << 10
 """Of a document's metadata as JSON: it is read with every hit. The vector databases that name a limit have 40 KB."""
 
 
-def _no_whole(value: object) -> object:
-    """A whole number beyond 2^53 must not slip in as a rounded float."""
-    if isinstance(value, int):
-        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
-    return value
-
-
-_Fraction = Annotated[float, BeforeValidator(_no_whole)]
-_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | _Fraction | None
+_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | Fraction | None
 _MetadataValue = Annotated[
     _Scalar | Annotated[list[_Scalar], Field(max_length=256)],
-    sentence("must be a text, a finite number, true, false, null, or a list of these"),
+    sentence("must be a text, a finite number, a whole one within ±2^53, true, false, null, or a list of these"),
 ]
 
 
