@@ -10,6 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from service.asking import warnings_of
 from service.bodies import DOCUMENTS_LIMIT, described, json_body, read_all, require_type
 from service.callers import KEY_FIRST, Project
 from service.dependencies import MAX_PAGE, CollectionPath, Parts, Wiring
@@ -114,7 +115,11 @@ def delete(
     parts: Parts,
     project: Project,
 ) -> DocumentsDeleted:
-    """Delete the documents of these ids, or all that pass the filter; they can be found no more at once."""
+    """Delete the documents of these ids, or all that pass the filter; they can be found no more at once.
+
+    Where the filter has a key that no document has, and documents pass it nevertheless, nothing is deleted: a misspelt
+    `ne` or `not` would take everything.
+    """
     allowed = None if asked.filter is None else asked.filter.to_library()
     return delete_documents(
         parts.database, project=project, name=c, ids=asked.ids or [], allowed=allowed, now=parts.clock()
@@ -131,7 +136,8 @@ def count(
     """How many documents can be found, or how many of them pass the filter."""
     served = parts.search.indexes.current(project, c)
     allowed = None if asked.filter is None else asked.filter.to_library()
-    return DocumentsCounted(count=served.live.count if allowed is None else served.live.count_of(allowed))
+    num = served.live.count if allowed is None else served.live.count_of(allowed)
+    return DocumentsCounted(count=num, warnings=warnings_of(served.live, allowed))
 
 
 def _once(
