@@ -184,20 +184,22 @@ def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int, to
     written = sa.select(documents.c.id, documents.c.sequence, vector, documents.c.metadata)
     written = written.select_from(documents.outerjoin(vectors, same)).where(documents.c.collection_id == collection_id)
     written = written.where(documents.c.sequence > told).order_by(documents.c.sequence).limit(_BATCH)
-    found = [_as_told(row) for row in tx.execute(written)]
+    found = [
+        ChangeRecord(id=row.id, sequence=row.sequence, vector=row.vector, metadata=row.metadata)
+        for row in tx.execute(written)
+    ]
     last = found[-1].sequence if len(found) == _BATCH else MAX_INTEGER  # what the others have behind it comes later
     late = sa.select(documents.c.id, vectors.c.sequence, vectors.c.vector, documents.c.metadata)
     late = late.join_from(vectors, documents, same).where(vectors.c.collection_id == collection_id)
     late = late.where(documents.c.sequence <= after)  # what was written since then is told as written, with its vector
     late = late.where(vectors.c.sequence.between(told + 1, last)).order_by(vectors.c.sequence).limit(_BATCH)
-    found += [_as_told(row) for row in tx.execute(late)]
+    found += [
+        ChangeRecord(id=row.id, sequence=row.sequence, vector=row.vector, metadata=row.metadata)
+        for row in tx.execute(late)
+    ]
     gone = sa.select(deletions.c.document_id, deletions.c.sequence).where(deletions.c.collection_id == collection_id)
     gone = gone.where(deletions.c.sequence.between(told + 1, last)).order_by(deletions.c.sequence).limit(_BATCH)
     found += [
         ChangeRecord(id=row.document_id, sequence=row.sequence, vector=None, metadata={}) for row in tx.execute(gone)
     ]
     return sorted(found, key=lambda change: change.sequence)[:_BATCH]
-
-
-def _as_told(row: sa.Row[Any]) -> ChangeRecord:
-    return ChangeRecord(id=row.id, sequence=row.sequence, vector=row.vector, metadata=row.metadata)
