@@ -105,6 +105,8 @@ def test_pages_of_changes_are_read_to_the_end(database: Database, collection: Co
     with database.read() as tx:
         found = list(changes.since(tx, collection.id, fingerprint=None, after=0))
         assert changes.count_since(tx, collection.id, after=0) == len(found) == 1_300
+        for limit in (1, 650, 651, 1_299, 1_300, 1_301):  # of either kind 650
+            assert changes.count_since(tx, collection.id, after=0, at_most=limit) == min(limit, 1_300)
     assert sum(one.vector is None for one in found) == 650
 
 
