@@ -77,12 +77,10 @@ def make_known(tx: Tx, collection_id: str, *, embedded: Embedded, made_of: Mappi
     """
     if reserve(tx, collection_id, count=0) is None:  # from here on nobody else writes to it
         return 0
-    ids, lacking = list(embedded.vectors), dict[str, int]()
-    unknown = _unknown(collection_id, fingerprint=embedded.fingerprint)
-    for start in range(0, len(ids), _BATCH):
-        query = sa.select(documents.c.id, documents.c.sequence).where(unknown)
-        query = query.where(documents.c.id.in_(ids[start : start + _BATCH]))
-        lacking |= {row.id: row.sequence for row in tx.execute(query)}
+    query = sa.select(documents.c.id, documents.c.sequence)
+    query = query.where(_unknown(collection_id, fingerprint=embedded.fingerprint))
+    query = query.where(among(tx, documents.c.id, ids=list(embedded.vectors)))
+    lacking = {row.id: row.sequence for row in tx.execute(query)}
     vectors = {id: vector for id, vector in embedded.vectors.items() if lacking.get(id) == made_of[id]}
     watermark = reserve(tx, collection_id, count=len(vectors))
     assert watermark is not None, "its row is locked"
