@@ -7,11 +7,12 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from service.open_words import OpenWords
+from service.recent import Recent
 from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MAX_OPEN: Final = 8
 """How many indexes stay in memory; the least recently asked one goes first."""
+
+
+_Answering: TypeAlias = tuple[CollectionRecord, VersionRecord | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +66,7 @@ class LiveIndexes:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
         self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._answering: Recent[tuple[str, str], _Answering] = Recent(database, unseen_seconds=0.0)
 
     def current(self, project: str, name: str) -> Served:
         """The collection as it is now.
@@ -70,12 +75,15 @@ class LiveIndexes:
             NotFound: no such collection.
             ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
         """
+        collection, version = self._answering.read((project, name), lambda: self._read_answering(project, name))
+        found = self._up_to_date(collection, version)
+        return found or self.current(project, name)  # an index job has renewed the version since it was read
+
+    def _read_answering(self, project: str, name: str) -> _Answering:
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
             active = collection.active_version
-            version = None if active is None else versions.get(tx, collection.id, id=active)
-        found = self._up_to_date(collection, version)
-        return found or self.current(project, name)  # an index job has renewed the version since it was read
+            return collection, None if active is None else versions.get(tx, collection.id, id=active)
 
     def of_version(self, project: str, name: str, *, id: str) -> Served:
         """The collection as it would be if that version answered now.

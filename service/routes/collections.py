@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
+from starlette.responses import Response
 
 from infonce.errors import IndexMismatch
 from service.bodies import DOCUMENTS_LIMIT, described, json_body
@@ -92,20 +93,21 @@ def delete(c: CollectionPath, parts: Parts, project: Project) -> CollectionDelet
     return CollectionDeleted(id=collection.id)
 
 
-@router.post("/{c}/query", openapi_extra=described(CollectionQuery))
+@router.post("/{c}/query", openapi_extra=described(CollectionQuery), response_model=QueryAnswer | QueryAnswers)
 def query(
     c: CollectionPath,
     request: Request,
     asked: Annotated[CollectionQuery, Depends(json_body(CollectionQuery, limit=DOCUMENTS_LIMIT))],
     parts: Parts,
     project: Project,
-) -> QueryAnswer | QueryAnswers:
+) -> Response:
     """The documents nearest to a text, a vector or another document; `queries` has several at once."""
     answered = parts.search.query(project, c, asked=asked)
     tell(request, answered.seconds)
     if "search" in answered.seconds:
         parts.metrics.searched(answered.seconds["search"])
-    return answered.answer
+    content = answered.answer.model_dump_json()  # here: what a route returns is checked and written in other threads
+    return Response(content, media_type="application/json")
 
 
 @router.post("/{c}/duplicates", openapi_extra=described(DuplicatesFind))

@@ -12,7 +12,7 @@ from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.tables import collections, record_of, values_of, versions
+from service.store.tables import collections, documents, record_of, values_of, versions
 
 
 def insert(tx: Tx, version: VersionRecord) -> None:
@@ -90,8 +90,12 @@ def forget_changes(tx: Tx, collection_id: str) -> None:
     of_here = table.c.collection_id == collection_id
     for fingerprint in {one.fingerprint for one in ready if one.fingerprint is not None}:
         reached = min(one.watermark for one in ready if one.fingerprint == fingerprint)
-        held = sa.and_(of_here, table.c.fingerprint == fingerprint, table.c.sequence <= reached)
-        tx.execute(sa.delete(table).where(held))
+        held = sa.exists().where(  # a vector may have become known long after its document was written
+            documents.c.collection_id == table.c.collection_id,
+            documents.c.id == table.c.document_id,
+            documents.c.sequence <= reached,
+        )
+        tx.execute(sa.delete(table).where(of_here, table.c.fingerprint == fingerprint, held))
     tx.execute(sa.delete(table).where(of_here, table.c.fingerprint.not_in(_prints(ready))))
 
 

@@ -1,7 +1,8 @@
 """A collection moves between versions, model and index at once, and nothing that was written is lost on the way."""
 
 import shutil
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from infonce.config import Side
 from infonce.index import VectorIndex
 from infonce.live_index import Main
 from infonce.live_words import WORDS_FOLDER
-from service.store import catalog, documents, jobs, versions
+from service.embedder import Embedder
+from service.promotion import Promotion
+from service.store import catalog, changes, documents, jobs, versions
 from service.store.collection_records import VersionRecord
+from service.store.errors import NotFound
 from service.store.records import DEFAULT_PROJECT, JobKind, new_id
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, problem
 from tests.service.test_collections import MANY, PETS, ask, build, make, put
@@ -33,14 +37,15 @@ def finish(gateway: Gateway) -> VersionRecord:
         assert job is not None and job.kind is JobKind.INDEX and "version" in job.spec
         collection = catalog.get_collection(tx, DEFAULT_PROJECT, name=job.spec["collection"])
         found = list(documents.iterate(tx, collection.id, watermark=collection.watermark))
-        vectors = WordEncoder().encode([str(one.text) for one in found], side=Side.DOCUMENT)
         before = versions.get(tx, collection.id, id=job.spec["version"])
+        encoder = WordEncoder.of_model(str(before.model))
+        vectors = encoder.encode([str(one.text) for one in found], side=Side.DOCUMENT)
         built = VersionRecord(
             id=before.id,
             collection_id=collection.id,
             created_at=now,
             model=before.model,
-            fingerprint="words",
+            fingerprint=encoder.fingerprint(),
             dimension=DIMENSIONS,
             count=len(found),
             watermark=collection.watermark,
@@ -48,7 +53,7 @@ def finish(gateway: Gateway) -> VersionRecord:
             job_id=job.id,
         )
         folder = parts.artifacts.collection_version_path(collection.id, str(built.folder))
-        index = VectorIndex.build(np.asarray(vectors), [one.id for one in found], fingerprint="words")
+        index = VectorIndex.build(np.asarray(vectors), [one.id for one in found], fingerprint=encoder.fingerprint())
         Main(index=index, columns=Columns.build([one.metadata for one in found])).save(folder)
         Bm25Index.build([str(one.text) for one in found]).save(folder / WORDS_FOLDER)
         parts.artifacts.seal(folder)
@@ -110,6 +115,50 @@ def test_writes_of_every_moment_are_found_after_every_move(
         body = ask(gateway, query=f"the dog number{number}", k=50).json()
         assert {hit["id"] for hit in body["hits"]} == expected and body["hits"][0]["id"] == f"n{number}"
         assert body["version"] == (second.id if number % 2 == 0 else first.id) and body["pending"] == 0
+
+
+def test_a_gateway_that_has_a_version_open_finds_what_another_one_embeds_for_it(
+    two: tuple[Gateway, VersionRecord, VersionRecord], serve: Callable[..., Gateway]
+) -> None:
+    gateway, first, second = two
+    other = serve()
+    put(gateway, [{"id": "late", "text": "wolves howl"}, {"id": "later", "text": "fish swim"}])
+    asked = {"queries": ["wolves howl"], "a": first.id, "b": second.id}
+    [compared] = other.http.post("/v1/collections/pets/compare", json=asked).json()["results"]
+    assert (len(compared["a"]), len(compared["b"])) == (5, 3)
+    assert promote(gateway, second.id).status_code == 200
+    for one in (gateway, other, gateway):
+        body = ask(one, query="wolves howl", k=50).json()
+        assert ({hit["id"] for hit in body["hits"]}, body["pending"]) == ({"a", "b", "c", "late", "later"}, 0)
+        assert (body["hits"][0]["id"], body["hits"][0]["score"]) == ("late", pytest.approx(1.0, abs=1e-5))
+        put(gateway, [{"id": "a", "text": "the dog barks again"}])
+
+
+class Overtaken:
+    """Embeds, and before it has done so something happens."""
+
+    def __init__(self, embedder: Embedder, happens: Callable[[], object]) -> None:
+        self._embedder = embedder
+        self._happens = happens
+
+    def embed(self, *asked: Any, **named: Any) -> Any:
+        self._happens()
+        return self._embedder.embed(*asked, **named)
+
+
+def test_nothing_is_kept_of_what_was_embedded_for_a_version_that_does_not_come_to_answer(
+    two: tuple[Gateway, VersionRecord, VersionRecord],
+) -> None:
+    gateway, first, second = two
+    put(gateway, [{"id": "late", "text": "wolves howl"}])
+    path, parts = f"/v1/collections/pets/versions/{second.id}", gateway.parts
+    embedder = cast(Embedder, Overtaken(parts.embedder, lambda: gateway.http.delete(path)))
+    promotion = Promotion(database=parts.database, indexes=parts.search.indexes, lookup=parts.lookup, embedder=embedder)
+    with pytest.raises(NotFound):
+        promotion.promote(DEFAULT_PROJECT, "pets", id=second.id, expected=None, guard=None, now=parts.clock())
+    with parts.database.read() as tx:
+        assert changes.vectors_of(tx, first.collection_id, fingerprint=str(second.fingerprint)) == {}
+        assert changes.fingerprint_of(tx, first.collection_id) == first.fingerprint
 
 
 def test_a_version_that_lacks_many_documents_takes_them_in_first(
@@ -178,8 +227,24 @@ def test_two_versions_are_compared_query_by_query(two: tuple[Gateway, VersionRec
     gateway, first, second = two
     asked = {"queries": ["the dog barks", "a cat"], "a": first.id, "b": second.id, "k": 2}
     body = gateway.http.post("/v1/collections/pets/compare", json=asked).json()
-    assert (body["mean_overlap"], [one["moves"] for one in body["results"]]) == (1.0, [[], []])  # of one encoder here
-    assert body["results"][0]["a"] == body["results"][0]["b"] and body["results"][0]["a"][0]["id"] == "a"
+    overlaps = []
+    for text, one in zip(asked["queries"], body["results"], strict=True):
+        a, b = (nearest(name, text)[:2] for name in (BASE, OTHER))
+        assert ([hit["id"] for hit in one["a"]], [hit["id"] for hit in one["b"]]) == (a, b)
+        assert {move["id"] for move in one["moves"]} == {id for pair in zip(a, b, strict=True) for id in pair} - {
+            x for x, y in zip(a, b, strict=True) if x == y
+        }
+        overlaps.append(len({*a} & {*b}) / 2)
+    assert body["mean_overlap"] == sum(overlaps) / 2 and {*overlaps} != {1.0}  # these models do not agree
+
+
+def nearest(model: str, query: str) -> list[str]:
+    """The ids of the pets, best first, by comparing the query with all of them."""
+    encoder = WordEncoder.of_model(model)
+    scores = (
+        encoder.encode([row["text"] for row in PETS], side=Side.DOCUMENT) @ encoder.encode([query], side=Side.QUERY)[0]
+    )
+    return [PETS[place]["id"] for place in np.argsort(-scores)]
 
 
 def test_only_the_last_step_can_be_taken_back(two: tuple[Gateway, VersionRecord, VersionRecord]) -> None:
