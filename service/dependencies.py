@@ -17,6 +17,7 @@ from service.embedder import Embedder
 from service.errors import ServiceError
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
@@ -50,6 +51,7 @@ class Wiring:
     lookup: ModelLookup
     embedder: Embedder
     search: Search
+    checks: IndexChecks
     audits: Audits
     imports: ModelImports
     metrics: Metrics

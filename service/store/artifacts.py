@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -216,8 +216,10 @@ class Artifacts:
         sync(target.parent)
         sync(target.parent.parent)  # the parent itself may be new
 
-    def verify(self, folder: Path, *, part: str = "") -> None:
+    def verify(self, folder: Path, *, part: str = "", read: Callable[[int], object] = lambda num_bytes: None) -> None:
         """Every file that was sealed, and whose name begins with `part`, is there, unchanged.
+
+        `read` is told the size of each piece of a file that was read, and may wait or raise.
 
         Raises:
             ArtifactCorrupt: naming the first file that is not.
@@ -230,7 +232,7 @@ class Artifacts:
             try:
                 if path.stat().st_size != expected["bytes"]:
                     raise corrupt(file=name, reason="has another size than was written")
-                if sha256_of(path) != expected["sha256"]:
+                if sha256_of(path, read=read) != expected["sha256"]:
                     raise corrupt(file=name, reason="has another SHA-256 than was written")
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error
