@@ -5,7 +5,7 @@ The methods are the rows of `service.client_routes`; here stands only how a requ
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -101,9 +101,9 @@ class Client(Routes):
         """A job waits that will say what the training would take."""
         return self.any_job(self.order_estimate(asked).job)
 
-    def models(self) -> list[ModelObject]:
-        """Base models, and the tuned ones, newest first."""
-        return list(self.every_model())
+    def models(self, *, metadata: Mapping[str, str] | None = None) -> list[ModelObject]:
+        """Base models, and the tuned ones, newest first; or those that have all of this metadata."""
+        return list(self.every_model(metadata=metadata))
 
     def embed(self, texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT) -> NDArray[np.float32]:
         """The unit vectors of up to 2,048 texts; (n, D)."""
@@ -187,9 +187,9 @@ class AsyncClient(Routes):
         """A job waits that will say what the training would take."""
         return await self.any_job((await self.order_estimate(asked)).job)
 
-    async def models(self) -> list[ModelObject]:
-        """Base models, and the tuned ones, newest first."""
-        return [model async for model in self.every_model()]
+    async def models(self, *, metadata: Mapping[str, str] | None = None) -> list[ModelObject]:
+        """Base models, and the tuned ones, newest first; or those that have all of this metadata."""
+        return [model async for model in self.every_model(metadata=metadata)]
 
     async def embed(self, texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT) -> NDArray[np.float32]:
         """The unit vectors of up to 2,048 texts; (n, D)."""

@@ -20,6 +20,7 @@ from service.client_sent import (
     delivery,
     documents,
     drawn,
+    exporting,
     keeping_best,
     named,
     nothing,
@@ -53,7 +54,15 @@ from service.schemas.files import FileDeleted, FileObject
 from service.schemas.health import Health, Readiness
 from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
-from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate, Limits, ProjectCreate, ProjectObject
+from service.schemas.keys import (
+    ApiKey,
+    ApiKeyCreate,
+    ApiKeyDeleted,
+    ApiKeyRotate,
+    ProjectCreate,
+    ProjectObject,
+    ProjectUpdate,
+)
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelDeleted, ModelExport, ModelExportCreate, ModelObject
 from service.schemas.progress_answers import JobCheckpoint, JobMetrics
@@ -139,12 +148,12 @@ class Routes:
     """A job waits that will make a new file with hard negatives."""
     evaluate = Call("POST", "/v1/evaluations", sent=posted(EvaluationCreate), answer=EvaluationObject)
     """An evaluation exists, and its job waits."""
-    evaluations = Listed("/v1/evaluations", sent=nothing, element=EvaluationObject)
+    evaluations = Listed("/v1/evaluations", sent=by_metadata, element=EvaluationObject)
     evaluation = Call("GET", "/v1/evaluations/{id}", sent=of_id, answer=EvaluationObject)
     evaluated = Listed("/v1/evaluations/{id}/queries", sent=outcomes, element=EvaluatedQuery)
     """What became of each query under the model, the second one where none is named."""
 
-    every_model = Listed("/v1/models", sent=nothing, element=ModelObject)
+    every_model = Listed("/v1/models", sent=by_metadata, element=ModelObject)
     """Base models, and the tuned ones, newest first."""
     model = Call("GET", "/v1/models/{id}", sent=of_id, answer=ModelObject)
     bring_model = Call("POST", "/v1/models", sent=brought, answer=ModelObject)
@@ -156,7 +165,7 @@ class Routes:
     embeddings = Call("POST", "/v1/embeddings", sent=texts, answer=Embeddings)
 
     create_collection = Call("POST", "/v1/collections", sent=posted(CollectionCreate), answer=CollectionObject)
-    collections = Listed("/v1/collections", sent=nothing, element=CollectionObject)
+    collections = Listed("/v1/collections", sent=by_metadata, element=CollectionObject)
     collection = Call("GET", "/v1/collections/{c}", sent=of_name, answer=CollectionObject)
     delete_collection = Call("DELETE", "/v1/collections/{c}", sent=of_name, answer=CollectionDeleted)
     add_documents = Call("POST", "/v1/collections/{c}/documents", sent=documents, answer=DocumentsAccepted)
@@ -175,7 +184,7 @@ class Routes:
     promote = Call("POST", "/v1/collections/{c}/promote", sent=named(Promote), answer=CollectionObject)
     roll_back = Call("POST", "/v1/collections/{c}/rollback", sent=without_body, answer=CollectionObject)
     compare = Call("POST", "/v1/collections/{c}/compare", sent=named(Compare), answer=Comparison)
-    export_collection = Call("POST", "/v1/collections/{c}/export", sent=without_body, answer=CollectionExport)
+    export_collection = Call("POST", "/v1/collections/{c}/export", sent=exporting, answer=CollectionExport)
     collection_export = Call("GET", "/v1/collections/{c}/exports/{id}", sent=of_version, answer=CollectionExport)
     collection_export_content = Call("GET", "/v1/collections/{c}/exports/{id}/content", sent=of_version, answer=bytes)
     import_collection = Call("POST", "/v1/collections/import", sent=brought_collection, answer=CollectionObject)
@@ -191,7 +200,7 @@ class Routes:
 
     webhook_event_types = Call("GET", "/v1/webhook_event_types", sent=nothing, answer=WebhookEventTypeList)
     create_webhook = Call("POST", "/v1/webhook_endpoints", sent=posted(WebhookEndpointCreate), answer=WebhookEndpoint)
-    webhooks = Listed("/v1/webhook_endpoints", sent=nothing, element=WebhookEndpoint)
+    webhooks = Listed("/v1/webhook_endpoints", sent=by_metadata, element=WebhookEndpoint)
     webhook = Call("GET", "/v1/webhook_endpoints/{id}", sent=of_id, answer=WebhookEndpoint)
     update_webhook = Call(
         "POST", "/v1/webhook_endpoints/{id}", sent=changed(WebhookEndpointUpdate), answer=WebhookEndpoint
@@ -213,11 +222,11 @@ class Routes:
 
     create_key = Call("POST", "/v1/api_keys", sent=posted(ApiKeyCreate), answer=ApiKey)
     """A key, whose secret is shown this once."""
-    api_keys = Listed("/v1/api_keys", sent=nothing, element=ApiKey)
+    api_keys = Listed("/v1/api_keys", sent=by_metadata, element=ApiKey)
     key = Call("GET", "/v1/api_keys/{id}", sent=of_id, answer=ApiKey)
     rotate_key = Call("POST", "/v1/api_keys/{id}/rotate", sent=changed(ApiKeyRotate), answer=ApiKey)
     delete_key = Call("DELETE", "/v1/api_keys/{id}", sent=of_id, answer=ApiKeyDeleted)
     create_project = Call("POST", "/v1/projects", sent=posted(ProjectCreate), answer=ProjectObject)
-    projects = Listed("/v1/projects", sent=nothing, element=ProjectObject)
+    projects = Listed("/v1/projects", sent=by_metadata, element=ProjectObject)
     project = Call("GET", "/v1/projects/{id}", sent=of_id, answer=ProjectObject)
-    limit_project = Call("POST", "/v1/projects/{id}", sent=changed(Limits), answer=ProjectObject)
+    limit_project = Call("POST", "/v1/projects/{id}", sent=changed(ProjectUpdate), answer=ProjectObject)

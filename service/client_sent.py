@@ -66,15 +66,16 @@ def uploaded(
     purpose: Purpose,
     *,
     mapping: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> Sent:
     """`mapping` names the fields of pairs, where need be; `on_bytes` is told of each part that was read."""
-    form = {"purpose": purpose} | ({} if mapping is None else {"mapping": json.dumps(mapping)})
+    form = {"purpose": purpose} | _as_json(mapping=mapping, metadata=metadata)
     return Sent(path=path, form=form, on_bytes=on_bytes)
 
 
-def by_purpose(purpose: Purpose | None = None) -> Sent:
-    return Sent(params={"purpose": purpose})
+def by_purpose(purpose: Purpose | None = None, *, metadata: Mapping[str, str] | None = None) -> Sent:
+    return Sent(params={"purpose": purpose, **by_metadata(metadata=metadata).params})
 
 
 def audited(id: str, *, model: str | None = None, held_out: str | None = None) -> Sent:
@@ -138,6 +139,10 @@ def without_body(name: str) -> Sent:
     return Sent(places={"c": name}, body={})
 
 
+def exporting(name: str, *, metadata: Mapping[str, str] | None = None) -> Sent:
+    return Sent(places={"c": name}, body={} if metadata is None else {"metadata": dict(metadata)})
+
+
 def part(id: str, path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> Sent:
     return Sent(places={"id": id}, path=path, form_name="data", on_bytes=on_bytes)
 
@@ -149,8 +154,14 @@ def brought_collection(
     return Sent(path=path, form=form, on_bytes=on_bytes)
 
 
-def brought(path: Path, *, name: str, on_bytes: Callable[[int], None] = lambda _: None) -> Sent:
-    return Sent(path=path, form={"name": name}, on_bytes=on_bytes)
+def brought(
+    path: Path,
+    *,
+    name: str,
+    metadata: Mapping[str, str] | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Sent:
+    return Sent(path=path, form={"name": name} | _as_json(metadata=metadata), on_bytes=on_bytes)
 
 
 def delivery(id: str, delivery: str) -> Sent:
@@ -159,3 +170,8 @@ def delivery(id: str, delivery: str) -> Sent:
 
 def said(asked: Request) -> dict[str, Any]:
     return asked.model_dump(mode="json", exclude_unset=True)
+
+
+def _as_json(**fields: Mapping[str, Any] | None) -> dict[str, str]:
+    """Those fields of a form that are given."""
+    return {name: json.dumps(value) for name, value in fields.items() if value is not None}

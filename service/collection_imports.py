@@ -17,6 +17,7 @@ from infonce.hub import FoundModel
 from service.collection_reading import ProvedCollection
 from service.dependencies import Wiring
 from service.errors import ServiceError
+from service.forms import FormShape
 from service.ingest import INDEXED_ANYWAY
 from service.quotas import require_bytes, require_kept
 from service.repetition import Repetition
@@ -29,7 +30,7 @@ from service.store.documents import NewDocument
 from service.store.errors import StoreError
 from service.store.expiry import give_up
 from service.store.records import new_id
-from service.uploads import FormShape, Upload
+from service.uploads import Upload
 
 FORM: Final = FormShape(
     fields={"name": 256, "model": 2_048}, remedy="send the documents as NDJSON, or raise INFONCE_MAX_UPLOAD_BYTES"

@@ -5,7 +5,7 @@ None of them waits for anything, so they are coroutines: a function would cost e
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Query
@@ -16,6 +16,7 @@ from service.broker import BrokerHealth
 from service.embedder import Embedder
 from service.errors import ServiceError
 from service.feeds import Feeds
+from service.given_metadata import of_query
 from service.importing import ModelImports
 from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
 _COLLECTION_ID = re.compile(r"col-[0-9a-z]{26}")
-_METADATA = re.compile(r"metadata\[([^\]]{1,64})\]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,15 +115,13 @@ async def window(
 Window = Annotated[Page, Depends(window)]
 
 
-async def metadata_filter(request: Request) -> dict[str, str]:
-    """The `metadata[key]=value` parameters: elements must have all of them."""
-    found: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if match := _METADATA.fullmatch(name):
-            if "\0" in match[1] or "\0" in value:
-                raise ServiceError("invalid_text", "NUL (U+0000) is not allowed in metadata; remove it", param=name)
-            found[match[1]] = value
-    return found
+async def labelled_window(request: Request, page: Window) -> Page:
+    """The window that was asked for, of the elements that have what `metadata[key]=value` says, as often as it stands.
+
+    Raises:
+        InvalidInput: nothing can have such metadata.
+    """
+    return replace(page, metadata=of_query(request.query_params.multi_items()))
 
 
-MetadataFilter = Annotated[dict[str, str], Depends(metadata_filter)]
+LabelledWindow = Annotated[Page, Depends(labelled_window)]

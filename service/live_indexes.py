@@ -6,7 +6,7 @@ A collection that has no version yet is served from what was written to it alone
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -18,7 +18,7 @@ from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
 from service.store.collection_records import CollectionRecord, VersionRecord
-from service.store.database import Database
+from service.store.database import Database, Tx
 from service.store.errors import Conflict
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class LiveIndexes:
         """
         collection, version = self._answering.read((project, name), lambda: self._read_answering(project, name))
         found = self._up_to_date(collection, version)
-        return found or self.current(project, name)  # an index job has renewed the version since it was read
+        return found or self.current(project, name)  # an index job has ended since it was read
 
     def _read_answering(self, project: str, name: str) -> _Answering:
         with self._database.read() as tx:
@@ -117,7 +117,7 @@ class LiveIndexes:
             self._open.pop(key, None)
 
     def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served | None:
-        """The state with every write; None where the version has another index by now, which holds more of them."""
+        """The state with every write; None where there is another index by now, which holds more of them."""
         key = collection.id if version is None else f"{version.id}/{version.folder}"
         found = self._opened(key, collection)
         if found is None:
@@ -140,28 +140,23 @@ class LiveIndexes:
     def _renewed(self, key: str, collection: CollectionRecord, *, version: VersionRecord | None) -> Served | None:
         """The newest state, made of the one that is open or of what is on disk, and kept.
 
-        None where the version has been renewed: what its new index holds is no longer told as a change.
+        None where the collection has its first version by now, or the version another index: what that holds is no
+        longer told as a change.
         """
         with self._lock:
             known = self._open.get(key)
-        if known is None:
-            live, seen = self._load(collection, version), 0 if version is None else version.watermark
-            words = OpenWords(self._database, self._artifacts, collection=collection, version=version)
-        else:
-            live, seen, words = known.served.live, known.seen, known.served.words
+        base = self._unchanged(collection, version) if known is None else known
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, collection.project, name=collection.id)
-            if version is not None and version.folder not in [
-                one.folder for one in versions.of_collection(tx, collection.id)
-            ]:
+            if not _is_there(tx, collection, version=version):
                 return None
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
-            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
-            live = live.with_changes(_as_changes(written))
+            if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
+                base = self._unchanged(collection, version)
+            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen)
+            live = base.served.live.with_changes(_as_changes(written))
             pending = documents.pending(tx, collection, version=version)
-        served = Served(
-            collection=collection, version=version, fingerprint=fingerprint, live=live, words=words, pending=pending
-        )
+        served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
         with self._lock:
             self._open[key] = _Open(served, collection.watermark)
             self._open.move_to_end(key)
@@ -169,6 +164,18 @@ class LiveIndexes:
                 gone, _ = self._open.popitem(last=False)
                 self._of_key.pop(gone, None)
         return served
+
+    def _unchanged(self, collection: CollectionRecord, version: VersionRecord | None) -> _Open:
+        """What is on disk, and nothing that came later; before there is a version that is nothing at all."""
+        served = Served(
+            collection=collection,
+            version=version,
+            fingerprint=None if version is None else version.fingerprint,
+            live=self._load(collection, version),
+            words=OpenWords(self._database, self._artifacts, collection=collection, version=version),
+            pending=0,
+        )
+        return _Open(served, 0 if version is None else version.watermark)
 
     def _load(self, collection: CollectionRecord, version: VersionRecord | None) -> "LiveIndex":
         """What is on disk, which is what was sealed."""
@@ -180,6 +187,13 @@ class LiveIndexes:
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
         return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
+
+
+def _is_there(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | None) -> bool:
+    """Whether what was written is told as changes to that state."""
+    if version is None:
+        return collection.active_version is None
+    return version.folder in [one.folder for one in versions.of_collection(tx, collection.id)]
 
 
 def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:

@@ -25,9 +25,9 @@ class Ordering:
     project: str
     repetition: Repetition
 
-    def of(self, name: str) -> "Ordering":
-        """The same order of a request without a body: what it says is that name."""
-        self.repetition.request.state.body_sha256 = hashlib.sha256(name.encode()).hexdigest()
+    def of(self, said: str) -> "Ordering":
+        """The same order of a request whose body is not all, or nothing, of what it says: that is `said`."""
+        self.repetition.request.state.body_sha256 = hashlib.sha256(said.encode()).hexdigest()
         return self
 
     @property

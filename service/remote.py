@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 API_KEY: Final = "INFONCE_API_KEY"
 
 Url = Annotated[str, typer.Option(help="Where the gateway answers.", envvar="INFONCE_URL")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--metadata", help="Only what has this label, as NAME=TEXT; may be repeated.")
+]
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
@@ -65,3 +68,14 @@ def _say(error: ApiError) -> None:
         return
     remedy = f"; set {API_KEY} to a key of that server" if error.status == 401 else ""
     print(f"infonce: {error}{remedy} [{error.code}]", file=sys.stderr, flush=True)
+
+
+def labels_of(metadata: Sequence[str] | None) -> dict[str, str]:
+    """The labels that were asked for.
+
+    Raises:
+        ConfigError: one is not of the form NAME=TEXT.
+    """
+    from service.order_options import named_texts
+
+    return named_texts("--metadata", metadata or [])

@@ -1,6 +1,6 @@
 """Orders of mining and of evaluations: checked here, so that what cannot end well is a refusal and no failed job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from infonce.config import TrainConfig
@@ -113,9 +113,9 @@ def submit_export(
     found = find_model(lookup, project, name=asked.model)
     if found is not None:
         check_packable(found.path)
-    id, name = new_id("export"), asked.model if found is None else found.name
-    job = waiting_job(JobKind.EXPORT, project=project, spec={"model": name}, now=now, subject=id)
-    record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, model=name)
+    id, name, metadata = new_id("export"), asked.model if found is None else found.name, asked.metadata or {}
+    job = waiting_job(JobKind.EXPORT, project=project, spec={"model": name}, now=now, subject=id, metadata=metadata)
+    record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, model=name, metadata=metadata)
     with database.write() as tx:
         insert(tx, job, record)
     return record
@@ -126,6 +126,7 @@ def submit_collection_export(
     *,
     project: str,
     name: str,
+    metadata: Mapping[str, str],
     now: float,
     insert: Callable[[Tx, JobRecord, ExportRecord], None],
 ) -> ExportRecord:
@@ -136,9 +137,11 @@ def submit_collection_export(
     """
     with database.write() as tx:
         collection, id = catalog.get_collection(tx, project, name=name), new_id("export")
-        spec = {"collection": collection.id, "export": id}
-        job = waiting_job(JobKind.EXPORT, project=project, spec=spec, now=now, subject=collection.id)
-        record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, collection_id=collection.id)
+        spec, subject = {"collection": collection.id, "export": id}, collection.id
+        job = waiting_job(JobKind.EXPORT, project=project, spec=spec, now=now, subject=subject, metadata=metadata)
+        record = ExportRecord(
+            id=id, project=project, created_at=now, job_id=job.id, collection_id=subject, metadata=metadata
+        )
         insert(tx, job, record)
     return record
 

@@ -8,13 +8,14 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from service.errors import ServiceError
+from service.schemas.collection_files import CollectionExportCreate
 from service.schemas.collections import CollectionCreate, CollectionQuery
 from service.schemas.documents import DocumentsCount, DocumentsDelete, DocumentsUpsert
 from service.schemas.duplicates import DuplicatesFind
 from service.schemas.embeddings import EmbeddingCreate
 from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
-from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
+from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, ProjectCreate, ProjectUpdate
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelExportCreate
 from service.schemas.problem import ProblemBody
@@ -38,6 +39,7 @@ _BODIES = (
     ModelExportCreate,
     EmbeddingCreate,
     CollectionCreate,
+    CollectionExportCreate,
     DocumentsCount,
     DocumentsDelete,
     DocumentsUpsert,
@@ -50,7 +52,7 @@ _BODIES = (
     ApiKeyCreate,
     ApiKeyRotate,
     ProjectCreate,
-    Limits,
+    ProjectUpdate,
     WebhookEndpointCreate,
     WebhookEndpointUpdate,
     WebhookSecretRotate,

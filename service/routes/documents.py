@@ -7,9 +7,10 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from service.bodies import DOCUMENTS_LIMIT, described, json_body, parse, read_all, require_type
+from service.bodies import DOCUMENTS_LIMIT, described, json_body, read_all, require_type
 from service.callers import KEY_FIRST, Project
 from service.dependencies import MAX_PAGE, CollectionPath, Parts, Wiring
+from service.document_bodies import documents_in
 from service.ingest import Into, delete_documents, store_documents, store_lines
 from service.quotas import require_bytes
 from service.room import declared_bytes, require_room
@@ -55,16 +56,17 @@ async def upsert(
     await run_in_threadpool(_require_place, parts, project, coming)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
-            accepted = await run_in_threadpool(store_lines, parts.database, _into(parts, project, name=c), path=path)
+            stored = await run_in_threadpool(store_lines, parts.database, _into(parts, project, name=c), path=path)
     else:
         raw = await read_all(request, DOCUMENTS_LIMIT)
-        bodies = (await run_in_threadpool(parse, DocumentsUpsert, raw)).documents
+        bodies = await run_in_threadpool(documents_in, raw)
         into = _into(parts, project, name=c)
-        accepted = await run_in_threadpool(store_documents, parts.database, into, bodies=bodies)
-    after.add_task(parts.sweep.poke)
-    if accepted.job is not None:
+        stored = await run_in_threadpool(store_documents, parts.database, into, bodies=bodies)
+    if stored.leaves_work:
+        after.add_task(parts.sweep.poke)
+    if stored.accepted.job is not None:
         response.status_code = 202
-    return accepted
+    return stored.accepted
 
 
 @router.get("/documents")

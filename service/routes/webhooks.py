@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Window, object_id
+from service.dependencies import LabelledWindow, Parts, Window, object_id
 from service.errors import ServiceError
+from service.given_metadata import METADATA_QUERY
 from service.repetition import Once
 from service.schemas.lists import Listing
 from service.schemas.webhooks import (
@@ -66,9 +67,10 @@ async def create(
     await _check(parts, asked.url)
 
     def make(tx: Tx) -> tuple[str, EndpointRecord]:
-        name, url, types = asked.name, asked.url, asked.event_types
-        made = webhooks.create_endpoint(tx, project, name=name, url=url, event_types=types, now=parts.clock())
-        return made.id, made
+        name, url, types, now = asked.name, asked.url, asked.event_types, parts.clock()
+        made = webhooks.create_endpoint(tx, project, name=name, url=url, event_types=types, now=now)
+        values = {"metadata": asked.metadata or {}}
+        return made.id, webhooks.change_endpoint(tx, project, id=made.id, now=now, values=values)
 
     digest = request.state.body_sha256
     database = parts.database
@@ -76,8 +78,8 @@ async def create(
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
-@router.get("/webhook_endpoints")
-def list_endpoints(parts: Parts, project: Project, page: Window) -> Listing[WebhookEndpoint]:
+@router.get("/webhook_endpoints", openapi_extra=METADATA_QUERY)
+def list_endpoints(parts: Parts, project: Project, page: LabelledWindow) -> Listing[WebhookEndpoint]:
     """The project's endpoints, newest first."""
     with parts.database.read() as tx:
         records, more = webhooks.page_endpoints(tx, project, page=page)
@@ -98,7 +100,7 @@ async def update(
     parts: Parts,
     project: Project,
 ) -> WebhookEndpoint:
-    """Change name, URL or events; what is still to be delivered goes to the new URL."""
+    """Change name, URL, events or metadata; what is still to be delivered goes to the new URL."""
     if asked.url is not None:
         await _check(parts, asked.url)
     values: dict[str, Any] = asked.model_dump(exclude_none=True)

@@ -15,6 +15,7 @@ from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord
 from service.store.columns import MAX_INTEGER
 from service.store.database import Tx
+from service.store.id_lists import among
 from service.store.tables import collections, documents
 
 _BATCH: Final = 500
@@ -53,9 +54,8 @@ def supersede(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> None:
         some_of_it = sa.select(table.c.document_id).where(table.c.collection_id == collection_id).limit(1)
         if tx.execute(some_of_it).first() is None:  # as in any collection that only grows by vectors
             continue
-        for start in range(0, len(ids), _BATCH):
-            some = table.c.document_id.in_(ids[start : start + _BATCH])
-            tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, some))
+        given = among(tx, table.c.document_id, ids=ids)
+        tx.execute(sa.delete(table).where(table.c.collection_id == collection_id, given))
 
 
 def keep_vectors(tx: Tx, collection_id: str, *, embedded: Embedded, sequences: Mapping[str, int]) -> None:
@@ -77,12 +77,10 @@ def make_known(tx: Tx, collection_id: str, *, embedded: Embedded, made_of: Mappi
     """
     if reserve(tx, collection_id, count=0) is None:  # from here on nobody else writes to it
         return 0
-    ids, lacking = list(embedded.vectors), dict[str, int]()
-    unknown = _unknown(collection_id, fingerprint=embedded.fingerprint)
-    for start in range(0, len(ids), _BATCH):
-        query = sa.select(documents.c.id, documents.c.sequence).where(unknown)
-        query = query.where(documents.c.id.in_(ids[start : start + _BATCH]))
-        lacking |= {row.id: row.sequence for row in tx.execute(query)}
+    query = sa.select(documents.c.id, documents.c.sequence)
+    query = query.where(_unknown(collection_id, fingerprint=embedded.fingerprint))
+    query = query.where(among(tx, documents.c.id, ids=list(embedded.vectors)))
+    lacking = {row.id: row.sequence for row in tx.execute(query)}
     vectors = {id: vector for id, vector in embedded.vectors.items() if lacking.get(id) == made_of[id]}
     watermark = reserve(tx, collection_id, count=len(vectors))
     assert watermark is not None, "its row is locked"
@@ -94,11 +92,8 @@ def make_known(tx: Tx, collection_id: str, *, embedded: Embedded, made_of: Mappi
 
 def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[str]:
     """Those of these documents that existed, which are gone and can be found no more; the collection is locked."""
-    wanted, gone = list(dict.fromkeys(ids)), list[str]()
-    for start in range(0, len(wanted), _BATCH):
-        some = documents.c.id.in_(wanted[start : start + _BATCH])
-        removed = sa.delete(documents).where(documents.c.collection_id == collection.id, some)
-        gone += tx.execute(removed.returning(documents.c.id)).scalars()
+    removed = sa.delete(documents).where(documents.c.collection_id == collection.id, among(tx, documents.c.id, ids=ids))
+    gone = list(tx.execute(removed.returning(documents.c.id)).scalars())
     if not gone:
         return gone
     supersede(tx, collection.id, ids=gone)
@@ -127,12 +122,13 @@ def since(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) ->
         told = found[-1].sequence
 
 
-def count_since(tx: Tx, collection_id: str, *, after: int) -> int:
-    """How many writes there were after that sequence number that still count."""
+def count_since(tx: Tx, collection_id: str, *, after: int, at_most: int = 2**53) -> int:
+    """How many writes there were after that sequence number that still count; at `at_most` of them the count ends."""
     total = 0
     for table in (documents, deletions):
         later = sa.and_(table.c.collection_id == collection_id, table.c.sequence > after)
-        total += tx.execute(sa.select(sa.func.count()).select_from(table).where(later)).scalar_one()
+        some = sa.select(table.c.sequence).where(later).limit(at_most - total).subquery()
+        total += tx.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
     return total
 
 
@@ -158,7 +154,7 @@ def vectors_of(tx: Tx, collection_id: str, *, fingerprint: str, ids: Sequence[st
         document_vectors.c.fingerprint == fingerprint,
     )
     if ids is not None:
-        query = query.where(document_vectors.c.document_id.in_(ids))
+        query = query.where(among(tx, document_vectors.c.document_id, ids=ids))
     return {row.document_id: row.vector for row in tx.execute(query)}
 
 
@@ -199,5 +195,5 @@ def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int, to
     return sorted(found, key=lambda change: change.sequence)[:_BATCH]
 
 
-def _as_told(row: sa.Row[Any]) -> ChangeRecord:
+def _as_told(row: Any) -> ChangeRecord:
     return ChangeRecord(id=row.id, sequence=row.sequence, vector=row.vector, metadata=row.metadata)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -70,14 +71,14 @@ def page_projects(tx: Tx, *, only: str | None, page: Page) -> tuple[list[Project
     return [record_of(ProjectRecord, row) for row in rows], more
 
 
-def set_limits(tx: Tx, id: str, *, limits: Mapping[str, int | None]) -> ProjectRecord:
-    """The project with these limits in place of those it had; None is the server's.
+def change_project(tx: Tx, id: str, *, values: Mapping[str, Any]) -> ProjectRecord:
+    """The project with these limits and this metadata in place of what it had; None is the server's limit.
 
     Raises:
         NotFound: there is none of that name.
     """
-    if limits:
-        tx.execute(sa.update(projects).where(projects.c.id == id).values(**limits))
+    if values:
+        tx.execute(sa.update(projects).where(projects.c.id == id).values(**values))
     return get_project(tx, id)
 
 

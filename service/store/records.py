@@ -101,6 +101,7 @@ class FileRecord:
     """The file that it was made of; None for an upload. It may have been deleted since."""
     job_id: str | None = None
     """The job that made it, which makes no other."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +201,8 @@ class ModelRecord:
     """Of its folder; 0 where it was published before this was counted."""
     data_sha256: str | None = None
     """Of the pairs that it was trained on; None where nobody here knows."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Its job's, or what its caller gave it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,6 +221,7 @@ class KeyRecord:
     """When another key took its place; it still counts until it expires."""
     last_used_at: float | None = None
     """Within a minute."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,6 +233,7 @@ class ProjectRecord:
     max_queued_jobs: int | None = None
     max_stored_bytes: int | None = None
     max_requests_per_minute: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,3 +255,5 @@ class Page:
     after: str | None = None
     limit: int = 20
     descending: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Elements without all of it are left out; of tables that have none it asks nothing."""

@@ -12,7 +12,8 @@ from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.tables import collections, documents, record_of, values_of, versions
+from service.store.records import JobKind, JobStatus
+from service.store.tables import collections, documents, jobs, record_of, values_of, versions
 
 
 def insert(tx: Tx, version: VersionRecord) -> None:
@@ -80,10 +81,18 @@ def delete(tx: Tx, collection_id: str, *, id: str) -> None:
 
 
 def forget_changes(tx: Tx, collection_id: str) -> None:
-    """Vectors and deletions that every version holds in its index take no more room beside it."""
-    ready = [one for one in of_collection(tx, collection_id) if one.status is VersionStatus.READY]
-    if not ready:
+    """Vectors and deletions that every version holds in its index take no more room beside it.
+
+    Not before a version answers, since until then the vectors are all there is, and not while another index is made:
+    that one may hold what has been deleted since its documents were read.
+    """
+    at_work = sa.exists().where(
+        jobs.c.subject == collections.c.id, jobs.c.kind == JobKind.INDEX, jobs.c.status == JobStatus.RUNNING
+    )
+    answers = sa.and_(collections.c.id == collection_id, collections.c.active_version.is_not(None))
+    if tx.execute(sa.select(collections.c.id).where(answers, ~at_work)).first() is None:
         return
+    ready = [one for one in of_collection(tx, collection_id) if one.status is VersionStatus.READY]
     floor = min(one.watermark for one in ready)
     tx.execute(sa.delete(deletions).where(deletions.c.collection_id == collection_id, deletions.c.sequence <= floor))
     table = document_vectors

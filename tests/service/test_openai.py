@@ -41,6 +41,22 @@ def test_a_mapping_goes_with_a_file_as_an_extra_field(client: openai.OpenAI) -> 
     assert (file.status, file.to_dict()["counts"]["pairs"]) == ("processed", 1)
 
 
+def test_metadata_goes_with_files_and_uploads_in_the_extra_body_and_lists_filter_by_it(client: openai.OpenAI) -> None:
+    said: dict[str, Any] = {"metadata": {"team": "search", "stage": "ünï, 100 %"}}
+    file = client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune", extra_body=said)
+    client.files.create(file=("other.jsonl", PAIRS), purpose="fine-tune", extra_body={"metadata": {}})
+    assert file.to_dict()["metadata"] == client.files.retrieve(file.id).to_dict()["metadata"] == said["metadata"]
+    assert [found.id for found in client.files.list(extra_query={"metadata": {"team": "search"}})] == [file.id]
+    asked: dict[str, Any] = {"filename": "p.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
+    upload = client.uploads.create(bytes=len(PAIRS), **asked, extra_body=said)
+    part = client.uploads.parts.create(upload.id, data=PAIRS)
+    done = client.uploads.complete(upload.id, part_ids=[part.id])
+    assert done.file is not None and done.file.to_dict()["metadata"] == said["metadata"]
+    for bad in ({"a": {"b": "c"}}, {"a": ["b", "c"]}, {"k" * 65: "v"}, {str(n): "v" for n in range(17)}):
+        with pytest.raises(openai.UnprocessableEntityError, match="metadata"):
+            client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune", extra_body={"metadata": bad})
+
+
 def test_a_broken_file_is_told_line_by_line(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.files.create(file=PAIRS + b"no json\n", purpose="fine-tune")

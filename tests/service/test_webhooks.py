@@ -71,6 +71,9 @@ def test_openais_client_makes_lists_changes_and_deletes_endpoints(client: openai
     assert shown.to_dict()["signing_secret"] is None
     changed = client.webhooks.update(made.id, name="other", event_types=["fine_tuning.job.failed"])
     assert (changed.name, changed.url, changed.event_types) == ("other", receiver.url, ["fine_tuning.job.failed"])
+    said = client.webhooks.update(made.id, extra_body={"metadata": {"team": "search"}})
+    assert (said.name, said.to_dict()["metadata"]) == ("other", {"team": "search"})
+    assert [found.id for found in client.webhooks.list(extra_query={"metadata": {"team": "search"}})] == [made.id]
     assert client.webhooks.rotate_secret(made.id).signing_secret != made.signing_secret
     assert client.webhooks.event_types.list().data == [*EventType]
     assert client.webhooks.delete(made.id).deleted and list(client.webhooks.list()) == []

@@ -13,7 +13,7 @@ from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.documents import NewDocument
-from service.store.records import JobRecord
+from service.store.records import JobKind, JobRecord, JobStatus
 
 MakeCollection = Callable[..., CollectionRecord]
 NUMBERS = count()
@@ -105,6 +105,8 @@ def test_pages_of_changes_are_read_to_the_end(database: Database, collection: Co
     with database.read() as tx:
         found = list(changes.since(tx, collection.id, fingerprint=None, after=0))
         assert changes.count_since(tx, collection.id, after=0) == len(found) == 1_300
+        for limit in (1, 650, 651, 1_299, 1_300, 1_301):  # of either kind 650
+            assert changes.count_since(tx, collection.id, after=0, at_most=limit) == min(limit, 1_300)
     assert sum(one.vector is None for one in found) == 650
 
 
@@ -149,11 +151,18 @@ def test_what_every_version_holds_is_forgotten_here(
             documents.upsert(tx, collection, documents=new, embedded=made)
         assert changes.fingerprint_of(tx, collection.id) == "f"
         documents.delete(tx, collection, ids=["d3"])
-        for watermark in (4, 2):
-            job = make_job()
-            jobs.insert(tx, job)
-            made = version(collection, job_id=job.id, watermark=watermark)
-            versions.insert(tx, made)
+        answering, made = (version(collection, job_id=f"job-{watermark}", watermark=watermark) for watermark in (4, 2))
+        for one in (answering, made):
+            jobs.insert(tx, make_job(id=one.job_id))
+            versions.insert(tx, one)
+        versions.forget_changes(tx, collection.id)
+        assert len(changes.vectors_of(tx, collection.id, fingerprint="f")) == 3  # they are all that can be found
+        versions.activate(tx, collection, version=answering, now=1.0)
+        running = make_job(kind=JobKind.INDEX, subject=collection.id, status=JobStatus.RUNNING)
+        jobs.insert(tx, running)
+        versions.forget_changes(tx, collection.id)
+        assert len(changes.vectors_of(tx, collection.id, fingerprint="f")) == 3  # it may need them
+        assert jobs.succeed(tx, running.id, attempt=running.attempt, now=1.0, result={})
         versions.forget_changes(tx, collection.id)
         assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"d2"}
         assert changes.count_since(tx, collection.id, after=4) == 1
@@ -161,6 +170,22 @@ def test_what_every_version_holds_is_forgotten_here(
         versions.forget_changes(tx, collection.id)
         assert changes.vectors_of(tx, collection.id, fingerprint="f") == {}
         assert changes.count_since(tx, collection.id, after=4) == 1  # the version has d3 in its index
+
+
+def test_a_vector_that_became_known_late_is_forgotten_with_its_document(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id="a", text="t")])
+        documents.upsert(tx, collection, documents=[NewDocument(id="b", text="t")])
+        embedded = Embedded(fingerprint="f", vectors={"a": b"\0\0\x80?", "b": b"\0\0\x80?"})
+        changes.make_known(tx, collection.id, embedded=embedded, made_of={"a": 1, "b": 2})
+        jobs.insert(tx, make_job(id="job-1"))
+        answering = version(collection, job_id="job-1", watermark=1)
+        versions.insert(tx, answering)
+        versions.activate(tx, collection, version=answering, now=1.0)
+        versions.forget_changes(tx, collection.id)
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"b"}
 
 
 def version(collection: CollectionRecord, *, job_id: str, watermark: int) -> VersionRecord:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from infonce.hub import Hub
-from service.store import catalog, events, jobs, wishes
+from service.store import catalog, events, jobs, tables, wishes
 from service.store.database import Database, Tx
 from service.store.errors import DatabaseUnavailable
 from service.store.queue import QUEUES
@@ -45,6 +46,14 @@ def test_successful_training_publishes_one_sealed_model(site: Site) -> None:
     assert (model.id, model.num_bytes) == (f"ft:tiny:faq:{id[-8:]}", len(b"weights"))
     site.shop.artifacts.verify(site.shop.artifacts.model_path(model.folder))
     assert sorted(path.name for path in site.shop.artifacts.run_path(id, 1).iterdir()) == ["log.txt", "order.json"]
+
+
+def test_a_published_model_has_the_metadata_of_its_job(site: Site) -> None:
+    id = site.submit_training()
+    with site.shop.database.write() as tx:
+        tx.execute(sa.update(tables.jobs).where(tables.jobs.c.id == id).values(metadata={"team": "search"}))
+    site.with_child("finish_training()").answer()
+    assert [model.metadata for model in all_models(site)] == [{"team": "search"}]
 
 
 def test_every_line_of_a_workers_log_has_the_ids_of_the_attempt(site: Site, written: io.StringIO) -> None:
