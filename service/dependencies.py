@@ -18,6 +18,7 @@ from service.errors import ServiceError
 from service.feeds import Feeds
 from service.given_metadata import of_query
 from service.importing import ModelImports
+from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
@@ -51,6 +52,7 @@ class Wiring:
     lookup: ModelLookup
     embedder: Embedder
     search: Search
+    checks: IndexChecks
     audits: Audits
     imports: ModelImports
     metrics: Metrics

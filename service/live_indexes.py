@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -99,6 +100,21 @@ class LiveIndexes:
         if version.folder is None:
             raise Conflict("not_ready", f"Version {id} is being built by job {version.job_id}; ask again later")
         return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
+
+    def folders(self) -> dict[str, Path]:
+        """Where the indexes lie that are open, by a key that closes them."""
+        with self._lock:
+            served = {key: known.served.version for key, known in self._open.items()}
+        return {
+            key: self._artifacts.collection_version_path(version.collection_id, version.folder)
+            for key, version in served.items()
+            if version is not None and version.folder is not None
+        }
+
+    def close(self, key: str) -> None:
+        """The index is opened, and proven, when it is asked for again; searches in it come to their end."""
+        with self._lock_of(key), self._lock:
+            self._open.pop(key, None)
 
     def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served | None:
         """The state with every write; None where there is another index by now, which holds more of them."""
