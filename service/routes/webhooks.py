@@ -1,6 +1,7 @@
 """Webhook endpoints: who is told of the ends of jobs, what was told, and what is to be told again."""
 
 import hashlib
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -70,9 +71,12 @@ async def create(
         made = webhooks.create_endpoint(tx, project, name=name, url=url, event_types=types, now=parts.clock())
         return made.id, made
 
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
     digest = request.state.body_sha256
-    database = parts.database
-    made = await run_in_threadpool(shown_once, database, repetition, digest=digest, remedy=_LOST, make=make)
+    shown = partial(shown_once, parts.database, repetition, digest=digest, remedy=_LOST)
+    made = await run_in_threadpool(shown, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
@@ -136,7 +140,10 @@ def rotate_secret(
     def make(tx: Tx) -> tuple[str, EndpointRecord]:
         return id, webhooks.rotate_secret(tx, project, id=id, now=parts.clock(), grace_seconds=grace)
 
-    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
+    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
