@@ -1,6 +1,7 @@
 """Webhook endpoints: who is told of the ends of jobs, what was told, and what is to be told again."""
 
 import hashlib
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -72,9 +73,12 @@ async def create(
         values = {"metadata": asked.metadata or {}}
         return made.id, webhooks.change_endpoint(tx, project, id=made.id, now=now, values=values)
 
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
     digest = request.state.body_sha256
-    database = parts.database
-    made = await run_in_threadpool(shown_once, database, repetition, digest=digest, remedy=_LOST, make=make)
+    shown = partial(shown_once, parts.database, repetition, digest=digest, remedy=_LOST)
+    made = await run_in_threadpool(shown, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
@@ -138,7 +142,10 @@ def rotate_secret(
     def make(tx: Tx) -> tuple[str, EndpointRecord]:
         return id, webhooks.rotate_secret(tx, project, id=id, now=parts.clock(), grace_seconds=grace)
 
-    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
+    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 

@@ -85,6 +85,22 @@ def test_a_job_is_created_retrieved_listed_followed_and_cancelled(client: openai
     assert [event.data["type"] for event in events if isinstance(event.data, dict)] == ["cancelled", "submitted"]
 
 
+def test_a_suffix_is_as_long_as_openais_and_a_wrong_one_is_refused_in_words(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune").id
+    longest, rule = "a" * 60 + "-_.9", "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit"
+    assert client.fine_tuning.jobs.create(model=BASE, training_file=file, suffix=longest).status == "queued"
+    for wrong in ("x" * 65, "support faq", "-faq", "fäq", ""):
+        with pytest.raises(openai.UnprocessableEntityError) as caught:
+            client.fine_tuning.jobs.create(model=BASE, training_file=file, suffix=wrong)
+        assert caught.value.param == "suffix" and caught.value.message.endswith(f" - suffix: {rule}")
+
+
+def test_a_file_that_is_to_go_by_itself_is_refused_by_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="expires_after"):
+        client.files.create(file=PAIRS, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert "expires_after" in (Path(__file__).parents[2] / "docs/openai.md").read_text("utf-8")
+
+
 def test_a_job_is_paused_resumed_and_refused_once_it_has_ended(client: openai.OpenAI) -> None:
     file = client.files.create(file=PAIRS, purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id)

@@ -220,6 +220,22 @@ def test_a_secret_of_an_endpoint_is_shown_once(gateway: Gateway) -> None:
     assert made["signing_secret"] not in listed and rotated not in listed
 
 
+def test_a_client_that_lost_the_answer_gets_the_secret_by_its_own_retry(gateway: Gateway) -> None:
+    def tried(count: int, path: str = ENDPOINTS, body: dict[str, Any] = BODY) -> dict[str, Any]:
+        answer = gateway.http.post(path, json=body, headers={"x-stainless-retry-count": str(count)})
+        assert answer.status_code == 200 and ("idempotency-replayed" in answer.headers) is (count > 0)
+        made: dict[str, Any] = answer.json()
+        return made
+
+    made = tried(0)
+    assert tried(1) == tried(2) == made and made["signing_secret"].startswith("whsec_")
+    assert len(gateway.http.get(ENDPOINTS).json()["data"]) == 1
+    path = f"{ENDPOINTS}/{made['id']}/rotate_secret"
+    rotated = tried(0, path, {})
+    assert tried(1, path, {}) == rotated and rotated["signing_secret"] != made["signing_secret"]
+    assert tried(0)["id"] != made["id"]  # another one, not a retry
+
+
 def test_only_administrators_see_endpoints_and_only_their_projects(gateway: Gateway) -> None:
     made = gateway.http.post(ENDPOINTS, json=BODY).json()
     with gateway.parts.database.read() as tx:
