@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -131,6 +132,9 @@ def test_a_job_is_watched_to_its_end(infonce: Infonce, pairs: Path, live: Live) 
     done = infonce("watch", id)
     worker.join()
     assert (done.exit_code, done.stdout.partition(" (")[0]) == (0, "ft:x is trained")
+    figures = httpx2.get(f"{live.url}/metrics", trust_env=False).text
+    told = 'infonce_http_requests_total{method="GET",route="/v1/jobs/{id}/events/stream",status="200"}'
+    assert f"{told} 1.0" in figures  # it was told what happened, and did not ask time and again
 
 
 def test_watching_a_job_that_does_not_succeed_fails(infonce: Infonce, pairs: Path) -> None:
