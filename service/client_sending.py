@@ -24,7 +24,8 @@ _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
 
 
 def connection(base_url: str, *, api_key: str | None, timeout_seconds: float) -> dict[str, Any]:
-    """How both clients reach the gateway."""
+    """How both clients reach the gateway; its address may end with /v1, as OpenAI's client wants it."""
+    base_url = base_url.rstrip("/").removesuffix("/v1")
     return {
         "base_url": base_url,
         "headers": {} if api_key is None else {"authorization": f"Bearer {api_key}"},

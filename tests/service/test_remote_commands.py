@@ -172,6 +172,22 @@ def test_a_key_that_is_missing_is_told_by_the_name_of_its_variable(
     assert done.exit_code == 1 and "set INFONCE_API_KEY" in done.stderr
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "inf_x\n", "two words", "\udcff"])
+def test_what_no_header_can_carry_is_no_key(infonce: Infonce, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("INFONCE_API_KEY", key)
+    done = infonce("models")
+    assert done.exit_code == 1 and done.stdout == "" and done.stderr.startswith("infonce: INFONCE_API_KEY ")
+    assert done.stderr.count("\n") == 1 and key not in done.stderr
+
+
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_the_address_that_an_openai_client_takes_will_do(infonce: Infonce, live: Live, end: str) -> None:
+    done = infonce("models", "--url", live.url + end, "--json")
+    assert done.exit_code == 0 and BASE in [row["id"] for row in json.loads(done.stdout)["data"]]
+    with Client(live.url + end, api_key=live.key) as client:
+        assert client.model(BASE).id == BASE
+
+
 def test_an_unheeded_wish_is_told(infonce: Infonce, pairs: Path) -> None:
     job = submitted(infonce, pairs)
     wished = job.model_copy(update={"status": "running", "phase": "training", "cancel_requested": True})
