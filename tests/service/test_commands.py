@@ -15,8 +15,6 @@ from service.cli import app
 from service.console import FAILED, INTERRUPTED, STACK, WITH_SERVER
 
 PAGE = Path(__file__).parents[2] / "docs/cli.md"
-WITHOUT_JSON = {"worker"}
-"""It has nothing to say but its log."""
 
 
 def commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, TyperCommand]]:
@@ -37,7 +35,7 @@ def test_every_command_has_json() -> None:
     without = {
         name for name, command in commands(everything()) if "--json" not in str([o.opts for o in command.params])
     }
-    assert without == WITHOUT_JSON
+    assert without == set()
 
 
 def test_the_help_has_three_groups_in_the_order_of_need() -> None:
