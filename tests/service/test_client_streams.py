@@ -13,6 +13,7 @@ from service.client import AsyncClient, Client
 from service.client_streams import FIRST_PAUSE_SECONDS, Told
 from service.errors import ApiError
 from service.schemas.job_answers import Job, JobEvent, JobNews, JobProgress
+from service.schemas.keys import ApiKeyCreate
 from service.settings import EdgeLimits, GatewaySettings
 from service.store import jobs
 from service.store.records import JobError, JobKind, JobRecord, JobStatus, Phase, new_id
@@ -23,8 +24,8 @@ JOB = "job-" + "0" * 26
 
 @pytest.fixture
 def settings(settings: GatewaySettings) -> GatewaySettings:
-    """One job is read at a time."""
-    return replace(settings, edge=EdgeLimits(num_streams=1))
+    """One stream is read at a time, and its key is looked at again soon."""
+    return replace(settings, edge=EdgeLimits(num_streams=1, key_seconds=0.2))
 
 
 @pytest.fixture
@@ -243,6 +244,16 @@ def test_a_job_that_is_not_there_is_told_as_such(live: Live) -> None:
     with Client(live.url, api_key=live.key) as client, pytest.raises(ApiError) as caught:
         client.wait(JOB)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
+
+
+def test_who_is_not_let_in_any_more_hears_of_it(live: Live, job: str) -> None:
+    with Client(live.url, api_key=live.key) as admin:
+        made = admin.create_key(ApiKeyCreate(name="reader", scopes=["read"]))
+        with Client(live.url, api_key=made.secret) as client, pytest.raises(ApiError) as caught:
+            for told in client.follow(job):
+                if isinstance(told, JobNews):
+                    admin.delete_key(made.id)
+    assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
 
 
 def test_a_gateway_that_is_started_again_is_waited_for() -> None:
