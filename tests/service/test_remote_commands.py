@@ -109,11 +109,17 @@ def test_a_training_is_to_end_early_and_keep_its_best(infonce: Infonce, pairs: P
     assert json.loads(infonce("jobs", id, "--json").stdout)["keep_requested"] is True
 
 
-def test_a_terminal_shows_that_a_server_is_asked(infonce: Infonce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_that_a_server_is_asked(
+    infonce: Infonce, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert infonce("models").stderr == ""
+    id = submitted(infonce, pairs).id
     monkeypatch.setenv("FORCE_COLOR", "1")  # what makes rich take any stream for a terminal
-    for words, said in ((("models",), "Asking …"), (("search", "pets", "dog"), "Searching …")):
-        assert said in infonce(*words).stderr
+    asking = [("models",), ("collections",), ("jobs",), ("jobs", id), ("pause", id), ("resume", id), ("cancel", id)]
+    for words in asking:
+        assert "Asking …" in infonce(*words).stderr, words
+    assert "Searching …" in infonce("search", "pets", "dog").stderr
+    assert "Ordering …" in infonce("submit", pairs, "--model", BASE).stderr
 
 
 def test_a_job_is_watched_to_its_end(infonce: Infonce, pairs: Path, live: Live) -> None:
