@@ -175,7 +175,14 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
     counted = Metrics()
     embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
-    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled))
+    search = Search(
+        database,
+        artifacts,
+        lookup=lookup,
+        embedder=embedder,
+        recall=RecallWatch(counted.recalled),
+        max_open=settings.max_open_indexes,
+    )
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     chores = (

@@ -5,15 +5,16 @@ A collection that has no version yet is served from what was written to it alone
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from service.open_words import OpenWords
 from service.recent import Recent
+from service.settings import DEFAULT_OPEN_INDEXES
 from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
@@ -23,9 +24,6 @@ from service.store.errors import Conflict
 
 if TYPE_CHECKING:
     from infonce.live_index import Change, LiveIndex
-
-MAX_OPEN: Final = 8
-"""How many indexes stay in memory; the least recently asked one goes first."""
 
 
 _Answering: TypeAlias = tuple[CollectionRecord, VersionRecord | None]
@@ -61,9 +59,11 @@ class _Open:
 class LiveIndexes:
     """What can be searched, as of the moment of the question: every write that was committed is seen."""
 
-    def __init__(self, database: Database, artifacts: Artifacts) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, *, max_open: int = DEFAULT_OPEN_INDEXES) -> None:
+        """`max_open`: how many indexes stay open; the one asked longest ago is closed."""
         self._database = database
         self._artifacts = artifacts
+        self._max_open = max_open
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
         self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -118,7 +118,7 @@ class LiveIndexes:
 
     def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served | None:
         """The state with every write; None where there is another index by now, which holds more of them."""
-        key = collection.id if version is None else f"{version.id}/{version.folder}"
+        key = collection.id if version is None else _key(version)
         found = self._opened(key, collection)
         if found is None:
             with self._lock_of(key):  # one at a time: what two ask for at once is read once
@@ -148,7 +148,8 @@ class LiveIndexes:
         base = self._unchanged(collection, version) if known is None else known
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, collection.project, name=collection.id)
-            if not _is_there(tx, collection, version=version):
+            keys = _keys(tx, collection)
+            if key not in keys:
                 return None
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
             if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
@@ -157,13 +158,20 @@ class LiveIndexes:
             live = base.served.live.with_changes(_as_changes(written))
             pending = documents.pending(tx, collection, version=version)
         served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
-        with self._lock:
-            self._open[key] = _Open(served, collection.watermark)
-            self._open.move_to_end(key)
-            if len(self._open) > MAX_OPEN:
-                gone, _ = self._open.popitem(last=False)
-                self._of_key.pop(gone, None)
+        self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
+
+    def _keep(self, key: str, found: _Open, *, keys: Container[str]) -> None:
+        """The state stays open; `keys` are of those of its collection that can still be asked for, the others go."""
+        with self._lock:
+            self._open[key] = found
+            self._open.move_to_end(key)
+            id = found.served.collection.id
+            gone = [one for one, other in self._open.items() if other.served.collection.id == id and one not in keys]
+            kept = [one for one in self._open if one not in gone]
+            for one in [*gone, *kept[: -self._max_open]]:
+                del self._open[one]
+                self._of_key.pop(one, None)
 
     def _unchanged(self, collection: CollectionRecord, version: VersionRecord | None) -> _Open:
         """What is on disk, and nothing that came later; before there is a version that is nothing at all."""
@@ -189,11 +197,14 @@ class LiveIndexes:
         return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
 
 
-def _is_there(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | None) -> bool:
-    """Whether what was written is told as changes to that state."""
-    if version is None:
-        return collection.active_version is None
-    return version.folder in [one.folder for one in versions.of_collection(tx, collection.id)]
+def _key(version: VersionRecord) -> str:
+    return f"{version.id}/{version.folder}"
+
+
+def _keys(tx: Tx, collection: CollectionRecord) -> set[str]:
+    """Of the states in which the collection can be asked: its versions, or what was written before there is one."""
+    found = {_key(one) for one in versions.of_collection(tx, collection.id)}
+    return found if collection.active_version is not None else {*found, collection.id}
 
 
 def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:

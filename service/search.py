@@ -20,6 +20,7 @@ from service.model_lookup import ModelLookup
 from service.recall import Asked as Watched
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, Hit, Hits, QueryAnswer, QueryAnswers
+from service.settings import DEFAULT_OPEN_INDEXES
 from service.shown import AnswerRoom, shown
 from service.store.artifacts import Artifacts
 from service.store.collection_records import CollectionRecord
@@ -49,12 +50,14 @@ class Search:
         lookup: ModelLookup,
         embedder: Embedder,
         recall: RecallWatch,
+        max_open: int = DEFAULT_OPEN_INDEXES,
     ) -> None:
+        """`max_open`: how many indexes stay open."""
         self._database = database
         self._recall = recall
         self._lookup = lookup
         self._embedder = embedder
-        self.indexes = LiveIndexes(database, artifacts)
+        self.indexes = LiveIndexes(database, artifacts, max_open=max_open)
 
     def query(self, project: str, name: str, *, asked: CollectionQuery) -> Answered:
         """The best hits of each query, and what they took.
