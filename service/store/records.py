@@ -54,6 +54,7 @@ class Phase(StrEnum):
     EXPORTING = "exporting"
     EMBEDDING = "embedding"
     BUILDING = "building"
+    PROMOTING = "promoting"
 
 
 class FilePurpose(StrEnum):
