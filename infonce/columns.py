@@ -18,6 +18,7 @@ from infonce.filters import NEGATIONS, Comparator, Condition, Filter, Joined, Jo
 Mask = NDArray[np.bool_]
 
 _NAMES: Final = "names"
+_LOOKED_AT: Final = 4_096
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,18 @@ class Columns:
             for key, known in values.items()
         }
         return cls(len(metadata), made)
+
+    def has(self, key: str, *, among: Mask) -> bool:
+        """Whether one of these documents has the key; one with an empty list under it may, as far as is known.
+
+        Shape:
+            among (count,) bool.
+        """
+        column = self.by_key.get(key)
+        if column is None:
+            return False
+        blocks = range(0, len(column.rows), _LOOKED_AT)  # nearly always the first one has one
+        return not len(column.rows) or any(among[column.rows[at : at + _LOOKED_AT]].any() for at in blocks)
 
     def mask(self, asked: Filter) -> Mask:
         """Which documents pass the filter.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from infonce.columns import Columns, Mask
 from infonce.errors import IndexCorrupt, IndexMismatch
-from infonce.filters import Filter
+from infonce.filters import Filter, keys_of
 from infonce.id_table import IdTable
 from infonce.index import Hits, VectorIndex
 from infonce.ranking import highest
@@ -178,9 +178,14 @@ class LiveIndex:
             rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
         return self.ids_of(rows)
 
-    def keys(self) -> set[str]:
-        """Every metadata key that some document has or had."""
-        return {*self.main.columns.by_key, *self._newer_columns.by_key}
+    def unknown_keys(self, asked: Filter) -> list[str]:
+        """Those metadata keys of the filter that no document has which can be found, in their order."""
+        main, newer = self.findable()
+        return [
+            key
+            for key in dict.fromkeys(keys_of(asked))
+            if not self.main.columns.has(key, among=main) and not self._newer_columns.has(key, among=newer)
+        ]
 
     def search(
         self, vectors: NDArray[np.float32], k: int, *, asked: Filter | None = None, exact: bool = False
@@ -225,9 +230,9 @@ def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArra
     return vectors
 
 
-def _merged(one: Hits, other: Hits, *, k: int) -> Hits:
+def _merged(one: Hits, newer: Hits, *, k: int) -> Hits:
     """The `k` best of both, best first."""
     pairs = sorted(
-        [*zip(one.scores, one.ids, strict=True), *zip(other.scores, other.ids, strict=True)], key=lambda pair: -pair[0]
+        [*zip(one.scores, one.ids, strict=True), *zip(newer.scores, newer.ids, strict=True)], key=lambda pair: -pair[0]
     )[:k]
-    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs))
+    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs), one.is_exact)

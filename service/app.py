@@ -198,7 +198,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         tracers=seams.tracers or tracer_provider(settings.telemetry, service="infonce-gateway"),
         sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
-        feeds=Feeds(database, max_readers=settings.edge.num_streams),
+        feeds=Feeds(database, max_readers=settings.edge.num_streams, key_seconds=settings.edge.key_seconds),
         callers=KnownCallers(database, settings, clock=seams.clock),
         rates=Rates(),
         uses=uses,

@@ -20,6 +20,7 @@ from service.errors import ServiceError
 from service.forms import FormShape
 from service.ingest import INDEXED_ANYWAY
 from service.quotas import require_bytes, require_kept
+from service.references import find_here
 from service.repetition import Repetition
 from service.schemas.collections import COLLECTION_NAME
 from service.store import arrivals, catalog, documents, jobs
@@ -172,7 +173,7 @@ def _found(parts: Wiring, proved: ProvedCollection, *, project: str, asked: str 
     """The model that was asked for, or the project's own with that fingerprint, or the one of that name."""
     facts = proved.manifest.collection
     if asked is not None:
-        return parts.lookup.find(project, asked)
+        return find_here(parts.lookup, project, name=asked)
     own = None
     if facts.fingerprint is not None:
         with parts.database.read() as tx:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MAX_PAGE = 1_000
 _SUFFIX = "[0-9a-hjkmnp-tv-z]{26}"  # Crockford's base 32, as `new_id` writes it
 _COLLECTION_ID = re.compile(r"col-[0-9a-z]{26}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,11 +102,20 @@ async def collection_path(c: str) -> str:
 CollectionPath = Annotated[str, Depends(collection_path)]
 
 
-async def window(
-    after: Annotated[str | None, Query(max_length=200, description="the id after which the window begins")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    order: Annotated[str, Query(pattern="^(asc|desc)$", description="by creation")] = "desc",
-) -> Page:
+def check_idempotency_key(request: Request) -> None:
+    """Raise `ServiceError` if the request bears a key that is none, whether or not its route needs one."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
+        raise ServiceError("invalid_value", message, param="Idempotency-Key")
+
+
+After = Annotated[str | None, Query(max_length=200, description="the id after which the window begins")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Order = Annotated[str, Query(pattern="^(asc|desc)$", description="by creation")]
+
+
+async def window(after: After = None, limit: Limit = 20, order: Order = "desc") -> Page:
     """The window of a list that was asked for."""
     if after is not None and not re.fullmatch(r"[A-Za-z0-9._:/-]+", after):
         raise ServiceError("bad_cursor", "after is not the id of an element of this list", param="after")

@@ -2,7 +2,7 @@
 model and index. Nothing that is asked meanwhile fails or meets a model with the index of another one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -20,7 +20,7 @@ from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
-from service.store.records import JobKind
+from service.store.records import JobKind, JobRecord
 from service.store.waiting import waiting_job
 
 MAX_CAUGHT_UP: Final = 256
@@ -34,6 +34,17 @@ Made: TypeAlias = dict[tuple[str | None, str, int], bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """How a move was asked for."""
+
+    expected: str | None
+    """The version that must answer until then; any where there is none."""
+    first: Callable[[Tx], None]
+    """Called in the transaction that moves the collection, before it does; it may refuse."""
+    now: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
     """What moving needs of the gateway."""
 
@@ -42,25 +53,23 @@ class Promotion:
     lookup: ModelLookup
     embedder: Embedder
 
-    def promote(
-        self, project: str, name: str, *, id: str, expected: str | None, guard: Guard | None, now: float
-    ) -> CollectionRecord:
+    def promote(self, project: str, name: str, *, id: str, guard: Guard | None, move: Move) -> CollectionRecord:
         """The collection answers by the version, model and index alike.
 
         Raises:
             NotFound: no such collection, version or evaluation.
-            ServiceError: another version answers than `expected` (`precondition_failed`), the guard is not met
+            ServiceError: another version answers than is expected (`precondition_failed`), the guard is not met
                 (`guard_failed`), or the version is not built or lacks documents (`not_ready`).
         """
         with self.database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
-            _check_expected(collection, expected)
+            _check_expected(collection, move.expected)
             version = versions.get(tx, collection.id, id=id)
             if guard is not None:
                 _check_guard(tx, collection, version=version, guard=guard)
-        return self._move(collection, version, expected=expected, now=now)
+        return self._move(collection, version, move=move)
 
-    def roll_back(self, project: str, name: str, *, expected: str | None, now: float) -> CollectionRecord:
+    def roll_back(self, project: str, name: str, *, move: Move) -> CollectionRecord:
         """The collection answers by the version before, and could be moved back.
 
         Raises:
@@ -69,28 +78,27 @@ class Promotion:
         """
         with self.database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
-            _check_expected(collection, expected)
+            _check_expected(collection, move.expected)
             if collection.previous_version is None:
                 raise ServiceError("not_ready", f"collection {collection.name!r} has no version to return to")
             version = versions.get(tx, collection.id, id=collection.previous_version)
-        return self._move(collection, version, expected=expected, now=now)
+        return self._move(collection, version, move=move)
 
-    def _move(
-        self, collection: CollectionRecord, version: VersionRecord, *, expected: str | None, now: float
-    ) -> CollectionRecord:
+    def _move(self, collection: CollectionRecord, version: VersionRecord, *, move: Move) -> CollectionRecord:
         project, made = collection.project, Made()
         self.indexes.of_version(project, collection.id, id=version.id)  # read before anybody waits for it
         for _ in range(_TRIES):
-            self._catch_up(collection, version, made=made, now=now)
+            self._catch_up(collection, version, made=made, now=move.now)
             with self.database.write() as tx:
                 catalog.lock_collection(tx, collection.id)
                 newest = catalog.get_collection(tx, project, name=collection.id)
-                _check_expected(newest, expected)
                 version = versions.get(tx, collection.id, id=version.id)
                 lacking = {id: sequence for id, (sequence, _) in _lacking(tx, version).items()}
                 if all((version.fingerprint, *written) in made for written in lacking.items()):
+                    move.first(tx)  # a repetition is not told that its own move was not expected
+                    _check_expected(newest, move.expected)
                     _make_known(tx, version, lacking=lacking, made=made)
-                    versions.activate(tx, newest, version=version, now=now)
+                    versions.activate(tx, newest, version=version, now=move.now)
                     return catalog.get_collection(tx, project, name=collection.id)
         message = f"documents are written faster than version {version.id} takes them in"
         raise ServiceError("not_ready", message + "; try again")
@@ -120,14 +128,24 @@ class Promotion:
         return found.vectors
 
 
-def order_version(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, now: float) -> str:
-    """The id of a job that waits, which makes the version's index of all documents that there are when it begins."""
+def order_version(
+    tx: Tx,
+    collection: CollectionRecord,
+    *,
+    version: VersionRecord,
+    now: float,
+    insert: Callable[[Tx, JobRecord], None] = jobs.insert,
+) -> str:
+    """The id of a job that waits, which makes the version's index of all documents that there are when it begins.
+
+    `insert` may add to what is written with a new one, or refuse.
+    """
     spec = {"collection": collection.id, "version": version.id, "of_model": version.model}
     twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec)
     if twin is not None:
         return twin.id
     job = waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)
-    jobs.insert(tx, job)
+    insert(tx, job)
     return job.id
 
 

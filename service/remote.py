@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from service.schemas.strict import Answer
 
 API_KEY: Final = "INFONCE_API_KEY"
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 
 Url = Annotated[str, typer.Option(help="Where the gateway answers.", envvar="INFONCE_URL")]
 Labels = Annotated[
@@ -34,7 +36,7 @@ def connected(url: str) -> Iterator["Client"]:
 
     with sentences():
         try:
-            with Client(url, api_key=os.environ.get(API_KEY) or None) as client:
+            with Client(url, api_key=_key()) as client:
                 yield client
         except ApiError as error:
             _say(error)
@@ -53,6 +55,15 @@ def printed_list(answers: list["Answer"]) -> None:
     """The answers are one object on one line of stdout, in the shape of the API's lists."""
     rows = [answer.model_dump(mode="json", by_alias=True) for answer in answers]
     print(json.dumps({"object": "list", "data": rows}), flush=True)
+
+
+def _key() -> str | None:
+    """The key of the environment, which is nobody else's to read: the sentence does not repeat it."""
+    key = os.environ.get(API_KEY) or None
+    if key is not None and not _VISIBLE.fullmatch(key):
+        message = f"{API_KEY} is no key: it has a blank, or a character that no header can carry"
+        raise ServiceError("invalid_value", message + "; set it to what `infonce keys create` prints")
+    return key
 
 
 def _say(error: ApiError) -> None:

@@ -33,8 +33,7 @@ def submit_mining(
     """The job is checked and waits; `insert` writes it, and may add to that or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
-        ServiceError: a file does not exist or has another purpose.
+        ServiceError: no such base model here, and none may be downloaded; or no such file of the right purpose.
         ConfigError: a setting is outside its limits, or the documents to search are too few or too long.
     """
     config = asked.config()
@@ -67,11 +66,11 @@ def submit_evaluation(
     """The evaluation exists and its job waits; `insert` writes both, and may add to that or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
-        ServiceError: the file does not exist or has another purpose.
+        ServiceError: no such base model here, and none may be downloaded; or no such file of the right purpose.
         ConfigError: a model is named twice.
     """
-    models = [find_model(lookup, project, name=name) for name in asked.models]
+    named = enumerate(asked.models)
+    models = [find_model(lookup, project, name=name, param=f"models.{place}") for place, name in named]
     names = [name if found is None else found.name for name, found in zip(asked.models, models, strict=True)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"models names {twice[0]} twice; name each model once", param="models")
@@ -107,7 +106,7 @@ def submit_export(
     """The export exists and its job waits; `insert` writes both, and may add to that or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
+        ServiceError: no such base model here, and none may be downloaded.
         InvalidModel: its weights are not in one safetensors file.
     """
     found = find_model(lookup, project, name=asked.model)
@@ -152,7 +151,7 @@ def submit_estimate(
     """What a training is checked for is checked, and a job waits that says what the training would take.
 
     Raises:
-        UnknownModel, ServiceError, ConfigError: as for the training itself, or it looks for negatives.
+        ServiceError, ConfigError: as for the training itself, or it looks for negatives.
     """
     id = new_id("job")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
@@ -98,7 +98,7 @@ def retrieve(c: CollectionPath, id: ExportId, parts: Parts, project: Project) ->
 
 
 @router.get("/{c}/exports/{id}/content", response_class=FileResponse, responses=CONTENT)
-def content(c: CollectionPath, id: ExportId, request: Request, parts: Parts, project: Project) -> FileResponse:
+def content(c: CollectionPath, id: ExportId, request: Request, parts: Parts, project: Project) -> Response:
     """The file; a `Range` of it where one is asked for. `POST /v1/collections/import` takes it, here or elsewhere."""
     collection, record, job = _read(parts, project, name=c, id=id)
     name = f"{collection.name}.tar"

@@ -13,6 +13,7 @@ from service.collection_answers import collection_object, collection_objects
 from service.dependencies import CollectionPath, LabelledWindow, Parts, Wiring
 from service.duplicates import find_duplicates
 from service.given_metadata import METADATA_QUERY
+from service.references import find_here
 from service.repetition import Once
 from service.schemas.collections import (
     CollectionCreate,
@@ -130,7 +131,7 @@ def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:
     if asked.model is None:
         assert asked.dimension is not None, "the body was checked"
         return asked.dimension
-    dimensions = parts.lookup.dimensions(parts.lookup.find(project, asked.model))
+    dimensions = parts.lookup.dimensions(find_here(parts.lookup, project, name=asked.model))
     if asked.dimension not in (None, dimensions):
         message = f"dimension is {asked.dimension} and model {asked.model} has {dimensions}; leave dimension out"
         raise IndexMismatch(message)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from infonce.dialects import FieldMapping
 from service.callers import KEY_FIRST, Project
@@ -82,7 +82,7 @@ def retrieve(id: FileId, parts: Parts, project: Project) -> FileObject:
 
 
 @router.get("/{id}/content", response_class=FileResponse, responses=CONTENT)
-def content(id: FileId, request: Request, parts: Parts, project: Project) -> FileResponse:
+def content(id: FileId, request: Request, parts: Parts, project: Project) -> Response:
     """The bytes as they were sent; a `Range` of them where one is asked for."""
     with parts.database.read() as tx:
         record = files.get_file(tx, project, id=id)

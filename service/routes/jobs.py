@@ -107,7 +107,7 @@ def rerun(
     deploy = None if record.spec.get("deploy") is None else Deploy.model_validate(record.spec["deploy"], strict=False)
     if deploy is not None:
         require_scope(who, Scope.INDEX)
-    model = find_model(parts.lookup, project, name=record.spec["model"])
+    model = find_model(parts.lookup, project, name=record.spec["model"], param=None)
     width = None if model is None else parts.lookup.dimensions(model)
 
     def submit(now: float) -> str:

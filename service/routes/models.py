@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from service.callers import KEY_FIRST, Project
-from service.dependencies import LabelledWindow, Parts, Wiring
+from service.dependencies import MAX_PAGE, LabelledWindow, Parts, Wiring
 from service.errors import ServiceError
 from service.forms import FormShape
 from service.given_metadata import METADATA_BYTES, METADATA_FIELD, METADATA_PROPERTY, METADATA_QUERY, of_form
@@ -37,8 +38,13 @@ _FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 @router.get("", openapi_extra=METADATA_QUERY)
-def list_models(parts: Parts, project: Project, page: LabelledWindow) -> Listing[ModelObject]:
-    """The project's own models, newest first, behind the base models; all are legal wherever a model is asked for."""
+def list_models(request: Request, parts: Parts, project: Project, page: LabelledWindow) -> Listing[ModelObject]:
+    """The project's own models, newest first, behind the base models; all are legal wherever a model is asked for.
+
+    Without `limit` and `after` there are up to 1,000: OpenAI's list of models has no pages.
+    """
+    if not {"limit", "after"} & set(request.query_params):
+        page = replace(page, limit=MAX_PAGE)
     found, more = parts.lookup.page(project, page)
     return Listing.of(found, more)
 

@@ -1,6 +1,7 @@
 """Webhook endpoints: who is told of the ends of jobs, what was told, and what is to be told again."""
 
 import hashlib
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -72,9 +73,12 @@ async def create(
         values = {"metadata": asked.metadata or {}}
         return made.id, webhooks.change_endpoint(tx, project, id=made.id, now=now, values=values)
 
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
     digest = request.state.body_sha256
-    database = parts.database
-    made = await run_in_threadpool(shown_once, database, repetition, digest=digest, remedy=_LOST, make=make)
+    shown = partial(shown_once, parts.database, repetition, digest=digest, remedy=_LOST)
+    made = await run_in_threadpool(shown, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
@@ -138,7 +142,10 @@ def rotate_secret(
     def make(tx: Tx) -> tuple[str, EndpointRecord]:
         return id, webhooks.rotate_secret(tx, project, id=id, now=parts.clock(), grace_seconds=grace)
 
-    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
+    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
@@ -182,11 +189,20 @@ def list_deliveries(id: EndpointId, parts: Parts, project: Project, page: Window
 
 
 @router.post("/webhook_endpoints/{id}/deliveries/{delivery}/replay")
-def replay(id: EndpointId, delivery: DeliveryId, parts: Parts, project: Project) -> WebhookDelivery:
+def replay(id: EndpointId, delivery: DeliveryId, parts: Parts, project: Project, repetition: Once) -> WebhookDelivery:
     """Tell it again, under the same `webhook-id`; where it is still on its way, soon instead of later."""
-    with parts.database.write() as tx:
-        webhooks.get_endpoint(tx, project, id=id)
-        return WebhookDelivery.of(deliveries.replay(tx, id, id=delivery, now=now_of(tx)))
+    digest = hashlib.sha256(f"{id} {delivery}".encode()).hexdigest()
+
+    def make() -> str:
+        with parts.database.write() as tx:
+            webhooks.get_endpoint(tx, project, id=id)
+            told = deliveries.replay(tx, id, id=delivery, now=now_of(tx)).id
+            repetition.remember(tx, digest, object_id=told)
+        return told
+
+    made = repetition.once(parts.database, digest, make=make)
+    with parts.database.read() as tx:
+        return WebhookDelivery.of(deliveries.get(tx, id, id=made))
 
 
 async def _check(parts: Parts, url: str) -> None:

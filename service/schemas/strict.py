@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from infonce.file_limits import DEFAULT_LIMITS
@@ -64,6 +64,17 @@ Off = Annotated[None, only("null")]
 
 Auto = Literal["auto"]
 Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
+
+
+def _no_whole(value: object) -> object:
+    """A whole number beyond 2^53 must not slip in as a rounded float."""
+    if isinstance(value, int):
+        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
+    return value
+
+
+Fraction = Annotated[float, BeforeValidator(_no_whole)]
+"""Beside `Whole` in a union."""
 AutoWhole = Annotated[Whole | Auto, sentence('must be a whole number within ±2^53, or "auto"')]
 AutoNumber = Annotated[float | Auto, sentence('must be a finite number, or "auto"')]
 Name = Annotated[str, Field(min_length=1, max_length=512)]

@@ -226,8 +226,7 @@ class Artifacts:
         """
         is_index = folder.absolute().is_relative_to(self.root / "collections")
         corrupt = partial(ArtifactCorrupt, folder.name, remedy=INDEX_REMEDY if is_index else MODEL_REMEDY)
-        listed = listed_checksums(folder, corrupt)
-        for name, expected in ((name, listed[name]) for name in listed if name.startswith(part)):
+        for name, expected in (one for one in listed_checksums(folder, corrupt).items() if one[0].startswith(part)):
             path = folder / name
             try:
                 if path.stat().st_size != expected["bytes"]:

@@ -196,6 +196,17 @@ def page_ids(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tu
     return ids[:limit], len(ids) > limit
 
 
+def page_metadata(
+    tx: Tx, collection_id: str, *, after: str | None, limit: int
+) -> tuple[dict[str, Mapping[str, Any]], bool]:
+    """The metadata of such a window alone, by id in the order of the ids, and whether more follow."""
+    query = sa.select(table.c.id, table.c.metadata).where(table.c.collection_id == collection_id)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    rows = tx.execute(query.order_by(table.c.id).limit(limit + 1)).all()
+    return {row.id: row.metadata for row in rows[:limit]}, len(rows) > limit
+
+
 def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:
     """The documents written up to the watermark, in the order of their writing; few are in memory at a time."""
     last = 0

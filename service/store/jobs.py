@@ -47,7 +47,7 @@ def insert(tx: Tx, job: JobRecord) -> None:
     files.hold(tx, job.project, ids=files.named_in(job.spec))
     error = None if job.error is None else asdict(job.error)
     tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))
-    _tell(tx, job, at=job.created_at, type="submitted", message=f"The {job.kind} job was submitted.")
+    events.append(tx, events.submitted(job))
 
 
 def get(tx: Tx, project: str, *, id: str) -> JobRecord:

@@ -89,13 +89,18 @@ def held(tx: Tx, id: str, *, now: float) -> ProjectRecord:
 
 
 def num_waiting_jobs(tx: Tx, id: str) -> int:
-    """How many jobs that somebody ordered wait, paused ones among them; index jobs follow from documents."""
+    """How many jobs that somebody ordered wait, paused ones among them.
+
+    Index jobs follow from documents, but for those of versions.
+    """
     return waiting_jobs_of(tx, [id])[id]
 
 
 def waiting_jobs_of(tx: Tx, ids: Sequence[str]) -> Counter[str]:
     """That number for each of the projects."""
-    waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), jobs.c.kind != JobKind.INDEX)
+    of_version = sa.type_coerce(jobs.c.spec, sa.Text()).contains('"of_model":')
+    ordered = sa.or_(jobs.c.kind != JobKind.INDEX, of_version)
+    waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), ordered)
     query = sa.select(jobs.c.project, sa.func.count()).where(jobs.c.project.in_(ids), waiting)
     return Counter(dict(tx.execute(query.group_by(jobs.c.project)).all()))
 

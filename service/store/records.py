@@ -54,6 +54,7 @@ class Phase(StrEnum):
     EXPORTING = "exporting"
     EMBEDDING = "embedding"
     BUILDING = "building"
+    PROMOTING = "promoting"
 
 
 class FilePurpose(StrEnum):
@@ -238,13 +239,14 @@ class ProjectRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepeatRecord:
-    """A POST that may come again under the same Idempotency-Key, and the object that it made."""
+    """A POST that may come again under the same Idempotency-Key, and what it made."""
 
     project: str
     route: str
     key: str
     body_sha256: str
     object_id: str
+    """Of the object; where it made none, the answer itself."""
     created_at: float
 
 

@@ -29,6 +29,7 @@ from service.store import keys
 from service.store.catalog import TUNED_PREFIX
 from service.store.database import migrate
 from service.store.settings import StoreSettings
+from tests.service.documented import check_answer
 
 BASE = "tiny/base"
 DIMENSIONS = 8
@@ -181,6 +182,7 @@ def serve(settings: GatewaySettings) -> Iterator[Callable[..., Gateway]]:
 
         app = create_app(replace(settings, **changes), Seams(ring=bell.ring, ping=bell.ping, load=load))
         http = TestClient(app, raise_server_exceptions=raise_server_exceptions)
+        http.event_hooks = {"response": [check_answer]}
         http.__enter__()
         running.append(http)
         return Gateway(http=http, parts=app.state.wiring, bell=bell, loaded=loaded)

@@ -85,6 +85,22 @@ def test_a_job_is_created_retrieved_listed_followed_and_cancelled(client: openai
     assert [event.data["type"] for event in events if isinstance(event.data, dict)] == ["cancelled", "submitted"]
 
 
+def test_a_suffix_is_as_long_as_openais_and_a_wrong_one_is_refused_in_words(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune").id
+    longest, rule = "a" * 60 + "-_.9", "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit"
+    assert client.fine_tuning.jobs.create(model=BASE, training_file=file, suffix=longest).status == "queued"
+    for wrong in ("x" * 65, "support faq", "-faq", "fäq", ""):
+        with pytest.raises(openai.UnprocessableEntityError) as caught:
+            client.fine_tuning.jobs.create(model=BASE, training_file=file, suffix=wrong)
+        assert caught.value.param == "suffix" and caught.value.message.endswith(f" - suffix: {rule}")
+
+
+def test_a_file_that_is_to_go_by_itself_is_refused_by_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="expires_after"):
+        client.files.create(file=PAIRS, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert "expires_after" in (Path(__file__).parents[2] / "docs/openai.md").read_text("utf-8")
+
+
 def test_a_job_is_paused_resumed_and_refused_once_it_has_ended(client: openai.OpenAI) -> None:
     file = client.files.create(file=PAIRS, purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
@@ -128,6 +144,16 @@ def test_models_are_listed_and_retrieved_by_names_with_slashes(client: openai.Op
     assert client.models.retrieve(BASE).object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody/knows")
+
+
+def test_the_list_of_models_which_has_no_pages_there_is_whole(live: Live, client: openai.OpenAI) -> None:
+    base = {model.id for model in client.models.list()}
+    names = {f"ft:base:faq:abcd{number:04}" for number in range(30)}
+    for name in names:
+        published(live.parts, name)
+    assert {model.id for model in client.models.list()} == names | base
+    shown = client.models.list(extra_query={"limit": 10}).data
+    assert len(shown) == 10 + len(base) and {model.id for model in shown} < names | base
 
 
 def test_the_content_of_a_file_comes_back(client: openai.OpenAI) -> None:

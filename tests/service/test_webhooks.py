@@ -140,6 +140,18 @@ def test_a_delivery_is_replayed(gateway: Gateway, receiver: Receiver, until: Unt
     problem(gateway.http.post(f"{ENDPOINTS}/{made['id']}/deliveries/..%2f/replay"), 404, "not_found")
 
 
+def test_a_replay_that_is_asked_for_twice_tells_once(gateway: Gateway, receiver: Receiver, until: Until) -> None:
+    made = hooked(gateway, receiver)
+    cancelled(gateway)
+    until(lambda: [one["status"] for one in log_of(gateway, made["id"])] == ["delivered"])
+    path = f"{ENDPOINTS}/{made['id']}/deliveries/{log_of(gateway, made['id'])[0]['id']}/replay"
+    first = gateway.http.post(path, headers={"x-stainless-retry-count": "0"})
+    until(lambda: [one["status"] for one in log_of(gateway, made["id"])] == ["delivered"] * 2)
+    again = gateway.http.post(path, headers={"x-stainless-retry-count": "1"})
+    assert again.json()["id"] == first.json()["id"] and again.headers["idempotency-replayed"] == "true"
+    assert len(log_of(gateway, made["id"])) == 2
+
+
 def test_jobs_of_other_kinds_are_told_under_our_names(gateway: Gateway, receiver: Receiver, until: Until) -> None:
     types = {"event_types": ["job.cancelled", "job.failed"], "url": receiver.url}
     assert gateway.http.post(ENDPOINTS, json=BODY | types).is_success
@@ -206,6 +218,22 @@ def test_a_secret_of_an_endpoint_is_shown_once(gateway: Gateway) -> None:
     problem(gateway.http.post(path, json={}, headers=key), 409, "secret_shown")
     listed = gateway.http.get(ENDPOINTS).text
     assert made["signing_secret"] not in listed and rotated not in listed
+
+
+def test_a_client_that_lost_the_answer_gets_the_secret_by_its_own_retry(gateway: Gateway) -> None:
+    def tried(count: int, path: str = ENDPOINTS, body: dict[str, Any] = BODY) -> dict[str, Any]:
+        answer = gateway.http.post(path, json=body, headers={"x-stainless-retry-count": str(count)})
+        assert answer.status_code == 200 and ("idempotency-replayed" in answer.headers) is (count > 0)
+        made: dict[str, Any] = answer.json()
+        return made
+
+    made = tried(0)
+    assert tried(1) == tried(2) == made and made["signing_secret"].startswith("whsec_")
+    assert len(gateway.http.get(ENDPOINTS).json()["data"]) == 1
+    path = f"{ENDPOINTS}/{made['id']}/rotate_secret"
+    rotated = tried(0, path, {})
+    assert tried(1, path, {}) == rotated and rotated["signing_secret"] != made["signing_secret"]
+    assert tried(0)["id"] != made["id"]  # another one, not a retry
 
 
 def test_only_administrators_see_endpoints_and_only_their_projects(gateway: Gateway) -> None:

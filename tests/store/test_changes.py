@@ -166,7 +166,7 @@ def test_what_every_version_holds_is_forgotten_here(
         versions.forget_changes(tx, collection.id)
         assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"d2"}
         assert changes.count_since(tx, collection.id, after=4) == 1
-        versions.delete(tx, collection.id, id=made.id)
+        versions.delete(tx, collection, id=made.id)
         versions.forget_changes(tx, collection.id)
         assert changes.vectors_of(tx, collection.id, fingerprint="f") == {}
         assert changes.count_since(tx, collection.id, after=4) == 1  # the version has d3 in its index
