@@ -6,7 +6,8 @@ A collection that has no version yet is served from what was written to it alone
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -77,7 +78,7 @@ class LiveIndexes:
         """
         collection, version = self._answering.read((project, name), lambda: self._read_answering(project, name))
         found = self._up_to_date(collection, version)
-        return found or self.current(project, name)  # an index job has renewed the version since it was read
+        return found or self.current(project, name)  # an index job has ended since it was read
 
     def _read_answering(self, project: str, name: str) -> _Answering:
         with self._database.read() as tx:
@@ -100,8 +101,23 @@ class LiveIndexes:
             raise Conflict("not_ready", f"Version {id} is being built by job {version.job_id}; ask again later")
         return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
 
+    def folders(self) -> dict[str, Path]:
+        """Where the indexes lie that are open, by a key that closes them."""
+        with self._lock:
+            served = {key: known.served.version for key, known in self._open.items()}
+        return {
+            key: self._artifacts.collection_version_path(version.collection_id, version.folder)
+            for key, version in served.items()
+            if version is not None and version.folder is not None
+        }
+
+    def close(self, key: str) -> None:
+        """The index is opened, and proven, when it is asked for again; searches in it come to their end."""
+        with self._lock_of(key), self._lock:
+            self._open.pop(key, None)
+
     def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served | None:
-        """The state with every write; None where the version has another index by now, which holds more of them."""
+        """The state with every write; None where there is another index by now, which holds more of them."""
         key = collection.id if version is None else _key(version)
         found = self._opened(key, collection)
         if found is None:
@@ -124,29 +140,38 @@ class LiveIndexes:
     def _renewed(self, key: str, collection: CollectionRecord, *, version: VersionRecord | None) -> Served | None:
         """The newest state, made of the one that is open or of what is on disk, and kept.
 
-        None where the version has been renewed: what its new index holds is no longer told as a change.
+        None where the collection has its first version by now, or the version another index: what that holds is no
+        longer told as a change.
         """
         with self._lock:
             known = self._open.get(key)
-        if known is None:
-            live, seen = self._load(collection, version), 0 if version is None else version.watermark
-            words = OpenWords(self._database, self._artifacts, collection=collection, version=version)
-        else:
-            live, seen, words = known.served.live, known.seen, known.served.words
+        base = self._unchanged(collection, version) if known is None else known
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, collection.project, name=collection.id)
             keys = _keys(tx, collection)
             if key not in keys:
                 return None
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
-            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
-            live = live.with_changes(_as_changes(written))
+            if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
+                base = self._unchanged(collection, version)
+            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen)
+            live = base.served.live.with_changes(_as_changes(written))
             pending = documents.pending(tx, collection, version=version)
-        served = Served(
-            collection=collection, version=version, fingerprint=fingerprint, live=live, words=words, pending=pending
-        )
+        served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
         self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
+
+    def _unchanged(self, collection: CollectionRecord, version: VersionRecord | None) -> _Open:
+        """What is on disk, and nothing that came later; before there is a version that is nothing at all."""
+        served = Served(
+            collection=collection,
+            version=version,
+            fingerprint=None if version is None else version.fingerprint,
+            live=self._load(collection, version),
+            words=OpenWords(self._database, self._artifacts, collection=collection, version=version),
+            pending=0,
+        )
+        return _Open(served, 0 if version is None else version.watermark)
 
     def _keep(self, key: str, found: _Open, *, keys: Container[str]) -> None:
         """The state stays open; `keys` are of those of its collection that can still be asked for, the others go."""

@@ -41,6 +41,8 @@ class EdgeLimits:
     """A read takes milliseconds."""
     num_streams: int = 500
     """Readers of events; each keeps a connection and up to 64 KB for as long as its job lasts, and no thread."""
+    key_seconds: float = 15.0
+    """After which it is asked whether a reader's key still counts; asking takes a millisecond."""
     num_audits: int = 4
     """Each waits for seconds, or has a process of up to 1 GiB for minutes; fixed, as that process's limits are."""
     num_downloads: int = 8

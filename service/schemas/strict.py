@@ -1,5 +1,6 @@
 """What every body obeys: strict types, no unknown key, finite numbers, bounded texts."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from infonce.jsonl import is_blank
 
 MAX_WHOLE = 2**53
 """The largest whole number that every JSON reader and both databases keep exactly."""
+
+MAX_METADATA_PAIRS = 16
 
 MAX_TEXT_CHARACTERS = DEFAULT_LIMITS.max_text_characters
 MAX_DOCUMENT_CHARACTERS = DEFAULT_LIMITS.max_document_characters
@@ -76,10 +79,25 @@ AutoWhole = Annotated[Whole | Auto, sentence('must be a whole number within ±2^
 AutoNumber = Annotated[float | Auto, sentence('must be a finite number, or "auto"')]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 DocumentId = Annotated[str, Field(min_length=1, max_length=512)]
-Metadata = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-    Field(max_length=16),
-]
+
+
+def without_controls(found: str) -> AfterValidator:
+    """A text with none of these control characters."""
+    pattern = re.compile(found)
+
+    def check(text: str) -> str:
+        if match := pattern.search(text):
+            name = "NUL (U+0000)" if match[0] == "\0" else f"the control character U+{ord(match[0]):04X}"
+            raise PydanticCustomError("invalid_text", f"{name} is not allowed; remove it")
+        return text
+
+    return AfterValidator(check)
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64), without_controls(r"[\x00-\x1f\x7f-\x9f]")]
+MetadataValue = Annotated[str, Field(max_length=512), without_controls(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")]
+"""Lines and tabs are text."""
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_PAIRS)]
 """Up to 16 pairs of strings, as OpenAI has it."""
 
 

@@ -12,7 +12,9 @@ from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import NotFound
-from service.store.tables import collections, record_of, values_of, versions
+from service.store.paging import window
+from service.store.records import JobKind, JobStatus, Page
+from service.store.tables import collections, documents, jobs, record_of, repeats, values_of, versions
 
 
 def insert(tx: Tx, version: VersionRecord) -> None:
@@ -38,6 +40,17 @@ def of_collection(tx: Tx, collection_id: str) -> list[VersionRecord]:
     query = sa.select(versions).where(versions.c.collection_id == collection_id)
     rows = tx.execute(query.order_by(versions.c.created_at.desc(), versions.c.id.desc()))
     return [record_of(VersionRecord, row) for row in rows]
+
+
+def page_versions(tx: Tx, collection_id: str, *, page: Page) -> tuple[list[VersionRecord], bool]:
+    """A window of the collection's versions, and whether more follow.
+
+    Raises:
+        BadCursor: `page.after` is not in the list.
+    """
+    query = sa.select(versions).where(versions.c.collection_id == collection_id)
+    rows, more = window(tx, query, table=versions, page=page)
+    return [record_of(VersionRecord, row) for row in rows], more
 
 
 def renew(tx: Tx, id: str, *, built: VersionRecord) -> bool:
@@ -72,26 +85,40 @@ def activate(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, no
     tx.execute(sa.delete(versions).where(old, versions.c.id.not_in(kept)))
 
 
-def delete(tx: Tx, collection_id: str, *, id: str) -> None:
+def delete(tx: Tx, collection: CollectionRecord, *, id: str) -> None:
     """The version is gone; its folder goes with the next `infonce gc`."""
-    tx.execute(sa.delete(versions).where(versions.c.collection_id == collection_id, versions.c.id == id))
-    unset = sa.update(collections).where(collections.c.id == collection_id, collections.c.previous_version == id)
+    tx.execute(sa.delete(versions).where(versions.c.collection_id == collection.id, versions.c.id == id))
+    unset = sa.update(collections).where(collections.c.id == collection.id, collections.c.previous_version == id)
     tx.execute(unset.values(previous_version=None))
+    held = sa.and_(repeats.c.project == collection.project, repeats.c.object_id == id)
+    tx.execute(sa.delete(repeats).where(held))  # it may come again
 
 
 def forget_changes(tx: Tx, collection_id: str) -> None:
-    """Vectors and deletions that every version holds in its index take no more room beside it."""
-    ready = [one for one in of_collection(tx, collection_id) if one.status is VersionStatus.READY]
-    if not ready:
+    """Vectors and deletions that every version holds in its index take no more room beside it.
+
+    Not before a version answers, since until then the vectors are all there is, and not while another index is made:
+    that one may hold what has been deleted since its documents were read.
+    """
+    at_work = sa.exists().where(
+        jobs.c.subject == collections.c.id, jobs.c.kind == JobKind.INDEX, jobs.c.status == JobStatus.RUNNING
+    )
+    answers = sa.and_(collections.c.id == collection_id, collections.c.active_version.is_not(None))
+    if tx.execute(sa.select(collections.c.id).where(answers, ~at_work)).first() is None:
         return
+    ready = [one for one in of_collection(tx, collection_id) if one.status is VersionStatus.READY]
     floor = min(one.watermark for one in ready)
     tx.execute(sa.delete(deletions).where(deletions.c.collection_id == collection_id, deletions.c.sequence <= floor))
     table = document_vectors
     of_here = table.c.collection_id == collection_id
     for fingerprint in {one.fingerprint for one in ready if one.fingerprint is not None}:
         reached = min(one.watermark for one in ready if one.fingerprint == fingerprint)
-        held = sa.and_(of_here, table.c.fingerprint == fingerprint, table.c.sequence <= reached)
-        tx.execute(sa.delete(table).where(held))
+        held = sa.exists().where(  # a vector may have become known long after its document was written
+            documents.c.collection_id == table.c.collection_id,
+            documents.c.id == table.c.document_id,
+            documents.c.sequence <= reached,
+        )
+        tx.execute(sa.delete(table).where(of_here, table.c.fingerprint == fingerprint, held))
     tx.execute(sa.delete(table).where(of_here, table.c.fingerprint.not_in(_prints(ready))))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infonce.errors import IndexCorrupt, IndexMismatch
+from infonce.errors import ConfigError, IndexCorrupt, IndexMismatch
 from infonce.index import VectorIndex
 from infonce.index_config import IndexConfig, IndexType
 
@@ -103,6 +103,14 @@ def test_a_manifest_that_leaves_a_file_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(IndexCorrupt, match="lacks a file"):
         VectorIndex.load(tmp_path)
+
+
+def test_too_few_vectors_for_product_quantisation_are_refused() -> None:
+    config = IndexConfig(type=IndexType.IVF_PQ)
+    with pytest.raises(ConfigError, match="there are 255 vectors; it needs 256: choose flat"):
+        VectorIndex.build(units(255), names(255), config=config)
+    assert VectorIndex.build(units(256), names(256), config=config).count == 256
+    assert VectorIndex.build(units(0), [], config=config).is_exact
 
 
 def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
 from service.store.records import DEFAULT_PROJECT
-from tests.service.conftest import BASE, Gateway
+from tests.service.conftest import BASE, Gateway, problem
 from tests.service.test_collections import MANY, PETS, ask, build, make, put
 
 
@@ -69,3 +69,25 @@ def test_more_than_256_texts_are_stored_and_wait_for_one_index_job(
     assert (job["kind"], job["status"]) == ("index", "queued")
     assert job["subject"] == gateway.http.get("/v1/collections/pets").json()["id"]
     until(lambda: (job["id"], "light") in gateway.bell.rung)
+
+
+def test_a_document_that_was_rewritten_and_waits_is_not_found_by_what_it_was(gateway: Gateway) -> None:
+    make(gateway)
+    rows = [{"id": f"d{n}", "text": f"text {n}", "metadata": {"lang": "en"}} for n in range(257)]
+    put(gateway, rows)
+    build(gateway)
+    lang = {"type": "eq", "key": "lang"}
+    assert len(ask(gateway, query="text 3", k=300, filter=lang | {"value": "en"}).json()["hits"]) == 257
+    ask(gateway, query="text", hybrid={})
+    rewritten = [{"id": f"d{n}", "text": f"wort {n}", "metadata": {"lang": "de"}} for n in range(257)]
+    answer = put(gateway, [*rewritten[:3], *({**row, "id": f"new {row['id']}"} for row in rewritten)])
+    assert (answer.status_code, answer.json()["pending"]) == (202, 260)
+    for asked in ({"query": "text 1"}, {"query": "text 1", "hybrid": {}}, {"query": "wort 1"}):
+        body = ask(gateway, **asked, k=300, filter=lang | {"value": "en"}).json()
+        assert {hit["id"] for hit in body["hits"]} == {f"d{n}" for n in range(3, 257)} and body["pending"] == 260
+        assert all(hit["metadata"] == {"lang": "en"} and hit["text"].startswith("text") for hit in body["hits"])
+        assert ask(gateway, **asked, filter=lang | {"value": "de"}).json()["hits"] == []
+    problem(ask(gateway, id="d1"), 404, "not_found")
+    build(gateway)
+    body = ask(gateway, query="wort 1", k=300, filter=lang | {"value": "de"}).json()
+    assert (len(body["hits"]), body["pending"], body["hits"][0]["text"][:4]) == (260, 0, "wort")

@@ -16,13 +16,13 @@ def test_a_project_is_made_once_and_its_limits_are_set_one_by_one(database: Data
     with database.write() as tx:
         projects.insert_project(tx, ProjectRecord(id="p", created_at=1.0, max_queued_jobs=3))
         projects.ensure(tx, "p", now=2.0)
-        found = projects.set_limits(tx, "p", limits={"max_stored_bytes": 5})
+        found = projects.change_project(tx, "p", values={"max_stored_bytes": 5})
         assert found == ProjectRecord(id="p", created_at=1.0, max_queued_jobs=3, max_stored_bytes=5)
-        assert projects.set_limits(tx, "p", limits={"max_queued_jobs": None}).max_queued_jobs is None
+        assert projects.change_project(tx, "p", values={"max_queued_jobs": None}).max_queued_jobs is None
         with pytest.raises(Conflict, match="choose another name"):
             projects.insert_project(tx, ProjectRecord(id="p", created_at=3.0))
         with pytest.raises(NotFound):
-            projects.set_limits(tx, "q", limits={})
+            projects.change_project(tx, "q", values={})
         assert [record.id for record in projects.page_projects(tx, only=None, page=Page())[0]] == ["p"]
         assert projects.page_projects(tx, only="q", page=Page()) == ([], False)
 
