@@ -89,6 +89,8 @@ class _Newer:
     """Of the newest state of each id."""
     current: Mask
     """(len(ids),): what is neither outdated nor deleted."""
+    columns: Columns
+    """Of the first of them, as far as an earlier state had to know them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,9 @@ class LiveIndex:
     def over(cls, main: Main) -> Self:
         """The main index as it is."""
         none = np.empty((0, main.index.dimension), dtype=np.float32)
-        newer = _Newer(ids=[], metadata=[], vectors=none, rows={}, current=np.zeros(0, dtype=np.bool_))
+        newer = _Newer(
+            ids=[], metadata=[], vectors=none, rows={}, current=np.zeros(0, dtype=np.bool_), columns=Columns(0)
+        )
         return cls(main=main, outdated=np.zeros(main.index.count, dtype=np.bool_), newer=newer)
 
     @property
@@ -156,7 +160,8 @@ class LiveIndex:
         current[: len(newer.ids)] = newer.current
         current[stale] = False
         kept = _extended(newer.vectors, len(newer.ids), more=vectors)
-        newer = _Newer(ids=ids, metadata=metadata, vectors=kept, rows=rows, current=current)
+        columns = vars(self).get("_newer_columns", self.newer.columns)  # if somebody has asked for them
+        newer = _Newer(ids=ids, metadata=metadata, vectors=kept, rows=rows, current=current, columns=columns)
         return replace(self, outdated=outdated, newer=newer)
 
     def vector(self, id: str) -> NDArray[np.float32] | None:
@@ -212,7 +217,8 @@ class LiveIndex:
 
     @cached_property
     def _newer_columns(self) -> Columns:
-        return Columns.build(self.newer.metadata)
+        known = self.newer.columns
+        return known.extended(self.newer.metadata[known.count :])
 
 
 def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -175,14 +175,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
     counted = Metrics()
     embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
-    search = Search(
-        database,
-        artifacts,
-        lookup=lookup,
-        embedder=embedder,
-        recall=RecallWatch(counted.recalled),
-        max_open=settings.max_open_indexes,
-    )
+    watch, most = RecallWatch(counted.recalled), settings.max_open_indexes
+    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=watch, max_open=most)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     chores = (

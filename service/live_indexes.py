@@ -161,18 +161,6 @@ class LiveIndexes:
         self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
 
-    def _keep(self, key: str, found: _Open, *, keys: Container[str]) -> None:
-        """The state stays open; `keys` are of those of its collection that can still be asked for, the others go."""
-        with self._lock:
-            self._open[key] = found
-            self._open.move_to_end(key)
-            id = found.served.collection.id
-            gone = [one for one, other in self._open.items() if other.served.collection.id == id and one not in keys]
-            kept = [one for one in self._open if one not in gone]
-            for one in [*gone, *kept[: -self._max_open]]:
-                del self._open[one]
-                self._of_key.pop(one, None)
-
     def _unchanged(self, collection: CollectionRecord, version: VersionRecord | None) -> _Open:
         """What is on disk, and nothing that came later; before there is a version that is nothing at all."""
         served = Served(
@@ -184,6 +172,18 @@ class LiveIndexes:
             pending=0,
         )
         return _Open(served, 0 if version is None else version.watermark)
+
+    def _keep(self, key: str, found: _Open, *, keys: Container[str]) -> None:
+        """The state stays open; `keys` are of those of its collection that can still be asked for, the others go."""
+        with self._lock:
+            self._open[key] = found
+            self._open.move_to_end(key)
+            id = found.served.collection.id
+            gone = [one for one, other in self._open.items() if other.served.collection.id == id and one not in keys]
+            kept = [one for one in self._open if one not in gone]
+            for one in [*gone, *kept[: -self._max_open]]:
+                del self._open[one]
+                self._of_key.pop(one, None)
 
     def _load(self, collection: CollectionRecord, version: VersionRecord | None) -> "LiveIndex":
         """What is on disk, which is what was sealed."""
