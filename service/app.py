@@ -23,6 +23,7 @@ from service.errors import StartRefused
 from service.etags import Etags
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
 from service.loaded_models import LoadedModels, Loader
 from service.metrics import FigureReader, Metrics
@@ -135,11 +136,11 @@ def _telemetry(parts: Wiring) -> TelemetryConfig:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """While the application is served, its sweep and its sender of webhooks run in threads."""
+    """While the application is served, its sweep, its sender of webhooks and its checks of indexes run in threads."""
     parts: Wiring = app.state.wiring
     anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.edge.num_threads
     stop = threading.Event()
-    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run}
+    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run, "checks": parts.checks.run}
     threads = [threading.Thread(target=run, args=(stop,), name=name, daemon=True) for name, run in loops.items()]
     for thread in threads:
         thread.start()
@@ -174,6 +175,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
     counted = Metrics()
     embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
+    watch, most = RecallWatch(counted.recalled), settings.max_open_indexes
+    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=watch, max_open=most)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     chores = (
@@ -187,7 +190,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         artifacts=artifacts,
         lookup=lookup,
         embedder=embedder,
-        search=Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled)),
+        search=search,
+        checks=IndexChecks(search.indexes, artifacts, found=counted.damaged),
         audits=Audits(artifacts),
         imports=ModelImports(database, artifacts, quotas=settings.quotas),
         metrics=counted,
@@ -195,7 +199,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         tracers=seams.tracers or tracer_provider(settings.telemetry, service="infonce-gateway"),
         sweep=Sweep(database, ring, clock=clock, chores=chores),
         broker=BrokerHealth(ping),
-        feeds=Feeds(database, max_readers=settings.edge.num_streams),
+        feeds=Feeds(database, max_readers=settings.edge.num_streams, key_seconds=settings.edge.key_seconds),
         callers=KnownCallers(database, settings, clock=seams.clock),
         rates=Rates(),
         uses=uses,

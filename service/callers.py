@@ -1,16 +1,21 @@
 """Who asks, and may they: a key is verified, its scope is looked up here for every route, its project is counted."""
 
+import logging
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from service.dependencies import Parts, Wiring
-from service.errors import ServiceError, Unavailable
+from service.dependencies import Parts, Wiring, check_idempotency_key
+from service.errors import NotAuthenticated, ServiceError, Unavailable
 from service.known_callers import Caller
 from service.problems import add_headers
+from service.store.errors import StoreError
 from service.store.records import Scope
+
+log = logging.getLogger(__name__)
 
 _ADMINISTERED: Final = ("/v1/api_keys", "/v1/projects", "/v1/webhook_endpoints")  # a URL is often a secret itself
 _ASKED_BY_POST: Final = (
@@ -49,7 +54,7 @@ async def caller(request: Request, parts: Parts) -> Caller:
 
     Raises:
         NotAuthenticated: a key is needed and there is none that counts.
-        ServiceError: the key has not the scope (`insufficient_scope`).
+        ServiceError: the key has not the scope (`insufficient_scope`), or the Idempotency-Key is none.
         Unavailable: its project has asked too often (`rate_limited`).
     """
     key = _key(request)
@@ -62,6 +67,8 @@ async def caller(request: Request, parts: Parts) -> Caller:
     if known.limit is not None:
         await run_in_threadpool(_count, request, parts, project=found.project, limit=known.limit)
     require_scope(found, scope_of(request.method, request.scope["route"].path))
+    if request.method == "POST":
+        check_idempotency_key(request)
     return found
 
 
@@ -77,7 +84,24 @@ async def project(found: Annotated[Caller, Depends(caller)]) -> str:
     return found.project
 
 
+async def still_good(request: Request, parts: Parts) -> Callable[[], bool]:
+    """What says later whether the request's key still counts; it reads the database."""
+    key = _key(request)
+
+    def ask() -> bool:
+        try:
+            parts.callers.read(key)
+        except NotAuthenticated:
+            return False
+        except StoreError as error:
+            log.warning("a reader's key cannot be looked at just now: %s", error)
+        return True
+
+    return ask
+
+
 Who = Annotated[Caller, Depends(caller)]
+StillGood = Annotated[Callable[[], bool], Depends(still_good)]
 Project = Annotated[str, Depends(project)]
 
 KEY_FIRST = [Depends(caller)]

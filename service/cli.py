@@ -98,6 +98,9 @@ def gateway(
 @stack_app.command(rich_help_panel=STACK)
 def worker(
     queue: Annotated[str, typer.Option(help=f"One of {', '.join(QUEUES)}.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Begin with one line: a JSON object with queue and pid.")
+    ] = False,
 ) -> None:
     """Run one worker; it takes one job at a time."""
     from infonce.logs import level_of
@@ -119,6 +122,9 @@ def worker(
     from celery.__main__ import main as celery
 
     sys.argv = worker_command(queue)[2:]  # in this process: what the checks have imported is not imported again
+    if as_json:
+        print(json.dumps({"queue": queue, "pid": os.getpid()}), flush=True)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what Celery says of itself is no JSON
     celery()
 
 

@@ -3,28 +3,32 @@
 The methods are the rows of `service.client_routes`; here stands only how a request is sent.
 """
 
-import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from copy import copy
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 from infonce.config import Side
-from service.client_requests import ATTEMPTS, CountedFile, Pages, Request, is_loopback, pause_seconds
+from service.async_client import AsyncClient
+from service.client_requests import ATTEMPTS, Pages, Request, pause_seconds
 from service.client_routes import Routes
-from service.schemas.embeddings import Embeddings
-from service.schemas.job_answers import Job
+from service.client_sending import Saving, arguments, connection, vectors_of
+from service.client_streams import STREAM_TIMEOUT, Following, Stream, Told, cut, is_last, require_stream, told
+from service.errors import ApiError
+from service.schemas.job_answers import Job, JobNews
 from service.schemas.jobs import JobCreate
 from service.schemas.models import ModelObject
 from service.schemas.strict import Answer
-from service.schemas.vectors import from_base64
 
-ENDED = ("succeeded", "failed", "cancelled")
+__all__ = ["AsyncClient", "Client"]
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Answer)
@@ -41,8 +45,9 @@ class Client(Routes):
         timeout_seconds: float = 300.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        how = _connection(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
+        how = connection(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         self._http = httpx2.Client(transport=transport, **how)
+        self._key: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -54,17 +59,31 @@ class Client(Routes):
         """Its connections are closed."""
         self._http.close()
 
+    def once(self, key: str) -> Self:
+        """The same client, each of whose POSTs is done once under this `Idempotency-Key`, however often it is sent.
+
+        It is for one change: to send another body to a route under the same key is a conflict. Both share connections.
+        """
+        other = copy(self)
+        other._key = key
+        return other
+
     def perform(self, request: Request[A]) -> A:
-        """The answer; a busy server is asked again when it says, if the request changes nothing.
+        """The answer; a busy server is asked again when it says, if the request may be repeated.
 
         Raises:
             ApiError: the answer is an error.
         """
+        request = request.under(self._key)
         attempts = ATTEMPTS if request.repeatable else 1
         while True:
             attempts -= 1
             with ExitStack() as opened:
-                got = self._http.request(request.method, request.url, **_arguments(request, opened))
+                how = arguments(request, opened)
+                got = opened.enter_context(self._http.stream(request.method, request.url, **how))
+                if request.sent.into is not None and got.is_success:
+                    return cast("A", self._saved(got, request.sent.into, on_bytes=request.sent.on_bytes))
+                got.read()
             seconds = pause_seconds(got)
             if seconds is None or not attempts:
                 return request.read(got)
@@ -79,163 +98,82 @@ class Client(Routes):
             if (after := page.next_after) is None:
                 return
 
+    def listen(self, stream: Stream) -> Generator[Told, None, None]:
+        """Every message of a stream, as it comes, until the job has ended.
+
+        Raises:
+            ApiError: there is no such stream, or it may not be read.
+            httpx2.TransportError: it broke.
+        """
+        with self._http.stream("GET", stream.url, headers=stream.headers, timeout=STREAM_TIMEOUT) as got:
+            if not got.is_success:
+                got.read()
+            require_stream(got)
+            for message in stream.messages(got):
+                if is_last(message):
+                    return
+                yield from told(got, message)
+            raise cut(got)
+
+    def follow(
+        self, id: str, *, poll_seconds: float | None = None, timeout_seconds: float = math.inf
+    ) -> Generator[Told, None, None]:
+        """What has happened to the job, what happens, and in between how it is (`JobNews`), until it has ended.
+
+        A stream that breaks is gone on with behind the event that came last. Where there is none, or if `poll_seconds`
+        is given, the job is looked at so often instead, and only how it is is told.
+
+        Raises:
+            ApiError: there is no such job, or it may not be read.
+            TimeoutError: it has not ended in time.
+        """
+        at = Following(id=id, poll_seconds=poll_seconds, deadline=time.monotonic() + timeout_seconds)
+        while not at.ended:
+            seconds = None
+            if at.by_stream:
+                try:
+                    for one in self.any_event_stream(id, last_event_id=at.seen, until=at.until):
+                        yield at.heard(one)
+                    return
+                except (ApiError, httpx2.TransportError) as error:
+                    seconds = at.broke(error)
+            else:
+                yield at.looked(self.any_job(id))
+            time.sleep(at.pause(seconds))
+
     def wait(
         self,
         id: str,
         *,
-        on_progress: Callable[[Job], None] = lambda _: None,
-        poll_seconds: float = 0.5,
-        timeout_seconds: float = float("inf"),
+        on_progress: Callable[[JobNews], None] = lambda _: None,
+        poll_seconds: float | None = None,
+        timeout_seconds: float = math.inf,
     ) -> Job:
-        """The job, once it has ended; `on_progress` sees it at every look.
+        """The job, once it has ended; `on_progress` sees it whenever it has changed, or at every look.
 
         Raises:
             TimeoutError: it has not ended in time.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while not _ended(job := self.any_job(id), deadline, on_progress=on_progress):
-            time.sleep(poll_seconds)
-        return job
+        with closing(self.follow(id, poll_seconds=poll_seconds, timeout_seconds=timeout_seconds)) as followed:
+            for one in followed:
+                if isinstance(one, JobNews):
+                    on_progress(one)
+        return self.any_job(id)
 
     def estimate(self, asked: JobCreate) -> Job:
         """A job waits that will say what the training would take."""
         return self.any_job(self.order_estimate(asked).job)
 
-    def models(self) -> list[ModelObject]:
-        """Base models, and the tuned ones, newest first."""
-        return list(self.every_model())
+    def models(self, *, metadata: Mapping[str, str] | None = None) -> list[ModelObject]:
+        """Base models, and the tuned ones, newest first; or those that have all of this metadata."""
+        return list(self.every_model(metadata=metadata))
 
     def embed(self, texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT) -> NDArray[np.float32]:
         """The unit vectors of up to 2,048 texts; (n, D)."""
-        return _vectors(self.embeddings(texts, model=model, side=side))
+        return vectors_of(self.embeddings(texts, model=model, side=side))
 
-
-class AsyncClient(Routes):
-    """The same, awaited: lists are `async for`, everything else is `await`."""
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        api_key: str | None = None,
-        timeout_seconds: float = 300.0,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
-        how = _connection(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
-        self._http = httpx2.AsyncClient(transport=transport, **how)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Its connections are closed."""
-        await self._http.aclose()
-
-    async def perform(self, request: Request[A]) -> A:
-        """The answer; a busy server is asked again when it says, if the request changes nothing.
-
-        Raises:
-            ApiError: the answer is an error.
-        """
-        attempts = ATTEMPTS if request.repeatable else 1
-        while True:
-            attempts -= 1
-            with ExitStack() as opened:
-                arguments = _arguments(request, opened)
-                if request.sent.lines is not None:
-                    arguments["content"] = _later(request.sent.lines)
-                got = await self._http.request(request.method, request.url, **arguments)
-            seconds = pause_seconds(got)
-            if seconds is None or not attempts:
-                return request.read(got)
-            await asyncio.sleep(seconds)
-
-    async def iterate(self, pages: Pages[E]) -> AsyncIterator[E]:
-        """Every element of a list, one window after another."""
-        after: str | None = None
-        while True:
-            page = await self.perform(pages.request(after))
-            for element in page.data:
-                yield element
-            if (after := page.next_after) is None:
-                return
-
-    async def wait(
-        self,
-        id: str,
-        *,
-        on_progress: Callable[[Job], None] = lambda _: None,
-        poll_seconds: float = 0.5,
-        timeout_seconds: float = float("inf"),
-    ) -> Job:
-        """The job, once it has ended; `on_progress` sees it at every look.
-
-        Raises:
-            TimeoutError: it has not ended in time.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        while not _ended(job := await self.any_job(id), deadline, on_progress=on_progress):
-            await asyncio.sleep(poll_seconds)
-        return job
-
-    async def estimate(self, asked: JobCreate) -> Job:
-        """A job waits that will say what the training would take."""
-        return await self.any_job((await self.order_estimate(asked)).job)
-
-    async def models(self) -> list[ModelObject]:
-        """Base models, and the tuned ones, newest first."""
-        return [model async for model in self.every_model()]
-
-    async def embed(self, texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT) -> NDArray[np.float32]:
-        """The unit vectors of up to 2,048 texts; (n, D)."""
-        return _vectors(await self.embeddings(texts, model=model, side=side))
-
-
-def _connection(base_url: str, *, api_key: str | None, timeout_seconds: float) -> dict[str, Any]:
-    """How both clients reach the gateway."""
-    return {
-        "base_url": base_url,
-        "headers": {} if api_key is None else {"authorization": f"Bearer {api_key}"},
-        "timeout": timeout_seconds,
-        "trust_env": not is_loopback(base_url),  # no proxy of the environment can reach this machine's loopback
-    }
-
-
-def _arguments(request: Request[Any], opened: ExitStack) -> dict[str, Any]:
-    """The request in httpx's words; a file of it is open as long as `opened` is."""
-    sent = request.sent
-    if sent.path is not None:
-        file = opened.enter_context(CountedFile(sent.path, sent.on_bytes))
-        return {"params": request.params, "files": {sent.form_name: (sent.path.name, file)}, "data": sent.form}
-    if sent.lines is not None:
-        headers = {"content-type": "application/x-ndjson"}
-        return {"params": request.params, "content": sent.lines, "headers": headers}
-    return {"params": request.params} if sent.body is None else {"params": request.params, "json": sent.body}
-
-
-def _ended(job: Job, deadline: float, *, on_progress: Callable[[Job], None]) -> bool:
-    """Whether there is nothing to wait for; `on_progress` has seen it.
-
-    Raises:
-        TimeoutError: the deadline is over.
-    """
-    on_progress(job)
-    if job.status in ENDED:
-        return True
-    if time.monotonic() > deadline:
-        raise TimeoutError(f"job {job.id} is still {job.status} when its time is over")
-    return False
-
-
-def _vectors(answer: Embeddings) -> NDArray[np.float32]:
-    return np.stack([from_base64(str(item.embedding)) for item in answer.data])
-
-
-async def _later(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for line in lines:
-        yield line
+    def _saved(self, got: httpx2.Response, path: Path, *, on_bytes: Callable[[int], None]) -> Path:
+        with Saving(got, path, on_bytes=on_bytes) as file:
+            for chunk in got.iter_bytes():
+                file.add(chunk)
+        return path

@@ -1,17 +1,12 @@
 """What the client sends and how it reads answers: values and pure functions, which a client that blocks and one that is
 awaited share.
-
-A row of the table in `service.client_routes` is a `Call` or a `Listed`. Both are descriptors: read from a client, a row
-is a method of that client, with the arguments and the answer that the row says.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from io import FileIO
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
-from urllib.parse import quote
+from typing import Final, Generic, TypeVar, cast
 
 import httpx2
 from pydantic import TypeAdapter, ValidationError
@@ -21,11 +16,11 @@ from service.schemas.lists import Listing
 from service.schemas.strict import Answer
 
 ATTEMPTS: Final = 4
-"""Of a request that changes nothing, while the server says that it is busy."""
+"""Of a request that may be repeated, while the server says that it is busy."""
+IDEMPOTENCY_KEY: Final = "idempotency-key"
 _LONGEST_PAUSE_SECONDS = 5.0
 _WINDOW = "100"  # elements; the most that a list gives at once
 
-P = ParamSpec("P")
 A = TypeVar("A")
 E = TypeVar("E", bound=Answer)
 
@@ -38,6 +33,8 @@ class Sent:
     """What stands in the braces of the path."""
     params: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
     """The query string; None is left out, several values stand one after the other."""
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    """Beside those that every request has; None is left out."""
     body: object = None
     """JSON, unless None."""
     lines: Iterable[bytes] | None = None
@@ -46,8 +43,14 @@ class Sent:
     """A file that is streamed as the form field `form_name`, beside `form`."""
     form_name: str = "file"
     form: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    """What the file must have when it arrives, in hexadecimal digits."""
+    into: Path | None = None
+    """Where the bytes of the answer go, as they come."""
     on_bytes: Callable[[int], None] = lambda _: None
-    """Told how many bytes of the file were read, each time some are."""
+    """Told how many bytes of a file were read or written, each time some are."""
+    until: float = math.inf
+    """When a stream is left, as `time.monotonic` tells it; the next thing that comes behind it is not waited for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +68,20 @@ class Request(Generic[A]):
         return {name: value for name, value in self.sent.params.items() if value is not None}
 
     @property
+    def headers(self) -> dict[str, str]:
+        """Its own ones."""
+        return {name: value for name, value in self.sent.headers.items() if value is not None}
+
+    @property
     def repeatable(self) -> bool:
-        """Whether it changes nothing, so that a busy server may be asked again."""
-        return self.method == "GET"
+        """Whether a busy server may be asked again: it changes nothing, or has a key under which it is done once."""
+        return self.method == "GET" or (IDEMPOTENCY_KEY in self.headers and self.sent.lines is None)
+
+    def under(self, key: str | None) -> "Request[A]":
+        """The same, if it is a POST done once under that key."""
+        if key is None or self.method != "POST":
+            return self
+        return replace(self, sent=replace(self.sent, headers={**self.sent.headers, IDEMPOTENCY_KEY: key}))
 
     def read(self, got: httpx2.Response) -> A:
         """The typed answer.
@@ -77,14 +91,11 @@ class Request(Generic[A]):
         """
         if self.answer is str and got.is_success:
             return cast("A", got.text)
-        if self.answer is bytes and got.is_success:
-            return cast("A", got.content)
-        body = _checked(got)
+        body = checked(got)
         try:
             return TypeAdapter(self.answer).validate_python(body)
         except ValidationError as error:
-            message = f"the answer to {self.method} {self.url} is none that this version of the client knows: {error}"
-            raise _api_error(got, "unknown_answer", message=message, body=body) from None
+            raise unknown(got, body, error=error) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,95 +107,11 @@ class Pages(Generic[E]):
     element: type[E]
 
     def request(self, after: str | None) -> Request[Listing[E]]:
-        """That for the window behind `after`."""
-        sent = replace(self.sent, params={**self.sent.params, "limit": _WINDOW, "after": after})
+        """That for the window behind `after`, the first one if that is None."""
+        begun = {} if after is None else {"after": after}
+        sent = replace(self.sent, params={**self.sent.params, "limit": _WINDOW, **begun})
         answer: type[Listing[E]] = Listing[self.element]  # type: ignore[name-defined]  # a type that runs find out
         return Request(method="GET", url=self.url, sent=sent, answer=answer)
-
-
-class Sends(Protocol):
-    """A client that blocks."""
-
-    def perform(self, request: Request[A]) -> A:
-        """The answer."""
-
-    def iterate(self, pages: Pages[E]) -> Iterator[E]:
-        """Every element."""
-
-
-class SendsLater(Protocol):
-    """A client that is awaited."""
-
-    def perform(self, request: Request[A]) -> Awaitable[A]:
-        """The answer."""
-
-    def iterate(self, pages: Pages[E]) -> AsyncIterator[E]:
-        """Every element."""
-
-
-class Call(Generic[P, A]):
-    """A row: a route, how a call's arguments are sent, and what comes back."""
-
-    def __init__(self, method: str, path: str, *, sent: Callable[P, Sent], answer: type[A]) -> None:
-        self.method = method
-        self.path = path
-        self._sent = sent
-        self._answer = answer
-
-    @overload
-    def __get__(self, client: Sends, owner: type) -> Callable[P, A]: ...
-    @overload
-    def __get__(self, client: SendsLater, owner: type) -> Callable[P, Awaitable[A]]: ...
-    def __get__(self, client: Any, owner: type) -> Any:
-        """The method of that client."""
-
-        def call(*arguments: P.args, **named: P.kwargs) -> Any:
-            return client.perform(self.request(*arguments, **named))
-
-        return call
-
-    def request(self, *arguments: P.args, **named: P.kwargs) -> Request[A]:
-        """What a call with these arguments sends."""
-        sent = self._sent(*arguments, **named)
-        return Request(method=self.method, url=_filled(self.path, sent.places), sent=sent, answer=self._answer)
-
-
-class Listed(Generic[P, E]):
-    """A row: a route that lists, and what it lists."""
-
-    method = "GET"
-
-    def __init__(self, path: str, *, sent: Callable[P, Sent], element: type[E]) -> None:
-        self.path = path
-        self._sent = sent
-        self._element = element
-
-    @overload
-    def __get__(self, client: Sends, owner: type) -> Callable[P, Iterator[E]]: ...
-    @overload
-    def __get__(self, client: SendsLater, owner: type) -> Callable[P, AsyncIterator[E]]: ...
-    def __get__(self, client: Any, owner: type) -> Any:
-        """The method of that client."""
-
-        def call(*arguments: P.args, **named: P.kwargs) -> Any:
-            sent = self._sent(*arguments, **named)
-            return client.iterate(Pages(url=_filled(self.path, sent.places), sent=sent, element=self._element))
-
-        return call
-
-
-class CountedFile(FileIO):
-    """A file that tells how much of it was read."""
-
-    def __init__(self, path: Path, on_bytes: Callable[[int], None]) -> None:
-        super().__init__(path)
-        self._on_bytes = on_bytes
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes."""
-        chunk = super().read(size)
-        self._on_bytes(len(chunk))
-        return chunk
 
 
 def pause_seconds(got: httpx2.Response) -> float | None:
@@ -195,16 +122,7 @@ def pause_seconds(got: httpx2.Response) -> float | None:
     return min(float(asked) if asked.isdecimal() else 1.0, _LONGEST_PAUSE_SECONDS)
 
 
-def is_loopback(url: str) -> bool:
-    """Whether it is this machine's own loopback interface, which no proxy of the environment can reach."""
-    host = httpx2.URL(url).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _checked(got: httpx2.Response) -> object:
+def checked(got: httpx2.Response) -> object:
     """The JSON of a good answer.
 
     Raises:
@@ -214,19 +132,23 @@ def _checked(got: httpx2.Response) -> object:
         body = got.json()
     except ValueError:
         message = f"the answer {got.status_code} is no JSON; is this an infonce gateway?"
-        raise _api_error(got, "no_json", message=message, body=None) from None
+        raise bad_answer(got, "no_json", message=message, body=None) from None
     if got.is_success:
         return body
     error = body.get("error", {}) if isinstance(body, dict) else {}
     code, message = str(error.get("code", "unknown")), str(error.get("message", got.reason_phrase))
-    raise _api_error(got, code, message=message, body=body)
+    raise bad_answer(got, code, message=message, body=body)
 
 
-def _api_error(got: httpx2.Response, code: str, *, message: str, body: object) -> ApiError:
+def unknown(got: httpx2.Response, body: object, *, error: ValidationError) -> ApiError:
+    """What is raised where an answer is of another form than the client knows."""
+    request = got.request
+    asked = f"{request.method} {request.url.raw_path.decode().partition('?')[0]}"
+    message = f"the answer to {asked} is none that this version of the client knows: {error}"
+    return bad_answer(got, "unknown_answer", message=message, body=body)
+
+
+def bad_answer(got: httpx2.Response, code: str, *, message: str, body: object) -> ApiError:
+    """An answer as the error that it is."""
     request_id = got.headers.get("x-request-id")
     return ApiError(message, status=got.status_code, code=code, request_id=request_id, body=body)
-
-
-def _filled(path: str, places: Mapping[str, str]) -> str:
-    """The path with its places filled in; a model's id keeps its slashes and colons."""
-    return path.format(**{name: quote(value, safe="/:") for name, value in places.items()})

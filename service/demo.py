@@ -20,11 +20,12 @@ from rich.console import Console
 from infonce.docstrings import DocstringSet, SetSizes, installed_sources, read_docstrings
 from infonce.hub import MINILM
 from infonce.qrels import write_beir
-from service.client import ENDED, Client
+from service.client import Client
+from service.client_streams import ENDED
 from service.demo_view import JobBar, Neighbours, View, duration
 from service.errors import ApiError, ServiceError
 from service.schemas.collections import CollectionCreate
-from service.schemas.job_answers import FineTuningJob, Job
+from service.schemas.job_answers import FineTuningJob, Job, JobNews
 from service.schemas.jobs import JobCreate
 from service.supervisor import Stack, StackBroken
 
@@ -209,7 +210,7 @@ class Tour:
     def follow(self, id: str, bar: JobBar, *, phases: "Phases") -> Job:
         """The job, once it has succeeded."""
 
-        def look(job: Job) -> None:
+        def look(job: JobNews) -> None:
             if self.over.is_set():
                 raise KeyboardInterrupt
             phases.saw(job.phase)

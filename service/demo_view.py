@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.schemas.collections import Hit
-from service.schemas.job_answers import Job
+from service.schemas.job_answers import JobNews
 
 WIDEST: Final = 100
 SHOWN_METRICS: Final = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10")
@@ -141,7 +141,7 @@ class JobBar:
         self._progress = progress
         self._task = progress.add_task("", total=None, phase="waiting", numbers="")
 
-    def show(self, job: Job) -> None:
+    def show(self, job: JobNews) -> None:
         """The bar is where the job is."""
         at = job.progress
         counted = at.step is not None
@@ -161,7 +161,7 @@ def duration(seconds: float) -> str:
     return f"{round(seconds) // 60}m{round(seconds) % 60:02d}s"
 
 
-def _numbers(job: Job) -> str:
+def _numbers(job: JobNews) -> str:
     at = job.progress
     parts = [f"{at.step}/{at.total_steps}"]
     if at.loss is not None:

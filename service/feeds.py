@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -79,9 +79,10 @@ class Feed:
 class Feeds:
     """All watched jobs of a process; used by one event loop."""
 
-    def __init__(self, database: Database, *, max_readers: int) -> None:
+    def __init__(self, database: Database, *, max_readers: int, key_seconds: float) -> None:
         self._database = database
         self._max_readers = max_readers
+        self._key_seconds = key_seconds
         self._num_readers = 0
         self._feeds: dict[str, Feed] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -89,8 +90,13 @@ class Feeds:
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="feeds")
 
     @asynccontextmanager
-    async def watching(self, project: str, id: str, *, after: int) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
+    async def watching(
+        self, project: str, id: str, *, after: int, still_good: Callable[[], bool]
+    ) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
         """What happened to the job behind that event, then what happens, as it happens; in the end `[DONE]`.
+
+        Without that it ends once `still_good`, which is asked in a thread from time to time, says that the reader may
+        not be told any more.
 
         Raises:
             NotFound: the project has no such job.
@@ -107,7 +113,7 @@ class Feeds:
             if self._poller is None or self._poller.done():
                 self._poller = asyncio.create_task(self._poll())
             try:
-                yield self._read(id, feed, after=after)
+                yield self._read(id, feed, after=after, still_good=still_good)
             finally:
                 feed.num_readers -= 1
                 if not feed.num_readers:
@@ -121,9 +127,17 @@ class Feeds:
             self._poller.cancel()
         self._threads.shutdown(cancel_futures=True)
 
-    async def _read(self, id: str, feed: Feed, *, after: int) -> AsyncIterator[ServerSentEvent]:
+    async def _read(
+        self, id: str, feed: Feed, *, after: int, still_good: Callable[[], bool]
+    ) -> AsyncIterator[ServerSentEvent]:
         shown: ServerSentEvent | None = None
+        clock = asyncio.get_running_loop().time
+        look_at = clock() + self._key_seconds
         while True:
+            if clock() >= look_at:
+                if not await self._in_thread(still_good):
+                    return
+                look_at = clock() + self._key_seconds
             changed, fresh = feed.changed, feed.after(after)
             if fresh is None:
                 async with self._catching_up:
@@ -140,7 +154,8 @@ class Feeds:
             if feed.state.ended:
                 yield ServerSentEvent(raw_data="[DONE]")
                 return
-            await changed.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), look_at - clock())
 
     async def _poll(self) -> None:
         """While somebody reads, every feed is at most a tick and a question behind."""

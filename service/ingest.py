@@ -3,6 +3,7 @@
 Few texts, or documents that bring their vectors, can be found as soon as they are stored; for many an index job waits.
 """
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.columns import Columns
-from infonce.filters import Filter
+from infonce.filters import Filter, keys_of
 from service.document_bodies import DocumentLines, check_fit
+from service.errors import ServiceError
 from service.quotas import require_kept
 from service.schemas.documents import DocumentBody, DocumentsAccepted, DocumentsDeleted
 from service.schemas.vectors import LITTLE_ENDIAN
@@ -50,6 +52,8 @@ class Into:
     embed: Embed
     quotas: Quotas
     now: float
+    stored: Callable[[Tx, DocumentsAccepted], None] = lambda tx, accepted: None
+    """Called in the transaction that stores the last of them; it may refuse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +86,8 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
         watermark = documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
         require_kept(tx, into.project, quotas=into.quotas, now=into.now)
         is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
-        accepted, job = _accepted(
-            tx, replace(newest, watermark=watermark), num=len(bodies), is_found=is_found, now=into.now
-        )
+        newest = replace(newest, watermark=watermark)
+        accepted, job = _accepted(tx, newest, into=into, num=len(bodies), is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
@@ -129,7 +132,7 @@ def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
                 jobs.order_index(tx, newest, now=into.now)
     with database.write() as tx:  # once: what is pending is counted through all that no index holds
         newest = catalog.get_collection(tx, into.project, name=collection.id)
-        accepted, job = _accepted(tx, newest, num=num, is_found=is_found, now=into.now)
+        accepted, job = _accepted(tx, newest, into=into, num=num, is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
@@ -143,9 +146,12 @@ def delete_documents(
 
     Raises:
         NotFound: no such collection.
+        ServiceError: no document has a key of the filter, and some pass it nevertheless (`unknown_key`).
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
+    if allowed is not None and (unknown := _unknown_keys(database, collection, allowed=allowed)):
+        return DocumentsDeleted(deleted=0, warnings=[f"no document has the metadata key {key!r}" for key in unknown])
     found = iter(ids) if allowed is None else _passing(database, collection, allowed=allowed)
     num = 0
     while batch := list(islice(found, _DELETED_AT_ONCE)):
@@ -158,26 +164,56 @@ def delete_documents(
     return DocumentsDeleted(deleted=num)
 
 
+def _unknown_keys(database: Database, collection: CollectionRecord, *, allowed: Filter) -> list[str]:
+    """The keys of the filter that no document has, where none passes it either.
+
+    Raises:
+        ServiceError: there are such keys, and documents pass the filter nevertheless (`unknown_key`).
+    """
+    unknown, known, passes = dict.fromkeys(keys_of(allowed)), set[str](), False
+    for _, columns in _pages(database, collection):
+        for key in columns.by_key:
+            unknown.pop(key, None)
+        if not unknown:
+            return []
+        known |= columns.by_key.keys()
+        passes = passes or bool(columns.mask(allowed).any())
+    if passes:
+        first = next(iter(unknown))
+        near = difflib.get_close_matches(first, known, n=1)
+        message = f"no document has the metadata key {first!r}{f'; did you mean {near[0]!r}?' if near else ''}"
+        remedy = "nothing was deleted, though documents pass the filter; correct the key or leave it out"
+        raise ServiceError("unknown_key", f"{message}; {remedy}", param="filter")
+    return list(unknown)
+
+
 def _passing(database: Database, collection: CollectionRecord, *, allowed: Filter) -> Iterator[str]:
     """The ids of the documents that pass the filter, read a page at a time."""
+    for ids, columns in _pages(database, collection):
+        yield from (id for id, passes in zip(ids, columns.mask(allowed), strict=True) if passes)
+
+
+def _pages(database: Database, collection: CollectionRecord) -> Iterator[tuple[Sequence[str], Columns]]:
+    """Ids and metadata of all documents, a page at a time."""
     after, more = None, True
     while more:
         with database.read() as tx:
-            records, more = documents.page(tx, collection.id, after=after, limit=_DELETED_AT_ONCE)
-        mask = Columns.build([record.metadata for record in records]).mask(allowed)
-        yield from (record.id for record, passes in zip(records, mask, strict=True) if passes)
-        after = records[-1].id if records else None
+            found, more = documents.page_metadata(tx, collection.id, after=after, limit=_DELETED_AT_ONCE)
+        yield list(found), Columns.build(list(found.values()))
+        after = next(reversed(found), None)
 
 
 def _accepted(
-    tx: Tx, collection: CollectionRecord, *, num: int, is_found: bool, now: float
+    tx: Tx, collection: CollectionRecord, *, into: Into, num: int, is_found: bool
 ) -> tuple[DocumentsAccepted, JobRecord | None]:
     """What is told; an index job waits where something cannot be found yet, or so much is beside the index."""
     # without a model every document has brought its vector, and none need be counted
     pending = 0 if collection.model is None else documents.pending(tx, collection)
-    job = jobs.order_index(tx, collection, now=now) if pending or _is_due(tx, collection) else None
+    job = jobs.order_index(tx, collection, now=into.now) if pending or _is_due(tx, collection) else None
     told = None if job is None or is_found else job.id
-    return DocumentsAccepted(accepted=num, pending=pending, job=told), job
+    accepted = DocumentsAccepted(accepted=num, pending=pending, job=told)
+    into.stored(tx, accepted)
+    return accepted, job
 
 
 def _is_due(tx: Tx, collection: CollectionRecord) -> bool:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import AsJson
 from service.console import FAILED, INTERRUPTED, WITH_SERVER
-from service.remote import DEFAULT_URL, Url, connected, printed, printed_list
+from service.remote import DEFAULT_URL, Labels, Url, connected, labels_of, printed, printed_list
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -65,7 +66,8 @@ def submit(
         training_file = _uploaded(client, pairs, mapping=fields)
         judged_file = None if judged is None else _uploaded(client, judged, purpose="eval")
         corpus_file = None if corpus is None else _uploaded(client, corpus, purpose="corpus")
-        job = client.create_job(order.body(training_file, judged=judged_file, corpus=corpus_file))
+        with busy("Ordering"):
+            job = client.create_job(order.body(training_file, judged=judged_file, corpus=corpus_file))
         if wait:
             _followed(client, job.id, as_json=as_json)
         elif as_json:
@@ -78,19 +80,19 @@ def submit(
 def show_jobs(
     id: Annotated[str | None, typer.Argument(help="One job; the newest ones if left out.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    metadata: Labels = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """List the newest jobs of every kind, or show one."""
     from service.remote_view import ending_of, job_row, show_table
 
-    with connected(url) as client:
-        if id is not None:
-            found = _one(client, id)
-            printed(found) if as_json else print(ending_of(found), flush=True)
-            return
-        newest = list(islice(client.jobs(), limit))
-    if as_json:
+    with connected(url) as client, busy("Asking"):
+        found = None if id is None else _one(client, id)
+        newest = [] if id is not None else list(islice(client.jobs(metadata=labels_of(metadata)), limit))
+    if found is not None:
+        printed(found) if as_json else print(ending_of(found), flush=True)
+    elif as_json:
         printed_list([*newest])
     else:
         show_table(("id", "kind", "status", "phase", "done", "made"), [job_row(job) for job in newest])
@@ -162,6 +164,6 @@ def _followed(client: "Client", id: str, *, as_json: bool) -> None:
 def _wished(url: str, wish: "Callable[[Client], Job | FineTuningJob]", *, as_json: bool) -> None:
     from service.remote_view import ending_of
 
-    with connected(url) as client:
+    with connected(url) as client, busy("Asking"):
         job = wish(client)
     printed(job) if as_json else print(ending_of(job), flush=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import AsJson
 from service.console import DEFAULT_HOME, OptionalHome, sentences
 from service.errors import StartRefused
@@ -34,7 +35,7 @@ def opened(home: Path | None, *, make: bool = False) -> Iterator["Database"]:
     """The database of that home, made if that is wanted, or the one that the environment names."""
     from service.store.database import Database, migrate, sqlite_url
 
-    with sentences():
+    with sentences(), busy("Opening the database"):
         url = os.environ.get(DATABASE_URL) if home is None else None
         if url is None:  # a home's database is ours to make: a key is needed before the first start on another address
             url = sqlite_url((home or Path(DEFAULT_HOME)).expanduser().absolute() / HOME_DATABASE)

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from service.schemas.strict import Answer
 
 API_KEY: Final = "INFONCE_API_KEY"
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 
 Url = Annotated[str, typer.Option(help="Where the gateway answers.", envvar="INFONCE_URL")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--metadata", help="Only what has this label, as NAME=TEXT; may be repeated.")
+]
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
@@ -31,7 +36,7 @@ def connected(url: str) -> Iterator["Client"]:
 
     with sentences():
         try:
-            with Client(url, api_key=os.environ.get(API_KEY) or None) as client:
+            with Client(url, api_key=_key()) as client:
                 yield client
         except ApiError as error:
             _say(error)
@@ -52,6 +57,15 @@ def printed_list(answers: list["Answer"]) -> None:
     print(json.dumps({"object": "list", "data": rows}), flush=True)
 
 
+def _key() -> str | None:
+    """The key of the environment, which is nobody else's to read: the sentence does not repeat it."""
+    key = os.environ.get(API_KEY) or None
+    if key is not None and not _VISIBLE.fullmatch(key):
+        message = f"{API_KEY} is no key: it has a blank, or a character that no header can carry"
+        raise ServiceError("invalid_value", message + "; set it to what `infonce keys create` prints")
+    return key
+
+
 def _say(error: ApiError) -> None:
     """The gateway's sentence, and every broken place that it names, on stderr."""
     body = error.body if isinstance(error.body, dict) else {}
@@ -65,3 +79,14 @@ def _say(error: ApiError) -> None:
         return
     remedy = f"; set {API_KEY} to a key of that server" if error.status == 401 else ""
     print(f"infonce: {error}{remedy} [{error.code}]", file=sys.stderr, flush=True)
+
+
+def labels_of(metadata: Sequence[str] | None) -> dict[str, str]:
+    """The labels that were asked for.
+
+    Raises:
+        ConfigError: one is not of the form NAME=TEXT.
+    """
+    from service.order_options import named_texts
+
+    return named_texts("--metadata", metadata or [])

@@ -4,17 +4,21 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infonce.busy import busy
 from infonce.command_options import WITHOUT_SERVER, AsJson
 from service.console import DEFAULT_HOME, FAILED, OptionalHome, sentences
 from service.store.settings import DATABASE_URL, HOME_ARTIFACTS, HOME_DATABASE, StoreSettings
 
 if TYPE_CHECKING:
     from service.store.backup import Summary
+    from service.store.unused import Unused
 
 upkeep_app = typer.Typer()
 
@@ -32,14 +36,14 @@ def backup(
     from service.store.artifacts import Artifacts
     from service.store.backup import back_up
 
-    with sentences():
+    with sentences(), busy("Copying") as say:
         place = _place(home)
         made = back_up(
             place.database_url,
             Artifacts(place.artifacts),
             target=target,
             leave_out_damaged=leave_out_damaged,
-            tell=_tell_aside if as_json else _tell,
+            tell=say.note,
         )
     if as_json:
         _print_copy(made, target)
@@ -62,8 +66,8 @@ def restore(
     """Make a new home of a backup, after every byte of it proved to be what was written."""
     from service.store import backup
 
-    with sentences():
-        made = backup.restore(source, home=home.expanduser(), tell=_tell_aside if as_json else _tell)
+    with sentences(), busy("Copying") as say:
+        made = backup.restore(source, home=home.expanduser(), tell=say.note)
     if as_json:
         _print_copy(made, home)
         return
@@ -82,22 +86,25 @@ def gc(
     """Remove what nothing names any more: orphans of crashes, bytes of deleted files, old checkpoints and vectors."""
     from service.store.artifacts import Artifacts
     from service.store.database import Database
-    from service.store.unused import remove_unused
+    from service.store.unused import Unused, remove_unused
 
-    num = num_bytes = 0
-    with sentences():
-        place = _place(home)
-        artifacts, database = Artifacts(place.artifacts), Database.open(place.database_url)
-        artifacts.prepare()
-        options = {"now": time.time(), "older_than_seconds": older_than * 3600}
-        for unused in remove_unused(database, artifacts, dry_run=dry_run, **options):
-            (_tell_aside if as_json else _tell)(f"{unused.num_bytes:>15,} bytes  {unused.name} ({unused.why})")
-            num, num_bytes = num + 1, num_bytes + unused.num_bytes
-        database.close()
+    found: list[Unused] = []
+    with sentences(), ExitStack() as afterwards:
+        afterwards.callback(_tell, found, aside=as_json)  # what is gone is told, whatever becomes of the rest
+        with busy("Looking for what nothing names") as say:
+            place = _place(home)
+            artifacts, database = Artifacts(place.artifacts), Database.open(place.database_url)
+            afterwards.callback(database.close)
+            artifacts.prepare()
+            options = {"now": time.time(), "older_than_seconds": older_than * 3600}
+            for unused in remove_unused(database, artifacts, dry_run=dry_run, **options):
+                found.append(unused)
+                say(f"{len(found):,} things that nothing names")
+    num_bytes = sum(unused.num_bytes for unused in found)
     if as_json:
-        print(json.dumps({"things": num, "bytes": num_bytes, "dry_run": dry_run}), flush=True)
+        print(json.dumps({"things": len(found), "bytes": num_bytes, "dry_run": dry_run}), flush=True)
         return
-    print(f"{num_bytes:>15,} bytes  {'could be' if dry_run else 'were'} freed, {num} things.")
+    print(f"{num_bytes:>15,} bytes  {'could be' if dry_run else 'were'} freed, {len(found)} things.")
 
 
 def _place(home: Path | None) -> StoreSettings:
@@ -115,10 +122,8 @@ def _print_copy(made: "Summary", place: Path) -> None:
     print(json.dumps(told), flush=True)
 
 
-def _tell(line: str) -> None:
-    print(line, flush=True)
-
-
-def _tell_aside(line: str) -> None:
-    """Where stdout is for one object alone."""
-    print(line, file=sys.stderr, flush=True)
+def _tell(found: "Sequence[Unused]", *, aside: bool) -> None:
+    """On stderr where stdout is for one object alone."""
+    for unused in found:
+        line = f"{unused.num_bytes:>15,} bytes  {unused.name} ({unused.why})"
+        print(line, file=sys.stderr if aside else sys.stdout, flush=True)

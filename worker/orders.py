@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infonce.logs import at_work
 from service.store.collection_records import CollectionRecord
 from service.store.records import JobRecord
 from worker.inputs import CHECKPOINTS, DOCUMENTS, EARLY, INPUTS_OF, PARTS, RANKS, Asking
@@ -45,6 +46,7 @@ def write_order(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool] = la
         "kind": job.kind.value,
         "job_id": job.id,
         "attempt": job.attempt,
+        "log_ids": at_work(),
         "staging": str(staging),
         "finish": str(folder / _FINISH),
         "vectors_root": str(shop.artifacts.vectors_root),

@@ -121,6 +121,7 @@ def _model_record(finished: Finished, *, folder: str) -> ModelRecord:
         fingerprint=result["fingerprint"],
         summary=result["summary"],
         num_bytes=finished.num_bytes,
+        metadata=job.metadata,
     )
 
 

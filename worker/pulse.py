@@ -146,7 +146,7 @@ class Pulse:
             for one in early:
                 embedded = Embedded(fingerprint=one.fingerprint, vectors=one.vectors)
                 versions.keep_early_vectors(
-                    tx, one.collection, model=one.model, embedded=embedded, sequences=one.sequences
+                    tx, one.collection, model=one.model, embedded=embedded, made_of=one.sequences
                 )
             if not end(tx, now):
                 return False

@@ -1,18 +1,23 @@
 """Documents of a collection: stored, read, counted, deleted."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from service.asking import warnings_of
 from service.bodies import DOCUMENTS_LIMIT, described, json_body, read_all, require_type
 from service.callers import KEY_FIRST, Project
 from service.dependencies import MAX_PAGE, CollectionPath, Parts, Wiring
 from service.document_bodies import documents_in
-from service.ingest import Into, delete_documents, store_documents, store_lines
+from service.ingest import Into, Stored, delete_documents, store_documents, store_lines
 from service.quotas import require_bytes
+from service.repetition import Once, Repetition
 from service.room import declared_bytes, require_room
 from service.schemas.documents import (
     DocumentObject,
@@ -25,6 +30,8 @@ from service.schemas.documents import (
 )
 from service.schemas.lists import Listing
 from service.store import catalog, documents
+from service.store.checksums import sha256_of
+from service.store.database import Database
 from service.uploads import received_stream
 
 NDJSON = "application/x-ndjson"
@@ -44,7 +51,13 @@ Ids = Annotated[
     openapi_extra=described(DocumentsUpsert, NDJSON),
 )
 async def upsert(
-    c: CollectionPath, request: Request, response: Response, parts: Parts, project: Project, after: BackgroundTasks
+    c: CollectionPath,
+    request: Request,
+    response: Response,
+    parts: Parts,
+    project: Project,
+    repetition: Once,
+    after: BackgroundTasks,
 ) -> DocumentsAccepted:
     """Store documents, in place of those with the same ids; up to 256 texts can be found when this is answered.
 
@@ -55,14 +68,15 @@ async def upsert(
     media_type = require_type(request, "application/json", NDJSON)
     coming = declared_bytes(request, limit=sys.maxsize if media_type == NDJSON else DOCUMENTS_LIMIT)
     await run_in_threadpool(_require_place, parts, project, coming)
+    take = partial(_once, parts, repetition, name=c)
     if media_type == NDJSON:
         async with received_stream(request, parts.artifacts) as path:
-            stored = await run_in_threadpool(store_lines, parts.database, _into(parts, project, name=c), path=path)
+            lines = partial(store_lines, path=path)
+            stored = await run_in_threadpool(take, store=lines, said=partial(sha256_of, path))
     else:
         raw = await read_all(request, DOCUMENTS_LIMIT)
-        bodies = await run_in_threadpool(documents_in, raw)
-        into = _into(parts, project, name=c)
-        stored = await run_in_threadpool(store_documents, parts.database, into, bodies=bodies)
+        array = partial(store_documents, bodies=await run_in_threadpool(documents_in, raw))
+        stored = await run_in_threadpool(take, store=array, said=lambda: sha256(raw).hexdigest())
     if stored.leaves_work:
         after.add_task(parts.sweep.poke)
     if stored.accepted.job is not None:
@@ -102,7 +116,11 @@ def delete(
     parts: Parts,
     project: Project,
 ) -> DocumentsDeleted:
-    """Delete the documents of these ids, or all that pass the filter; they can be found no more at once."""
+    """Delete the documents of these ids, or all that pass the filter; they can be found no more at once.
+
+    Where the filter has a key that no document has, and documents pass it nevertheless, nothing is deleted: a misspelt
+    `ne` or `not` would take everything.
+    """
     allowed = None if asked.filter is None else asked.filter.to_library()
     return delete_documents(
         parts.database, project=project, name=c, ids=asked.ids or [], allowed=allowed, now=parts.clock()
@@ -119,17 +137,42 @@ def count(
     """How many documents can be found, or how many of them pass the filter."""
     served = parts.search.indexes.current(project, c)
     allowed = None if asked.filter is None else asked.filter.to_library()
-    return DocumentsCounted(count=served.live.count if allowed is None else served.live.count_of(allowed))
+    num = served.live.count if allowed is None else served.live.count_of(allowed)
+    return DocumentsCounted(count=num, warnings=warnings_of(served.live, allowed))
 
 
-def _into(parts: Wiring, project: str, *, name: str) -> Into:
-    return Into(
-        project=project,
-        name=name,
-        embed=parts.search.embed_documents,
-        quotas=parts.settings.quotas,
-        now=parts.clock(),
-    )
+def _once(
+    parts: Wiring,
+    repetition: Repetition,
+    *,
+    name: str,
+    said: Callable[[], str],
+    store: Callable[[Database, Into], Stored],
+) -> Stored:
+    """What `store` accepts, or accepted when the same request came before; `said` gives the digest of the body.
+
+    Documents have ids of their own, so it is the answer that is kept.
+    """
+    project, database, digest, made = repetition.project, parts.database, "", list[Stored]()
+    if repetition.counts:
+        with database.read() as tx:
+            id = catalog.get_collection(tx, project, name=name).id
+        digest = sha256(f"{id} {said()}".encode()).hexdigest()
+
+    def make() -> str:
+        into = Into(
+            project=project,
+            name=name,
+            embed=parts.search.embed_documents,
+            quotas=parts.settings.quotas,
+            now=parts.clock(),
+            stored=lambda tx, accepted: repetition.remember(tx, digest, object_id=accepted.model_dump_json()),
+        )
+        made.append(store(database, into))
+        return made[-1].accepted.model_dump_json()
+
+    answer = repetition.once(database, digest, make=make)
+    return made[-1] if made else Stored(accepted=DocumentsAccepted.model_validate_json(answer), leaves_work=False)
 
 
 def _require_place(parts: Wiring, project: str, coming: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.callers import KEY_FIRST, Project
+from service.callers import KEY_FIRST, Project, StillGood
 from service.dependencies import Parts
 from service.errors import ServiceError
 from service.feeds import EVENT_PREFIX
@@ -37,15 +37,19 @@ async def last_event(
 LastEvent = Annotated[int, Depends(last_event)]
 
 
-async def tuning_stream(id: TuningId, parts: Parts, project: Project, after: LastEvent) -> AsyncIterator[Stream]:
+async def tuning_stream(
+    id: TuningId, parts: Parts, project: Project, after: LastEvent, still_good: StillGood
+) -> AsyncIterator[Stream]:
     """What happens to a training job; nobody reads it any more once the request has ended."""
-    async with parts.feeds.watching(project, id, after=after) as stream:
+    async with parts.feeds.watching(project, id, after=after, still_good=still_good) as stream:
         yield stream
 
 
-async def job_stream(id: JobId, parts: Parts, project: Project, after: LastEvent) -> AsyncIterator[Stream]:
+async def job_stream(
+    id: JobId, parts: Parts, project: Project, after: LastEvent, still_good: StillGood
+) -> AsyncIterator[Stream]:
     """The same of a job of any kind."""
-    async with parts.feeds.watching(project, id, after=after) as stream:
+    async with parts.feeds.watching(project, id, after=after, still_good=still_good) as stream:
         yield stream
 
 
@@ -54,7 +58,8 @@ async def stream_tuning(stream: Annotated[Stream, Depends(tuning_stream)]) -> As
     """All events of a training job, oldest first, each as it happens, and between them how far the job is.
 
     A message without a name is an event as `/events` lists it; `progress` is the status, the phase and the progress of
-    this moment. `Last-Event-ID` goes on behind that event. The last message is `[DONE]`: the job has ended.
+    this moment. `Last-Event-ID` goes on behind that event. The last message is `[DONE]`: the job has ended. Where it is
+    missing, the connection broke, or the key does not count any more.
     """
     async for message in stream:
         yield message

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+import pydantic_core
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.schemas.filters import BoundedFilter
@@ -10,6 +11,7 @@ from service.schemas.strict import (
     MAX_DOCUMENT_CHARACTERS,
     Answer,
     DocumentId,
+    Fraction,
     Request,
     Whole,
     bounded_text,
@@ -21,22 +23,30 @@ from service.store.collection_records import DocumentRecord
 MAX_DELETED = 10_000
 """Ids of a call."""
 
-
-def _no_whole(value: object) -> object:
-    """A whole number beyond 2^53 must not slip in as a rounded float."""
-    if isinstance(value, int):
-        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
-    return value
+MAX_METADATA_BYTES = 64 << 10
+"""Of a document's metadata as JSON: it is read with every hit. The vector databases that name a limit have 40 KB."""
 
 
-_Fraction = Annotated[float, BeforeValidator(_no_whole)]
-_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | _Fraction | None
+_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | Fraction | None
 _MetadataValue = Annotated[
     _Scalar | Annotated[list[_Scalar], Field(max_length=256)],
-    sentence("must be a text, a finite number, true, false, null, or a list of these"),
+    sentence("must be a text, a finite number, a whole one within ±2^53, true, false, null, or a list of these"),
 ]
+
+
+def _small(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata, which is no place for what belongs into the text."""
+    num_bytes = len(pydantic_core.to_json(metadata))
+    if num_bytes > MAX_METADATA_BYTES:
+        message = f"has {num_bytes:,} bytes as JSON; the limit is {MAX_METADATA_BYTES:,}; "
+        raise PydanticCustomError("metadata_too_large", message + "keep what is long in text, or elsewhere by the id")
+    return metadata
+
+
 DocumentMetadata = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=128)], _MetadataValue], Field(max_length=64)
+    dict[Annotated[str, Field(min_length=1, max_length=128)], _MetadataValue],
+    Field(max_length=64),
+    AfterValidator(_small),
 ]
 
 
@@ -98,6 +108,8 @@ class DocumentsDeleted(Answer):
 
     object: Literal["collection.documents.deleted"] = "collection.documents.deleted"
     deleted: int
+    warnings: list[str] = Field(default_factory=list)
+    """Keys of the filter that no document has."""
 
 
 class DocumentsCount(Request):
@@ -111,3 +123,5 @@ class DocumentsCounted(Answer):
 
     object: Literal["collection.count"] = "collection.count"
     count: int
+    warnings: list[str] = Field(default_factory=list)
+    """Keys of the filter that no searchable document has."""

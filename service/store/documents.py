@@ -27,6 +27,9 @@ _MAX_AT_ONCE = 1_000
 """Documents a transaction: other writers wait for about 20 ms."""
 _MAX_CHARACTERS_AT_ONCE = 4_000_000  # a text may have 262,144: 1,000 of them would be written for seconds
 _FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence", "filled_by")]
+_BY_IDS = sa.select(*_FIELDS).where(  # made once: to make it takes longer than to read ten documents
+    table.c.collection_id == sa.bindparam("of"), table.c.id.in_(sa.bindparam("ids", expanding=True))
+)
 _KEPT = ("text", "metadata", "vector")  # what a document takes room by
 
 
@@ -101,8 +104,13 @@ def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[
 
 def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, DocumentRecord]:
     """Those of the documents that exist, by id."""
-    query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids=ids))
-    return {row.id: record_of(DocumentRecord, row) for row in tx.execute(query)}
+    wanted = list(dict.fromkeys(ids))
+    found: dict[str, DocumentRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        some = wanted[start : start + _BATCH]
+        rows = tx.execute(_BY_IDS, {"of": collection_id, "ids": some})
+        found |= {row.id: record_of(DocumentRecord, row) for row in rows}
+    return found
 
 
 def texts_of(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, str]:
@@ -186,6 +194,17 @@ def page_ids(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tu
         query = query.where(table.c.id > after)
     ids = list(tx.execute(query.order_by(table.c.id).limit(limit + 1)).scalars())
     return ids[:limit], len(ids) > limit
+
+
+def page_metadata(
+    tx: Tx, collection_id: str, *, after: str | None, limit: int
+) -> tuple[dict[str, Mapping[str, Any]], bool]:
+    """The metadata of such a window alone, by id in the order of the ids, and whether more follow."""
+    query = sa.select(table.c.id, table.c.metadata).where(table.c.collection_id == collection_id)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    rows = tx.execute(query.order_by(table.c.id).limit(limit + 1)).all()
+    return {row.id: row.metadata for row in rows[:limit]}, len(rows) > limit
 
 
 def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:

@@ -15,7 +15,7 @@ from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.errors import InvalidValue, NotFound
 from service.store.events import NewEvent
-from service.store.paging import metadata_has, window
+from service.store.paging import window
 from service.store.queue import kinds_of
 from service.store.records import JobError, JobKind, JobRecord, JobStatus, Page, Phase
 from service.store.tables import jobs, record_of, values_of
@@ -47,7 +47,7 @@ def insert(tx: Tx, job: JobRecord) -> None:
     files.hold(tx, job.project, ids=files.named_in(job.spec))
     error = None if job.error is None else asdict(job.error)
     tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))
-    _tell(tx, job, at=job.created_at, type="submitted", message=f"The {job.kind} job was submitted.")
+    events.append(tx, events.submitted(job))
 
 
 def get(tx: Tx, project: str, *, id: str) -> JobRecord:
@@ -75,16 +75,13 @@ def page(
     kinds: Sequence[JobKind],
     page: Page,
     status: JobStatus | None = None,
-    metadata: Mapping[str, str] | None = None,
 ) -> tuple[list[JobRecord], bool]:
-    """A window of the project's jobs of these kinds, in that status, with all of this metadata; whether more follow.
+    """A window of the project's jobs of these kinds, in that status; whether more follow.
 
     Raises:
         BadCursor: `page.after` is not in the list.
     """
     query = sa.select(jobs).where(jobs.c.project == project, jobs.c.kind.in_(kinds))
-    for key, value in (metadata or {}).items():
-        query = query.where(metadata_has(tx, jobs.c.metadata, key=key, value=value))
     in_status = [] if status is None else [jobs.c.status == status]
     rows, more = window(tx, query, table=jobs, page=page, where=in_status)
     return [_record(row) for row in rows], more

@@ -54,7 +54,7 @@ FREE_PARAMETERS = (
 FOREIGN_SIGNATURES = re.compile(
     r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|etags:Etags|observed:Observed)[.]__call__"
     r"|service[.]slow_bodies:BodyDeadline[.]__call__"
-    r"|service[.]uploads:_Form[.]_(header_field|header_value|part_data)"
+    r"|service[.]forms:Form[.]_(header_field|header_value|part_data)"
     r"|infonce[.]logs:_without_secrets$"
     r"|infonce[.]modules:InfoNCE[.](__init__|forward)$"
 )

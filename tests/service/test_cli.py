@@ -1,6 +1,8 @@
 """A user's mistake is one sentence on stderr and an exit code, never a traceback."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ import pytest
 
 from service.store import keys
 from service.store.database import Database, sqlite_url
+from tests.end_to_end.processes import until
 
 NO_PLACES = {name: value for name, value in os.environ.items() if not name.startswith("INFONCE_")}
 
@@ -54,6 +57,23 @@ def test_worker_refuses_a_database_of_another_schema(tmp_path: Path) -> None:
     places = {"INFONCE_DATABASE_URL": f"sqlite:///{tmp_path}/empty.db", "INFONCE_ARTIFACTS": str(tmp_path)}
     done = infonce("worker", "--queue", "train", INFONCE_BROKER_URL="redis://127.0.0.1:1/0", **places)
     assert done.returncode == 1 and "infonce migrate" in done.stderr
+
+
+def test_a_worker_says_its_queue_and_process_and_else_only_logs(tmp_path: Path) -> None:
+    places = {"INFONCE_DATABASE_URL": f"sqlite:///{tmp_path}/infonce.db", "INFONCE_ARTIFACTS": str(tmp_path)}
+    assert infonce("migrate", **places).returncode == 0
+    environment = {**NO_PLACES, **places, "INFONCE_BROKER_URL": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-m", "service.cli", "worker", "--queue", "light", "--json"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == {"queue": "light", "pid": process.pid}
+        until(lambda: "Cannot connect" in (tmp_path / "log").read_text(), "the worker is past Celery's greeting")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=30)
+    assert rest == ""
 
 
 def test_unknown_queue_is_refused_with_the_known_ones() -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from infonce.command_options import WITHOUT_SERVER
 from service.cli import app
 from service.console import FAILED, INTERRUPTED, STACK, WITH_SERVER
+from service.store import repeats
+from service.store.database import Database, sqlite_url
+from service.store.records import RepeatRecord
+from service.store.settings import HOME_DATABASE
 
 PAGE = Path(__file__).parents[2] / "docs/cli.md"
-WITHOUT_JSON = {"worker"}
-"""It has nothing to say but its log."""
 
 
 def commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, TyperCommand]]:
@@ -37,7 +39,7 @@ def test_every_command_has_json() -> None:
     without = {
         name for name, command in commands(everything()) if "--json" not in str([o.opts for o in command.params])
     }
-    assert without == WITHOUT_JSON
+    assert without == set()
 
 
 def test_the_help_has_three_groups_in_the_order_of_need() -> None:
@@ -61,6 +63,33 @@ def test_every_code_with_which_a_command_ends_stands_on_the_page() -> None:
         CliRunner().invoke(app, words).exit_code for words in (["--help"], ["report", "nowhere"], ["report", "--x"])
     ]
     assert done == [0, FAILED, 2]
+
+
+def test_a_terminal_shows_that_a_home_is_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INFONCE_DATABASE_URL", raising=False)
+    home, copy = tmp_path / "home", tmp_path / "copy"
+
+    def infonce(*words: str) -> Result:
+        done = CliRunner().invoke(app, [*words, "--home", str(home)], catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+        return done
+
+    infonce("keys", "create")
+    old = RepeatRecord(project="default", route="r", key="k", body_sha256="0", object_id="o", created_at=1.0)
+    database = Database.open(sqlite_url(home / HOME_DATABASE))
+    with database.write() as tx:
+        repeats.remember(tx, old, since=0.0)
+    database.close()
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what makes rich take any stream for a terminal
+    assert "Opening the database …" in infonce("keys", "list").stderr
+    made = infonce("backup", str(copy))
+    assert "Copying …" in made.stderr and made.stdout.startswith(f"{copy} holds ")
+    done = CliRunner().invoke(app, ["restore", str(copy), "--home", str(tmp_path / "new")])
+    assert "Copying …" in done.stderr and done.stdout.startswith(f"{tmp_path / 'new'} holds ")
+    swept = infonce("gc")
+    assert "nothing names" in swept.stderr  # what is shown last: so few things are found before a first look
+    lines = [" ".join(line.split()) for line in swept.stdout.splitlines()]
+    assert lines == ["0 bytes 1 repeated requests (older than 24 hours)", "0 bytes were freed, 1 things."]
 
 
 def test_keys_are_objects_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

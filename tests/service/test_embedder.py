@@ -3,14 +3,17 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from infonce.config import Precision, Side
 from infonce.encoder import Encoder
 from infonce.hub import FoundModel, Source
+from infonce.layout import WEIGHTS
 from infonce.tokens import TokenizedTexts
 from service.embedder import Embedder, encoder_loader
 from service.errors import Unavailable
@@ -130,6 +133,26 @@ def test_models_stay_while_their_weights_fit_and_the_one_used_longest_ago_goes(
     for name in "abacab":
         found.embed(model(name), ["dog"], side=Side.QUERY)
     assert "".join(loaded) == expected
+
+
+def test_others_leave_before_a_model_is_read_that_would_not_fit_beside_them(start: Starts, tmp_path: Path) -> None:
+    beside, alive = list[int](), WeakSet[WordEncoder]()
+
+    def load(found: FoundModel) -> WordEncoder:
+        beside.append(len(alive))
+        encoder = WordEncoder()
+        encoder.num_bytes = 8
+        alive.add(encoder)
+        return encoder
+
+    embedder = start(load, max_bytes=16)
+    for name in "abca":
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        save_file({"weight": np.zeros(2, np.float16)}, folder / WEIGHTS)  # 8 bytes in float32
+        found = FoundModel(name=name, path=folder, source=Source.FOLDER)
+        embedder.embed(found, ["dog"], side=Side.QUERY)
+    assert beside == [0, 1, 1, 1]
 
 
 def test_what_fails_reaches_those_who_wait_for_it_and_nobody_else(start: Starts) -> None:

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 
 from infonce.config import Side
-from service.live_indexes import LiveIndexes
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
-from service.store import catalog, changes, documents, versions
+from service.store import catalog, documents, versions
 from service.store.changes import Embedded
 from service.store.records import DEFAULT_PROJECT
-from tests.service.conftest import BASE, Gateway, WordEncoder
-from tests.service.test_collections import MANY, PETS, ask, build, indexed, make, put
+from tests.service.conftest import BASE, Gateway, WordEncoder, problem
+from tests.service.test_collections import MANY, PETS, ask, build, make, put
 
 
 def test_a_query_before_the_first_version_finds_what_is_embedded_and_says_what_is_pending(gateway: Gateway) -> None:
@@ -75,6 +74,28 @@ def test_more_than_256_texts_are_stored_and_wait_for_one_index_job(
     until(lambda: (job["id"], "light") in gateway.bell.rung)
 
 
+def test_a_document_that_was_rewritten_and_waits_is_not_found_by_what_it_was(gateway: Gateway) -> None:
+    make(gateway)
+    rows = [{"id": f"d{n}", "text": f"text {n}", "metadata": {"lang": "en"}} for n in range(257)]
+    put(gateway, rows)
+    build(gateway)
+    lang = {"type": "eq", "key": "lang"}
+    assert len(ask(gateway, query="text 3", k=300, filter=lang | {"value": "en"}).json()["hits"]) == 257
+    ask(gateway, query="text", hybrid={})
+    rewritten = [{"id": f"d{n}", "text": f"wort {n}", "metadata": {"lang": "de"}} for n in range(257)]
+    answer = put(gateway, [*rewritten[:3], *({**row, "id": f"new {row['id']}"} for row in rewritten)])
+    assert (answer.status_code, answer.json()["pending"]) == (202, 260)
+    for asked in ({"query": "text 1"}, {"query": "text 1", "hybrid": {}}, {"query": "wort 1"}):
+        body = ask(gateway, **asked, k=300, filter=lang | {"value": "en"}).json()
+        assert {hit["id"] for hit in body["hits"]} == {f"d{n}" for n in range(3, 257)} and body["pending"] == 260
+        assert all(hit["metadata"] == {"lang": "en"} and hit["text"].startswith("text") for hit in body["hits"])
+        assert ask(gateway, **asked, filter=lang | {"value": "de"}).json()["hits"] == []
+    problem(ask(gateway, id="d1"), 404, "not_found")
+    build(gateway)
+    body = ask(gateway, query="wort 1", k=300, filter=lang | {"value": "de"}).json()
+    assert (len(body["hits"]), body["pending"], body["hits"][0]["text"][:4]) == (260, 0, "wort")
+
+
 def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(gateway: Gateway) -> None:
     make(gateway)
     put(gateway, PETS)
@@ -83,6 +104,7 @@ def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(ga
     asked, other = CollectionQuery(query=MANY[0]["text"], k=1_000), another(gateway)
     assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [3, 3]
     assert tell(gateway, [row["id"] for row in MANY[:100]]) == 100
+    assert ask(gateway, query="dog").json()["pending"] == 157
     put(gateway, [MANY[0] | {"text": "nothing of the kind"}])  # and what is written again is as it was written last
     assert tell(gateway, [row["id"] for row in MANY[:100]]) == 0
     for one in (gateway.parts.search, other):
@@ -92,22 +114,6 @@ def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(ga
     assert (body["pending"], gateway.http.get("/v1/collections/pets").json()["pending"]) == (157, 157)
     build(gateway)
     assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [260, 260]
-
-
-def test_what_a_version_is_brought_before_it_answers_is_found_in_a_state_of_it_that_was_open(gateway: Gateway) -> None:
-    make(gateway)
-    put(gateway, PETS)
-    first = build(gateway)
-    later = indexed(gateway, fingerprint="of another model")
-    parts = gateway.parts
-    with parts.database.write() as tx:
-        versions.insert(tx, later)
-    put(gateway, [{"id": "d", "text": "wolves howl"}])
-    indexes = LiveIndexes(parts.database, parts.artifacts)
-    assert indexes.of_version(DEFAULT_PROJECT, "pets", id=later.id).live.count == 3
-    tell(gateway, ["d"], fingerprint="of another model", is_early=False)
-    assert indexes.of_version(DEFAULT_PROJECT, "pets", id=later.id).live.count == 4
-    assert indexes.of_version(DEFAULT_PROJECT, "pets", id=first.id).live.count == 4
 
 
 def another(gateway: Gateway) -> Search:
@@ -123,15 +129,12 @@ def hits(search: Search, asked: CollectionQuery) -> list[str]:
     return [hit.id for hit in answer.hits]
 
 
-def tell(gateway: Gateway, ids: list[str], *, fingerprint: str = "words", is_early: bool = True) -> int:
+def tell(gateway: Gateway, ids: list[str]) -> int:
     """How many of these documents can be found by the vectors that a job has made of their texts."""
     with gateway.parts.database.write() as tx:
         collection = catalog.get_collection(tx, DEFAULT_PROJECT, name="pets")
         there = documents.by_ids(tx, collection.id, ids=ids)
         made = WordEncoder().encode([str(there[id].text) for id in ids], side=Side.DOCUMENT)
-        vectors = {id: row.tobytes() for id, row in zip(ids, made, strict=True)}
-        embedded = Embedded(fingerprint=fingerprint, vectors=vectors)
-        told = {"embedded": embedded, "sequences": {id: there[id].sequence for id in ids}}
-        if is_early:
-            return versions.keep_early_vectors(tx, collection.id, model=BASE, **told)
-        return changes.keep_late_vectors(tx, collection.id, **told)
+        embedded = Embedded(fingerprint="words", vectors={id: row.tobytes() for id, row in zip(ids, made, strict=True)})
+        made_of = {id: there[id].sequence for id in ids}
+        return versions.keep_early_vectors(tx, collection.id, model=BASE, embedded=embedded, made_of=made_of)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -108,11 +109,17 @@ def test_a_training_is_to_end_early_and_keep_its_best(infonce: Infonce, pairs: P
     assert json.loads(infonce("jobs", id, "--json").stdout)["keep_requested"] is True
 
 
-def test_a_terminal_shows_that_a_server_is_asked(infonce: Infonce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_that_a_server_is_asked(
+    infonce: Infonce, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert infonce("models").stderr == ""
+    id = submitted(infonce, pairs).id
     monkeypatch.setenv("FORCE_COLOR", "1")  # what makes rich take any stream for a terminal
-    for words, said in ((("models",), "Asking …"), (("search", "pets", "dog"), "Searching …")):
-        assert said in infonce(*words).stderr
+    asking = [("models",), ("collections",), ("jobs",), ("jobs", id), ("pause", id), ("resume", id), ("cancel", id)]
+    for words in asking:
+        assert "Asking …" in infonce(*words).stderr, words
+    assert "Searching …" in infonce("search", "pets", "dog").stderr
+    assert "Ordering …" in infonce("submit", pairs, "--model", BASE).stderr
 
 
 def test_a_job_is_watched_to_its_end(infonce: Infonce, pairs: Path, live: Live) -> None:
@@ -131,6 +138,9 @@ def test_a_job_is_watched_to_its_end(infonce: Infonce, pairs: Path, live: Live) 
     done = infonce("watch", id)
     worker.join()
     assert (done.exit_code, done.stdout.partition(" (")[0]) == (0, "ft:x is trained")
+    figures = httpx2.get(f"{live.url}/metrics", trust_env=False).text
+    told = 'infonce_http_requests_total{method="GET",route="/v1/jobs/{id}/events/stream",status="200"}'
+    assert f"{told} 1.0" in figures  # it was told what happened, and did not ask time and again
 
 
 def test_watching_a_job_that_does_not_succeed_fails(infonce: Infonce, pairs: Path) -> None:
@@ -154,6 +164,23 @@ def test_models_collections_and_what_is_found_are_shown(infonce: Infonce, live: 
     assert [hit["id"] for hit in json.loads(infonce("search", "pets", "dog", "--json").stdout)["hits"]] == ["d"]
 
 
+def test_jobs_models_and_collections_are_shown_by_their_labels(infonce: Infonce, live: Live, pairs: Path) -> None:
+    id = submitted(infonce, pairs, "--metadata", "team=search", "--metadata", "stage=a=b").id
+    submitted(infonce, pairs, "--metadata", "team=ads")
+    with Client(live.url, api_key=live.key) as client:
+        client.create_collection(CollectionCreate(name="pets", dimension=2, metadata={"team": "search"}))
+
+    def ids(command: str, *labels: str) -> list[str]:
+        words = [word for label in labels for word in ("--metadata", label)]
+        return [row["id"] for row in json.loads(infonce(command, "--json", *words).stdout)["data"]]
+
+    assert ids("jobs", "team=search") == ids("jobs", "team=search", "stage=a=b") == [id] and len(ids("jobs")) == 2
+    assert len(ids("collections", "team=search")) == 1 and ids("collections", "team=ads") == []
+    assert BASE in ids("models") and ids("models", "team=search") == []
+    done = infonce("models", "--metadata", "team")
+    assert done.exit_code == 1 and "write NAME=VALUE" in done.stderr
+
+
 def test_a_server_that_is_not_there_is_a_sentence_with_a_remedy(infonce: Infonce) -> None:
     done = infonce("models", "--url", "http://127.0.0.1:9")
     assert done.exit_code == 1 and "infonce serve" in done.stderr and done.stderr.count("\n") == 1
@@ -166,6 +193,22 @@ def test_a_key_that_is_missing_is_told_by_the_name_of_its_variable(
     monkeypatch.delenv("INFONCE_API_KEY")
     done = infonce("models")
     assert done.exit_code == 1 and "set INFONCE_API_KEY" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "inf_x\n", "two words", "\udcff"])
+def test_what_no_header_can_carry_is_no_key(infonce: Infonce, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("INFONCE_API_KEY", key)
+    done = infonce("models")
+    assert done.exit_code == 1 and done.stdout == "" and done.stderr.startswith("infonce: INFONCE_API_KEY ")
+    assert done.stderr.count("\n") == 1 and key not in done.stderr
+
+
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_the_address_that_an_openai_client_takes_will_do(infonce: Infonce, live: Live, end: str) -> None:
+    done = infonce("models", "--url", live.url + end, "--json")
+    assert done.exit_code == 0 and BASE in [row["id"] for row in json.loads(done.stdout)["data"]]
+    with Client(live.url + end, api_key=live.key) as client:
+        assert client.model(BASE).id == BASE
 
 
 def test_an_unheeded_wish_is_told(infonce: Infonce, pairs: Path) -> None:

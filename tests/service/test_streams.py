@@ -24,8 +24,8 @@ MAX_READERS = 12
 
 @pytest.fixture
 def settings(settings: GatewaySettings) -> GatewaySettings:
-    """Few readers are as many as may be."""
-    return replace(settings, edge=EdgeLimits(num_streams=MAX_READERS))
+    """Few readers are as many as may be, and a key is looked at again soon."""
+    return replace(settings, edge=EdgeLimits(num_streams=MAX_READERS, key_seconds=0.2))
 
 
 @pytest.fixture
@@ -142,6 +142,35 @@ def test_more_events_than_are_shared_all_come_in_order(live: Live, http: httpx2.
         types = [message["body"]["data"]["type"] for message in told if message["id"]]
     assert first["body"]["data"]["type"] == "submitted"
     assert types == ["paused", "unpaused"] * 60 + ["claimed", "failed"]
+
+
+def test_a_key_that_is_revoked_is_told_nothing_more(live: Live, http: httpx2.Client, job: str) -> None:
+    made = http.post("/v1/api_keys", json={"name": "reader", "scopes": ["read"]}).json()
+    theirs = {"authorization": f"Bearer {made['secret']}"}
+    with (
+        http.stream("GET", of(job), headers=theirs) as answer,
+        stream(http, of(job)) as ours,
+    ):
+        said = answer.iter_lines()
+        assert next(said).startswith("data: ") and next(ours)["body"]["data"]["type"] == "submitted"
+        assert http.delete(f"/v1/api_keys/{made['id']}").status_code == 200
+        assert "data: [DONE]" not in list(said)
+        claim(live)
+        fail(live, job)
+        assert [message["body"] for message in ours][-1] is None  # the other key's goes on to the end
+    problem(http.get(of(job), headers=theirs), 401, "invalid_api_key")
+
+
+def test_a_key_that_expires_is_told_nothing_more_even_while_there_is_news(
+    live: Live, http: httpx2.Client, job: str
+) -> None:
+    claim(live)
+    deadline = time.monotonic() + 10
+    made = http.post("/v1/api_keys", json={"name": "reader", "scopes": ["read"], "expires_in_seconds": 1}).json()
+    with http.stream("GET", of(job), headers={"authorization": f"Bearer {made['secret']}"}) as answer:
+        for step, line in enumerate(line for line in answer.iter_lines() if line.startswith("data: ")):
+            assert line != "data: [DONE]" and time.monotonic() < deadline
+            beat(live, job, progress={"step": step, "total_steps": 9_999})
 
 
 @pytest.mark.parametrize("id", ["x", "7", "ftevent-", "ftevent-x", "ftevent-" + "9" * 16])
