@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+from infonce.config import Side
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
+from service.store import catalog, documents, versions
+from service.store.changes import Embedded
 from service.store.records import DEFAULT_PROJECT
-from tests.service.conftest import BASE, Gateway, problem
+from tests.service.conftest import BASE, Gateway, WordEncoder, problem
 from tests.service.test_collections import MANY, PETS, ask, build, make, put
 
 
@@ -91,3 +94,47 @@ def test_a_document_that_was_rewritten_and_waits_is_not_found_by_what_it_was(gat
     build(gateway)
     body = ask(gateway, query="wort 1", k=300, filter=lang | {"value": "de"}).json()
     assert (len(body["hits"]), body["pending"], body["hits"][0]["text"][:4]) == (260, 0, "wort")
+
+
+def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    build(gateway)
+    assert put(gateway, MANY).json()["pending"] == 257
+    asked, other = CollectionQuery(query=MANY[0]["text"], k=1_000), another(gateway)
+    assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [3, 3]
+    assert tell(gateway, [row["id"] for row in MANY[:100]]) == 100
+    assert ask(gateway, query="dog").json()["pending"] == 157
+    put(gateway, [MANY[0] | {"text": "nothing of the kind"}])  # and what is written again is as it was written last
+    assert tell(gateway, [row["id"] for row in MANY[:100]]) == 0
+    for one in (gateway.parts.search, other):
+        found = hits(one, asked)
+        assert sorted(found) == sorted(row["id"] for row in [*PETS, *MANY[:100]]) and found[0] != MANY[0]["id"]
+    body = ask(gateway, query="dog").json()
+    assert (body["pending"], gateway.http.get("/v1/collections/pets").json()["pending"]) == (157, 157)
+    build(gateway)
+    assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [260, 260]
+
+
+def another(gateway: Gateway) -> Search:
+    """What a second gateway over the same store answers by."""
+    parts = gateway.parts
+    recall = RecallWatch(lambda _kind, _recall: None)
+    return Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=recall)
+
+
+def hits(search: Search, asked: CollectionQuery) -> list[str]:
+    answer = search.query(DEFAULT_PROJECT, "pets", asked=asked).answer
+    assert isinstance(answer, QueryAnswer)
+    return [hit.id for hit in answer.hits]
+
+
+def tell(gateway: Gateway, ids: list[str]) -> int:
+    """How many of these documents can be found by the vectors that a job has made of their texts."""
+    with gateway.parts.database.write() as tx:
+        collection = catalog.get_collection(tx, DEFAULT_PROJECT, name="pets")
+        there = documents.by_ids(tx, collection.id, ids=ids)
+        made = WordEncoder().encode([str(there[id].text) for id in ids], side=Side.DOCUMENT)
+        embedded = Embedded(fingerprint="words", vectors={id: row.tobytes() for id, row in zip(ids, made, strict=True)})
+        made_of = {id: there[id].sequence for id in ids}
+        return versions.keep_early_vectors(tx, collection.id, model=BASE, embedded=embedded, made_of=made_of)
