@@ -27,7 +27,9 @@ from service.known_callers import KnownCallers
 from service.loaded_models import LoadedModels, Loader
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.mover import Mover
 from service.observed import Observed
+from service.promotion import Promotion
 from service.rates import KeyUses, Rates
 from service.recall import RecallWatch
 from service.routes import (
@@ -135,11 +137,11 @@ def _telemetry(parts: Wiring) -> TelemetryConfig:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """While the application is served, its sweep and its sender of webhooks run in threads."""
+    """While the application is served, its loops run in threads: the sweep, the sender of webhooks, the mover."""
     parts: Wiring = app.state.wiring
     anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.edge.num_threads
     stop = threading.Event()
-    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run}
+    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run, "moves": parts.mover.run}
     threads = [threading.Thread(target=run, args=(stop,), name=name, daemon=True) for name, run in loops.items()]
     for thread in threads:
         thread.start()
@@ -180,6 +182,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         lambda: uses.write(database, now=seams.clock()),
         lambda: expire(database, artifacts, now=seams.clock()),
     )
+    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled))
+    promotion = Promotion(database=database, indexes=search.indexes, lookup=lookup, embedder=embedder)
     reach = Reach(allow_private=settings.webhook_allow_private, resolve=seams.resolve)
     return Wiring(
         settings=settings,
@@ -187,7 +191,8 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         artifacts=artifacts,
         lookup=lookup,
         embedder=embedder,
-        search=Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled)),
+        search=search,
+        promotion=promotion,
         audits=Audits(artifacts),
         imports=ModelImports(database, artifacts, quotas=settings.quotas),
         metrics=counted,
@@ -201,6 +206,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         uses=uses,
         reach=reach,
         sender=WebhookSender(database, reach, clock=clock),
+        mover=Mover(database, promotion, clock=seams.clock),
         clock=seams.clock,
     )
 

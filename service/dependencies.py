@@ -21,6 +21,8 @@ from service.importing import ModelImports
 from service.known_callers import KnownCallers
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.mover import Mover
+from service.promotion import Promotion
 from service.rates import KeyUses, Rates
 from service.schemas.collections import COLLECTION_NAME
 from service.search import Search
@@ -50,6 +52,7 @@ class Wiring:
     lookup: ModelLookup
     embedder: Embedder
     search: Search
+    promotion: Promotion
     audits: Audits
     imports: ModelImports
     metrics: Metrics
@@ -64,6 +67,7 @@ class Wiring:
     uses: KeyUses
     reach: Reach
     sender: WebhookSender
+    mover: Mover
     clock: Callable[[], float]
 
 

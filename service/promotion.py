@@ -136,12 +136,12 @@ def order_version(
     now: float,
     insert: Callable[[Tx, JobRecord], None] = jobs.insert,
 ) -> str:
-    """The id of a job that waits, which makes the version's index of all documents that there are when it begins.
+    """The id of a job, at work or not yet, which makes the version's index of all documents that it finds.
 
     `insert` may add to what is written with a new one, or refuse.
     """
     spec = {"collection": collection.id, "version": version.id, "of_model": version.model}
-    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec)
+    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec, may_run=True)
     if twin is not None:
         return twin.id
     job = waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)
