@@ -83,19 +83,25 @@ def delete_model(tx: Tx, project: str, *, id: str) -> ModelRecord:
 
     Raises:
         NotFound: the project has none of that id.
-        Conflict: a collection answers by it, or a job that has not ended names it (`in_use`).
+        Conflict: a job that has not ended names it, a collection answers by it or has a version of it (`in_use`).
     """
     row = tx.execute(sa.select(models).where(models.c.project == project, models.c.id == id).with_for_update()).first()
     if row is None:
         raise NotFound("model", id)
-    asked = sa.select(collections.c.name).where(collections.c.project == project, collections.c.model == id)
-    if name := tx.execute(asked.order_by(collections.c.name).limit(1)).scalar_one_or_none():
-        raise Conflict("in_use", f"The collection {name} answers by the model {id}; move it to another model first")
     spec = sa.type_coerce(jobs.c.spec, sa.Text())
     active = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED])
     users = sa.select(jobs.c.id).where(jobs.c.project == project, active, spec.contains(f'"{id}"', autoescape=True))
     if user := tx.execute(users.limit(1)).scalar_one_or_none():
         raise Conflict("in_use", f"The job {user} needs the model {id}; cancel it or wait for its end")
+    # only now: a job that has ended has written its version in the same transaction
+    asked = sa.select(collections.c.name).where(collections.c.project == project, collections.c.model == id)
+    if name := tx.execute(asked.order_by(collections.c.name).limit(1)).scalar_one_or_none():
+        raise Conflict("in_use", f"The collection {name} answers by the model {id}; move it to another model first")
+    there = sa.select(versions.c.id, collections.c.name).join_from(versions, collections)
+    there = there.where(collections.c.project == project, versions.c.model == id).order_by(versions.c.id).limit(1)
+    if version := tx.execute(there).first():
+        message = f"The collection {version.name} has a version of the model {id}, {version.id}"
+        raise Conflict("in_use", f"{message}; delete that version first")
     tx.execute(sa.delete(models).where(models.c.project == project, models.c.id == id))
     tx.execute(sa.delete(repeats).where(repeats.c.project == project, repeats.c.object_id == id))  # it may come again
     return record_of(ModelRecord, row)

@@ -43,7 +43,8 @@ def insert(tx: Tx, job: JobRecord) -> None:
     Raises:
         NotFound: one does not exist in the job's project.
     """
-    catalog.hold_models(tx, job.project, names=[job.spec.get("model") or "", *job.spec.get("models", ())])
+    named = [job.spec.get(field) or "" for field in ("model", "of_model")]
+    catalog.hold_models(tx, job.project, names=[*named, *job.spec.get("models", ())])
     files.hold(tx, job.project, ids=files.named_in(job.spec))
     error = None if job.error is None else asdict(job.error)
     tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))
