@@ -22,6 +22,8 @@ from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.mover import Mover
+from service.promotion import Promotion
 from service.rates import KeyUses, Rates
 from service.schemas.collections import COLLECTION_NAME
 from service.search import Search
@@ -53,6 +55,7 @@ class Wiring:
     embedder: Embedder
     search: Search
     checks: IndexChecks
+    promotion: Promotion
     audits: Audits
     imports: ModelImports
     metrics: Metrics
@@ -67,6 +70,7 @@ class Wiring:
     uses: KeyUses
     reach: Reach
     sender: WebhookSender
+    mover: Mover
     clock: Callable[[], float]
 
 
