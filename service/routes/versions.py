@@ -75,6 +75,7 @@ def create(
         )
         insert = partial(orders.insert, object_id=version.id)
         with parts.database.write() as tx:
+            catalog.lock_collection(tx, collection.id)  # it may have gone
             job = order_version(tx, collection, version=version, now=now, insert=insert)
             versions.insert(tx, replace(version, job_id=job))
         return version.id
