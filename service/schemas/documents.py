@@ -70,6 +70,7 @@ class DocumentsAccepted(Answer):
 
     object: Literal["collection.documents"] = "collection.documents"
     accepted: int
+    """Of equal ids in a stream the last one alone counts."""
     pending: int
     job: str | None
 
