@@ -154,9 +154,14 @@ class LiveIndexes:
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
             if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
                 base = self._unchanged(collection, version)
-            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen)
-            live = base.served.live.with_changes(_as_changes(written))
-            pending = documents.pending(tx, collection, version=version)
+            indexed = 0 if version is None else version.watermark
+            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen, indexed=indexed)
+            counted = _Counted(written)
+            live = base.served.live.with_changes(_as_changes(counted))
+            if known is base and counted.num_late == collection.watermark - base.seen:
+                pending = base.served.pending - counted.num_late  # nothing else has taken a number since
+            else:
+                pending = documents.pending(tx, collection, version=version)
         served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
         self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
@@ -205,6 +210,19 @@ def _keys(tx: Tx, collection: CollectionRecord) -> set[str]:
     """Of the states in which the collection can be asked: its versions, or what was written before there is one."""
     found = {_key(one) for one in versions.of_collection(tx, collection.id)}
     return found if collection.active_version is not None else {*found, collection.id}
+
+
+class _Counted:
+    """Changes, of which those are counted that are vectors of documents which were pending."""
+
+    def __init__(self, written: Iterable[ChangeRecord]) -> None:
+        self.num_late = 0
+        self._written = written
+
+    def __iter__(self) -> Iterator[ChangeRecord]:
+        for one in self._written:
+            self.num_late += one.is_late
+            yield one
 
 
 def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:

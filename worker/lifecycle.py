@@ -214,6 +214,10 @@ class Attempt:
             diverged = isinstance(outcome, Failed) and outcome.error.code == NAN_LOSS  # the last good state stays
             if self._now().status in (JobStatus.SUCCEEDED, JobStatus.FAILED) and not diverged:  # a cancelled one too
                 forget(self._shop, job)
+            if isinstance(outcome, Publication):
+                guarded(
+                    outcome.afterwards, f"job {job.id}: not all of its leftovers are gone; the next job removes them"
+                )
         elif not self._is_own_success():
             log.warning("job %s: attempt %d is fenced and wrote nothing", job.id, job.attempt)
             if isinstance(outcome, Publication) and outcome.path is not None:

@@ -76,8 +76,14 @@ def publish_version(finished: Finished) -> Publication:
             jobs.order_index(tx, newest, now=now)
         return True
 
+    def forget_more() -> None:
+        more = True
+        while more:
+            with finished.shop.database.write() as tx:
+                more = versions.forget_changes(tx, collection.id)
+
     artifacts.publish(finished.order.staging, path)
-    return Publication(path=path, commit=commit)
+    return Publication(path=path, commit=commit, afterwards=forget_more)
 
 
 def _renewed(tx: Tx, job: JobRecord, *, built: VersionRecord) -> str | None:

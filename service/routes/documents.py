@@ -64,7 +64,8 @@ async def upsert(
 ) -> DocumentsAccepted:
     """Store documents, in place of those with the same ids; up to 256 texts can be found when this is answered.
 
-    Documents that bring their vectors always can. For more texts a job is named, and the answer is a 202.
+    Documents that bring their vectors always can. For more texts a job is named, and the answer is a 202; what that
+    job has embedded can be found before it ends.
     A JSON array is all or nothing. NDJSON (one document a line) has no total limit and is checked as a whole first.
     """
     media_type = require_type(request, "application/json", NDJSON)

@@ -7,13 +7,13 @@ was written too, so that who has told everything up to a number needs only what 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import merge
 from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
 from service.store.change_tables import deletions, document_vectors
 from service.store.collection_records import CollectionRecord
-from service.store.columns import MAX_INTEGER
 from service.store.database import Tx
 from service.store.id_lists import among
 from service.store.tables import collections, documents
@@ -43,6 +43,8 @@ class ChangeRecord:
     vector: bytes | None
     """None: it is gone, or waits for its vector; it cannot be found."""
     metadata: Mapping[str, Any]
+    is_late: bool = False
+    """It was written before, and waited for this vector."""
 
 
 def reserve(tx: Tx, collection_id: str, *, count: int) -> int | None:
@@ -111,19 +113,45 @@ def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[
     return gone
 
 
-def since(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> Iterator[ChangeRecord]:
+def since(
+    tx: Tx, collection_id: str, *, fingerprint: str | None, after: int, indexed: int = 0
+) -> Iterator[ChangeRecord]:
     """What became of every document that was written, embedded or deleted after that sequence number, each told once.
 
     In the order of the numbers; few are in memory at a time. A document that waits for its vector is told as gone: what
-    was known of its id before was of another text and other metadata.
+    was known of its id before was of another text and other metadata. A vector of a document that an index has, which
+    reaches as far as `indexed`, is no news whenever it came.
     """
-    told = after
+    written = _written(tx, collection_id, fingerprint=fingerprint, after=after)
+    if fingerprint is None or after <= indexed:
+        return written
+    late = _late(tx, collection_id, fingerprint=fingerprint, after=after, indexed=indexed)
+    return merge(written, late, key=lambda change: change.sequence)
+
+
+def _written(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> Iterator[ChangeRecord]:
     while True:
-        found = _page(tx, collection_id, fingerprint=fingerprint, after=after, told=told)
+        found = _page(tx, collection_id, fingerprint=fingerprint, after=after)
         yield from found
         if len(found) < _BATCH:
             return
-        told = found[-1].sequence
+        after = found[-1].sequence
+
+
+def _late(tx: Tx, collection_id: str, *, fingerprint: str, after: int, indexed: int) -> Iterator[ChangeRecord]:
+    """Vectors that came later; what was written later too is told as written, with its vector."""
+    vectors, told = document_vectors.c, after
+    query = sa.select(vectors.document_id, vectors.sequence, vectors.vector).order_by(vectors.sequence).limit(_BATCH)
+    query = query.where(vectors.collection_id == collection_id, vectors.fingerprint == fingerprint)
+    of_them = sa.select(documents.c.id, documents.c.metadata).where(documents.c.collection_id == collection_id)
+    of_them = of_them.where(documents.c.sequence > indexed, documents.c.sequence <= after)
+    while came := tx.execute(query.where(vectors.sequence > told)).all():  # few: joined, all documents may be read
+        some = of_them.where(among(tx, documents.c.id, ids=[row.document_id for row in came]))
+        there = {row.id: row.metadata for row in tx.execute(some)}
+        for id, sequence, vector in came:
+            if id in there:
+                yield ChangeRecord(id=id, sequence=sequence, vector=vector, metadata=there[id], is_late=True)
+        told = came[-1].sequence
 
 
 def count_since(tx: Tx, collection_id: str, *, after: int, at_most: int = 2**53) -> int:
@@ -172,8 +200,8 @@ def _unknown(collection_id: str, *, fingerprint: str | None) -> sa.ColumnElement
     return sa.and_(documents.c.collection_id == collection_id, documents.c.vector.is_(None), ~known)
 
 
-def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int, told: int) -> list[ChangeRecord]:
-    """The next changes behind those that are `told`, at most a batch, of all three kinds in their order."""
+def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int) -> list[ChangeRecord]:
+    """The next writes and deletions, at most a batch, in their order."""
     vectors = document_vectors
     same = sa.and_(
         vectors.c.collection_id == documents.c.collection_id,
@@ -183,21 +211,14 @@ def _page(tx: Tx, collection_id: str, *, fingerprint: str | None, after: int, to
     vector = sa.func.coalesce(documents.c.vector, vectors.c.vector).label("vector")
     written = sa.select(documents.c.id, documents.c.sequence, vector, documents.c.metadata)
     written = written.select_from(documents.outerjoin(vectors, same)).where(documents.c.collection_id == collection_id)
-    written = written.where(documents.c.sequence > told).order_by(documents.c.sequence).limit(_BATCH)
-    found = [_as_told(row) for row in tx.execute(written)]
-    last = found[-1].sequence if len(found) == _BATCH else MAX_INTEGER  # what the others have behind it comes later
-    late = sa.select(documents.c.id, vectors.c.sequence, vectors.c.vector, documents.c.metadata)
-    late = late.join_from(vectors, documents, same).where(vectors.c.collection_id == collection_id)
-    late = late.where(documents.c.sequence <= after)  # what was written since then is told as written, with its vector
-    late = late.where(vectors.c.sequence.between(told + 1, last)).order_by(vectors.c.sequence).limit(_BATCH)
-    found += [_as_told(row) for row in tx.execute(late)]
+    written = written.where(documents.c.sequence > after).order_by(documents.c.sequence).limit(_BATCH)
     gone = sa.select(deletions.c.document_id, deletions.c.sequence).where(deletions.c.collection_id == collection_id)
-    gone = gone.where(deletions.c.sequence.between(told + 1, last)).order_by(deletions.c.sequence).limit(_BATCH)
+    gone = gone.where(deletions.c.sequence > after).order_by(deletions.c.sequence).limit(_BATCH)
+    found = [
+        ChangeRecord(id=row.id, sequence=row.sequence, vector=row.vector, metadata=row.metadata)
+        for row in tx.execute(written)
+    ]
     found += [
         ChangeRecord(id=row.document_id, sequence=row.sequence, vector=None, metadata={}) for row in tx.execute(gone)
     ]
     return sorted(found, key=lambda change: change.sequence)[:_BATCH]
-
-
-def _as_told(row: Any) -> ChangeRecord:
-    return ChangeRecord(id=row.id, sequence=row.sequence, vector=row.vector, metadata=row.metadata)

@@ -98,7 +98,7 @@ def num_waiting_jobs(tx: Tx, id: str) -> int:
 
 def waiting_jobs_of(tx: Tx, ids: Sequence[str]) -> Counter[str]:
     """That number for each of the projects."""
-    of_version = sa.type_coerce(jobs.c.spec, sa.Text()).contains('"of_model":')
+    of_version = sa.type_coerce(jobs.c.spec, sa.Text()).contains('"of_model":', autoescape=True)
     ordered = sa.or_(jobs.c.kind != JobKind.INDEX, of_version)
     waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), ordered)
     query = sa.select(jobs.c.project, sa.func.count()).where(jobs.c.project.in_(ids), waiting)

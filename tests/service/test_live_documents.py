@@ -7,11 +7,14 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
+from infonce.config import Side
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
+from service.store import catalog, documents, versions
+from service.store.changes import Embedded
 from service.store.records import DEFAULT_PROJECT
-from tests.service.conftest import BASE, DIMENSIONS, Gateway, lines, problem
+from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, lines, problem
 from tests.service.test_collections import MANY, NDJSON, PETS, ask, build, make, put
 
 
@@ -151,3 +154,47 @@ def test_more_than_256_texts_of_a_stream_wait_for_a_job_and_its_vectors_do_not(g
     assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (202, 1_457, 257)
     assert answer.json()["job"] is not None
     assert ask(gateway, vector=unit(3), k=1).json()["hits"][0]["id"] == "v3"
+
+
+def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    build(gateway)
+    assert put(gateway, MANY).json()["pending"] == 257
+    asked, other = CollectionQuery(query=MANY[0]["text"], k=1_000), another(gateway)
+    assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [3, 3]
+    assert tell(gateway, [row["id"] for row in MANY[:100]]) == 100
+    assert ask(gateway, query="dog").json()["pending"] == 157
+    put(gateway, [MANY[0] | {"text": "nothing of the kind"}])  # and what is written again is as it was written last
+    assert tell(gateway, [row["id"] for row in MANY[:100]]) == 0
+    for one in (gateway.parts.search, other):
+        found = hits(one, asked)
+        assert sorted(found) == sorted(row["id"] for row in [*PETS, *MANY[:100]]) and found[0] != MANY[0]["id"]
+    body = ask(gateway, query="dog").json()
+    assert (body["pending"], gateway.http.get("/v1/collections/pets").json()["pending"]) == (157, 157)
+    build(gateway)
+    assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [260, 260]
+
+
+def another(gateway: Gateway) -> Search:
+    """What a second gateway over the same store answers by."""
+    parts = gateway.parts
+    recall = RecallWatch(lambda _kind, _recall: None)
+    return Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=recall)
+
+
+def hits(search: Search, asked: CollectionQuery) -> list[str]:
+    answer = search.query(DEFAULT_PROJECT, "pets", asked=asked).answer
+    assert isinstance(answer, QueryAnswer)
+    return [hit.id for hit in answer.hits]
+
+
+def tell(gateway: Gateway, ids: list[str]) -> int:
+    """How many of these documents can be found by the vectors that a job has made of their texts."""
+    with gateway.parts.database.write() as tx:
+        collection = catalog.get_collection(tx, DEFAULT_PROJECT, name="pets")
+        there = documents.by_ids(tx, collection.id, ids=ids)
+        made = WordEncoder().encode([str(there[id].text) for id in ids], side=Side.DOCUMENT)
+        embedded = Embedded(fingerprint="words", vectors={id: row.tobytes() for id, row in zip(ids, made, strict=True)})
+        made_of = {id: there[id].sequence for id in ids}
+        return versions.keep_early_vectors(tx, collection.id, model=BASE, embedded=embedded, made_of=made_of)

@@ -130,6 +130,66 @@ def test_many_vectors_that_become_known_late_are_told_page_by_page(
     assert often.read(database) == expected == Reader(collection).read(database)
 
 
+def test_a_vector_of_a_document_that_an_index_has_is_no_news(database: Database, collection: CollectionRecord) -> None:
+    ids = [f"d{n}" for n in range(1_300)]
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in ids])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys(reversed(ids), b"\0\0\x80?"))
+        made_of = {id: place for place, id in enumerate(ids, 1)}
+        assert changes.make_known(tx, collection.id, embedded=made, made_of=made_of) == 1_300
+        for after, indexed, num in ((1_300, 0, 1_300), (1_300, 1_000, 300), (1_800, 0, 800), (1_000, 1_000, 300)):
+            told = list(changes.since(tx, collection.id, fingerprint="f", after=after, indexed=indexed))
+            assert len({one.id for one in told}) == len(told) == num
+            assert {one.is_late for one in told} == {after >= 1_300}
+        assert not list(changes.since(tx, collection.id, fingerprint="g", after=1_300))
+
+
+@pytest.mark.parametrize(
+    ("answers_by", "model", "known", "num"),
+    [("f", "m", None, 2), ("g", "m", None, 0), ("f", "other", None, 0), (None, "m", None, 2), (None, "m", "g", 0)],
+)
+def test_vectors_of_a_job_can_be_found_early_where_the_collection_answers_by_its_model(
+    database: Database,
+    make_collection: MakeCollection,
+    make_job: Callable[..., JobRecord],
+    answers_by: str | None,
+    model: str,
+    known: str | None,
+    num: int,
+) -> None:
+    collection = make_collection(model="m")
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+        before = None if known is None else Embedded(fingerprint=known, vectors={"old": b"\0\0\x80?"})
+        documents.upsert(tx, collection, documents=[NewDocument(id="old", text="t")], embedded=before)
+        if answers_by is not None:
+            job = make_job()
+            jobs.insert(tx, job)
+            active = replace(version(collection, job_id=job.id, watermark=1), model="m", fingerprint=answers_by)
+            catalog.insert_version_and_activate(tx, active)
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "ab"])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys("ab", b"\0\0\x80?"))
+        told = {"embedded": made, "made_of": {"a": 2, "b": 3}}
+        assert versions.keep_early_vectors(tx, collection.id, model=model, **told) == num
+        assert versions.keep_early_vectors(tx, "col-none", model=model, **told) == 0
+        pending = documents.pending(tx, catalog.get_collection(tx, "default", name=collection.id))
+    assert pending == 2 - num + (answers_by is None and known is None)
+
+
+def test_of_many_vectors_some_are_forgotten_at_once(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "abc"])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys("abc", b"\0\0\x80?"))
+        changes.make_known(tx, collection.id, embedded=made, made_of={"a": 1, "b": 2, "c": 3})
+        job = make_job()
+        jobs.insert(tx, job)
+        catalog.insert_version_and_activate(tx, version(collection, job_id=job.id, watermark=2))
+        assert [versions.forget_changes(tx, collection.id, at_most=1) for _ in range(3)] == [True, True, False]
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"c"}
+
+
 def test_deleting_frees_what_the_documents_took_and_names_those_that_existed(
     database: Database, collection: CollectionRecord
 ) -> None:

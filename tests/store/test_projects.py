@@ -7,7 +7,7 @@ import pytest
 from service.store import jobs, projects, repeats
 from service.store.database import Database
 from service.store.errors import Conflict, NotFound, Repeated
-from service.store.records import JobRecord, Page, ProjectRecord, RepeatRecord
+from service.store.records import JobKind, JobRecord, Page, ProjectRecord, RepeatRecord
 
 ASKED = RepeatRecord(project="p", route="/v1/files", key="k", body_sha256="a", object_id="file-1", created_at=100.0)
 
@@ -40,6 +40,16 @@ def test_of_many_at_once_no_more_are_admitted_than_may_wait(
 
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(submit, range(24))) == 3
+
+
+def test_of_index_jobs_those_of_versions_wait_as_what_somebody_ordered(
+    database: Database, make_job: Callable[..., JobRecord]
+) -> None:
+    specs = [{"collection": "c"}, {"collection": 'c "of_model":'}, {"collection": "c", "version": "v", "of_model": "m"}]
+    with database.write() as tx:
+        for spec in specs:
+            jobs.insert(tx, make_job(project="p", kind=JobKind.INDEX, spec=spec))
+        assert projects.num_waiting_jobs(tx, "p") == 1
 
 
 def test_a_repetition_finds_what_was_made_and_another_body_is_refused(database: Database) -> None:

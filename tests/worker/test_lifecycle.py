@@ -19,7 +19,7 @@ from service.store import catalog, events, jobs, tables, wishes
 from service.store.database import Database, Tx
 from service.store.errors import DatabaseUnavailable
 from service.store.queue import QUEUES
-from service.store.records import EventRecord, JobKind, JobStatus, ModelRecord, Page, Phase, new_id
+from service.store.records import EventRecord, JobKind, JobStatus, ModelRecord, Page, Phase
 from tests.end_to_end.processes import until
 from tests.worker.conftest import PROJECT, Site
 
@@ -74,10 +74,10 @@ def phases(site: Site, id: str) -> list[str]:
 def test_an_index_job_says_that_it_promotes_unless_the_version_stays_beside(site: Site) -> None:
     collection = site.new_collection()
     moving = site.submit_index(collection)
-    beside = {"collection": collection.id, "version": new_id("ver"), "of_model": None}
     site.with_child("say('phase', phase='building')\nfinish_index()").answer("light")
     assert (site.job(moving).status, site.job(moving).phase) == (JobStatus.SUCCEEDED, Phase.PROMOTING)
     assert phases(site, moving)[-1] == "promoting"
+    beside = {"collection": collection.id, "version": site.job(moving).result["version"], "of_model": None}
     staying = site.submit(JobKind.INDEX, beside, subject=collection.id)
     site.with_child("say('phase', phase='building')\nfinish_index()").answer("light")
     assert site.job(staying).status is JobStatus.SUCCEEDED and phases(site, staying)[-1] == "building"
