@@ -82,7 +82,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         source = cached(encoder, root, precision=precision, progress=progress)
         progress.phase(Phase.EMBEDDING)
         reused = take_known(documents, order, fingerprint=fingerprint, progress=progress)
-        embed(documents, source, EarlyBlocks(order, progress, fingerprint=fingerprint))
+        embed(documents, source, early=EarlyBlocks(order, progress, fingerprint=fingerprint))
         reused, embedded = reused + source.reused, source.computed
     progress.phase(Phase.BUILDING)
     index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=IndexConfig())
@@ -130,7 +130,7 @@ def take_known(documents: Documents, order: Mapping[str, Any], *, fingerprint: s
     return before - len(documents.texts)
 
 
-def embed(documents: Documents, source: CachedEncoder, early: EarlyBlocks) -> None:
+def embed(documents: Documents, source: CachedEncoder, *, early: EarlyBlocks) -> None:
     """Every row of a text holds its vector, and those that hold it first are told first.
 
     Raises:
