@@ -13,6 +13,7 @@ import numpy as np
 
 from service.open_words import OpenWords
 from service.recent import Recent
+from service.repairs import Repairs
 from service.store import catalog, changes, documents, jobs, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
@@ -64,6 +65,7 @@ class LiveIndexes:
     def __init__(self, database: Database, artifacts: Artifacts) -> None:
         self._database = database
         self._artifacts = artifacts
+        self._repairs = Repairs(database)
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
         self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -157,7 +159,9 @@ class LiveIndexes:
             version=version,
             fingerprint=None if version is None else version.fingerprint,
             live=self._load(collection, version),
-            words=OpenWords(self._database, self._artifacts, collection=collection, version=version),
+            words=OpenWords(
+                self._database, self._artifacts, collection=collection, version=version, repairs=self._repairs
+            ),
             pending=0,
         )
         return _Open(served, 0 if version is None else version.watermark)
@@ -170,8 +174,9 @@ class LiveIndexes:
             return LiveIndex.over(Main.empty(collection.dimension))
         assert version.folder is not None, "it was built"
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
-        self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
-        return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
+        with self._repairs.watching(collection, version):
+            self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
+            return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
 
 
 def _not_built(version: VersionRecord, *, job: JobRecord) -> Conflict:
