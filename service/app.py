@@ -186,7 +186,6 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         lambda: uses.write(database, now=seams.clock()),
         lambda: expire(database, artifacts, now=seams.clock()),
     )
-    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled))
     promotion = Promotion(database=database, indexes=search.indexes, lookup=lookup, embedder=embedder)
     reach = Reach(allow_private=settings.webhook_allow_private, resolve=seams.resolve)
     return Wiring(

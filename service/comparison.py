@@ -27,6 +27,8 @@ def compare(search: Search, project: str, *, name: str, asked: Compare) -> Compa
         a=asked.a,
         b=asked.b,
         k=asked.k,
+        pending_a=served[0].pending,
+        pending_b=served[1].pending,
         mean_overlap=sum(one.overlap for one in results) / len(results),
         results=results,
     )

@@ -14,13 +14,15 @@ import numpy as np
 
 from service.open_words import OpenWords
 from service.recent import Recent
+from service.repairs import Repairs
 from service.settings import DEFAULT_OPEN_INDEXES
-from service.store import catalog, changes, documents, versions
+from service.store import catalog, changes, documents, jobs, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
+from service.store.records import JobRecord, JobStatus
 
 if TYPE_CHECKING:
     from infonce.live_index import Change, LiveIndex
@@ -64,6 +66,7 @@ class LiveIndexes:
         self._database = database
         self._artifacts = artifacts
         self._max_open = max_open
+        self._repairs = Repairs(database)
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
         self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -91,14 +94,14 @@ class LiveIndexes:
 
         Raises:
             NotFound: no such collection or version.
-            Conflict: the version is still being built (`not_ready`).
+            Conflict: the version is still being built, or never will be (`not_ready`).
             ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
         """
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
             version = versions.get(tx, collection.id, id=id)
-        if version.folder is None:
-            raise Conflict("not_ready", f"Version {id} is being built by job {version.job_id}; ask again later")
+            if version.folder is None:
+                raise _not_built(version, job=jobs.get(tx, project, id=version.job_id))
         return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
 
     def folders(self) -> dict[str, Path]:
@@ -173,7 +176,9 @@ class LiveIndexes:
             version=version,
             fingerprint=None if version is None else version.fingerprint,
             live=self._load(collection, version),
-            words=OpenWords(self._database, self._artifacts, collection=collection, version=version),
+            words=OpenWords(
+                self._database, self._artifacts, collection=collection, version=version, repairs=self._repairs
+            ),
             pending=0,
         )
         return _Open(served, 0 if version is None else version.watermark)
@@ -198,8 +203,17 @@ class LiveIndexes:
             return LiveIndex.over(Main.empty(collection.dimension))
         assert version.folder is not None, "it was built"
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
-        self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
-        return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
+        with self._repairs.watching(collection, version):
+            self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
+            return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
+
+
+def _not_built(version: VersionRecord, *, job: JobRecord) -> Conflict:
+    """What is wrong with asking a version that has no index."""
+    if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        told = f"Version {version.id} was never built: its job {job.id} is {job.status.value}"
+        return Conflict("not_ready", f"{told}; delete it and order another one")
+    return Conflict("not_ready", f"Version {version.id} is being built by job {job.id}; ask again later")
 
 
 def _key(version: VersionRecord) -> str:

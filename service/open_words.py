@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from service.errors import ServiceError
+from service.repairs import Repairs
 from service.store import documents
 from service.store.artifacts import Artifacts
 from service.store.collection_records import CollectionRecord, VersionRecord
@@ -25,11 +26,13 @@ class OpenWords:
         *,
         collection: CollectionRecord,
         version: VersionRecord | None,
+        repairs: Repairs,
     ) -> None:
         self._database = database
         self._artifacts = artifacts
         self._collection = collection
         self._version = version
+        self._repairs = repairs
         self._words: LiveWords | None = None
         self._lock = threading.Lock()
 
@@ -42,7 +45,8 @@ class OpenWords:
             ArtifactCorrupt, IndexCorrupt: the words on disk are damaged.
         """
         with self._lock:  # one at a time: rows are added in their order, and what two ask for at once is read once
-            words = self._words = self._words or self._load(live)
+            with self._repairs.watching(self._collection, self._version):
+                words = self._words = self._words or self._load(live)
             missing = range(len(words.newer), len(live.newer.ids))
             if missing:
                 words.newer.add(self._texts([live.newer.ids[row] for row in missing]))

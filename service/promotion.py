@@ -15,13 +15,12 @@ from service.errors import ServiceError
 from service.live_indexes import LiveIndexes
 from service.model_lookup import ModelLookup
 from service.schemas.versions import Guard
-from service.store import catalog, changes, evaluations, jobs, versions
+from service.store import catalog, changes, evaluations, versions
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
-from service.store.records import JobKind, JobRecord
-from service.store.waiting import waiting_job
+from service.version_orders import order_version
 
 MAX_CAUGHT_UP: Final = 256
 """Texts that are embedded in the request; a version that lacks more needs a job first."""
@@ -130,27 +129,6 @@ class Promotion:
             message = f"model {version.model} is not what it was when version {version.id} was built; build a new one"
             raise Conflict("not_ready", message)
         return found.vectors
-
-
-def order_version(
-    tx: Tx,
-    collection: CollectionRecord,
-    *,
-    version: VersionRecord,
-    now: float,
-    insert: Callable[[Tx, JobRecord], None] = jobs.insert,
-) -> str:
-    """The id of a job, at work or not yet, which makes the version's index of all documents that it finds.
-
-    `insert` may add to what is written with a new one, or refuse.
-    """
-    spec = {"collection": collection.id, "version": version.id, "of_model": version.model}
-    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec, may_run=True)
-    if twin is not None:
-        return twin.id
-    job = waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)
-    insert(tx, job)
-    return job.id
 
 
 def _lacking(tx: Tx, version: VersionRecord) -> dict[str, tuple[int, str]]:

@@ -16,7 +16,7 @@ from service.dependencies import CollectionPath, Parts, Window, Wiring, object_i
 from service.errors import ServiceError
 from service.ordering import Orders
 from service.projection import draw
-from service.promotion import Move, order_version
+from service.promotion import Move
 from service.references import find_here
 from service.repetition import Once, Repetition
 from service.schemas.collections import CollectionObject
@@ -36,6 +36,7 @@ from service.store.collection_records import CollectionRecord, VersionRecord, Ve
 from service.store.database import Tx
 from service.store.errors import Conflict
 from service.store.records import new_id
+from service.version_orders import order_version
 
 router = APIRouter(prefix="/v1/collections/{c}", tags=["versions"], dependencies=KEY_FIRST)
 

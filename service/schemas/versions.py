@@ -115,5 +115,8 @@ class Comparison(Answer):
     a: str
     b: str
     k: int
+    pending_a: int
+    """Documents that version `a` cannot find yet: it takes them in when it is promoted."""
+    pending_b: int
     mean_overlap: float
     results: list[ComparedQuery]

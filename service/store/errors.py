@@ -19,7 +19,10 @@ StoreError
 from typing import Final
 
 MODEL_REMEDY: Final = "restore the model from a backup, or train it again"
-INDEX_REMEDY: Final = "send a document of the collection once more, which orders a new index, or restore a backup"
+INDEX_REMEDY: Final = (
+    "a query of the collection orders a new index of its documents, which answers when the job has ended; "
+    "or restore a backup"
+)
 EVALUATION_REMEDY: Final = "evaluate again, or restore it from a backup"
 UPLOAD_REMEDY: Final = "upload the file again, or restore it from a backup"
 """What to do about a damaged artifact."""

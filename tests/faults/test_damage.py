@@ -14,6 +14,7 @@ from service.settings import GatewaySettings
 from service.store.settings import StoreSettings
 from tests.factories import tiny_encoder, tiny_model
 from tests.faults.homes import Home
+from tests.service.workshop import work_off
 
 BASE = "acme/tiny"
 
@@ -80,5 +81,6 @@ def test_a_damaged_index_is_refused_whichever_file_it_is(http: TestClient, home:
     for _ in range(2):
         assert refused(ask(http, "broken"), "orders a new index")
     assert [hit["id"] for hit in ask(http, "sound").json()["hits"]] == ["c"]
-    home.index(broken, ["a", "b"])  # the same documents once more: the watermark rises, and the new version answers
+    work_off(http.app.state.wiring, "light")  # which a query has ordered, as the message says
+    assert [job["status"] for job in http.get("/v1/jobs").json()["data"] if job["status"] != "succeeded"] == []
     assert len(ask(http, "broken").json()["hits"]) == 2

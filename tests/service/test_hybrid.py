@@ -20,6 +20,7 @@ from tests.infonce.slow_bm25 import mean_length, slow_bm25
 from tests.service.conftest import BASE, Gateway, Live, WordEncoder, problem
 from tests.service.test_collections import ask, build, make, put
 from tests.service.test_queries import ids
+from tests.service.workshop import work_off_index
 
 TEXTS = {f"d{n}": f"word{n % 3} word{n % 5} word{n} {'rare' * (n == 17)}" for n in range(30)}
 HYBRIDS: list[dict[str, Any]] = [
@@ -214,7 +215,7 @@ def test_damaged_words_are_reported_and_not_served_and_vectors_go_on(gateway: Ga
         assert f"{WORDS_FOLDER}/{file}" in told and "orders a new index" in told
     assert len(ids(ask(gateway, query="word1"))) == 10
     put(gateway, rows({"d50": "word1"}))
-    build(gateway)
+    work_off_index(gateway.parts)
     assert len(ids(ask(gateway, query="word1", hybrid={}, k=40))) == 31
 
 

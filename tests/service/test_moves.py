@@ -80,3 +80,19 @@ def test_a_guard_judges_the_version_that_answers_when_the_move_is_made(
             DEFAULT_PROJECT, "pets", id=second.id, guard=guard, move=move
         )
     assert gateway.http.get("/v1/collections/pets").json()["active_version"] == best
+
+
+def test_a_version_whose_job_was_cancelled_is_not_said_to_be_built(
+    two: tuple[Gateway, VersionRecord, VersionRecord],
+) -> None:
+    gateway, first, _ = two
+    made = ask_for(gateway).json()
+    asked = {"queries": ["dog"], "a": first.id, "b": made["id"]}
+    path = "/v1/collections/pets/compare"
+    for answer in (promote(gateway, made["id"]), gateway.http.post(path, json=asked)):
+        assert f"is being built by job {made['job']}" in problem(answer, 409, "not_ready")["detail"]
+    assert gateway.http.post(f"/v1/jobs/{made['job']}/cancel").is_success
+    for answer in (promote(gateway, made["id"]), gateway.http.post(path, json=asked)):
+        told = problem(answer, 409, "not_ready")["detail"]
+        assert f"was never built: its job {made['job']} is cancelled" in told and "delete it" in told
+    assert gateway.http.get(f"/v1/collections/pets/versions/{made['id']}").json()["status"] == "failed"

@@ -142,6 +142,8 @@ def test_a_gateway_that_has_a_version_open_finds_what_another_one_embeds_for_it(
     asked = {"queries": ["wolves howl"], "a": first.id, "b": second.id}
     [compared] = other.http.post("/v1/collections/pets/compare", json=asked).json()["results"]
     assert (len(compared["a"]), len(compared["b"])) == (5, 3)
+    said = gateway.http.post("/v1/collections/pets/compare", json=asked).json()
+    assert (said["pending_a"], said["pending_b"]) == (0, 2)
     assert promote(gateway, second.id).status_code == 200
     for one in (gateway, other, gateway):
         body = ask(one, query="wolves howl", k=50).json()
