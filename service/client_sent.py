@@ -211,8 +211,8 @@ def drawn(name: str, *, version: str | None = None, against: str | None = None, 
     return Sent(places={"c": name}, params={"version": version, "against": against, "limit": number})
 
 
-def stored(name: str, ids: Sequence[str] = (), *, after: str | None = None) -> Sent:
-    return Sent(places={"c": name}, params={"id": list(ids) or None, "after": after})
+def stored(name: str, ids: Sequence[str] = (), *, after: str | None = None, order: Order | None = None) -> Sent:
+    return Sent(places={"c": name}, params={"id": list(ids) or None, "after": after, "order": order})
 
 
 def dropped(name: str, ids: Sequence[str]) -> Sent:

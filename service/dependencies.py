@@ -3,6 +3,7 @@
 None of them waits for anything, so they are coroutines: a function would cost each request a trip to a thread.
 """
 
+import difflib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from service.audits import Audits
 from service.broker import BrokerHealth
 from service.embedder import Embedder
-from service.errors import ServiceError
+from service.errors import InvalidInput, Place, ServiceError
 from service.feeds import Feeds
 from service.given_metadata import of_query
 from service.importing import ModelImports
@@ -22,6 +23,8 @@ from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.mover import Mover
+from service.promotion import Promotion
 from service.rates import KeyUses, Rates
 from service.schemas.collections import COLLECTION_NAME
 from service.search import Search
@@ -53,6 +56,7 @@ class Wiring:
     embedder: Embedder
     search: Search
     checks: IndexChecks
+    promotion: Promotion
     audits: Audits
     imports: ModelImports
     metrics: Metrics
@@ -67,6 +71,7 @@ class Wiring:
     uses: KeyUses
     reach: Reach
     sender: WebhookSender
+    mover: Mover
     clock: Callable[[], float]
 
 
@@ -108,6 +113,20 @@ def check_idempotency_key(request: Request) -> None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
         raise ServiceError("invalid_value", message, param="Idempotency-Key")
+
+
+def known_parameters(*known: str) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses a query parameter of another name, where nothing may be left out in silence."""
+
+    async def check(request: Request) -> None:
+        for name in request.query_params:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                detail = f"query parameter {name[:100]} is not known; {hint}"
+                raise InvalidInput([Place(code="unknown_field", detail=detail)], param=name[:100])
+
+    return check
 
 
 After = Annotated[str | None, Query(max_length=200, description="the id after which the window begins")]

@@ -3,10 +3,13 @@
 What is broken is read again, document by document, to name every place.
 """
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+import numpy as np
 
 from infonce.errors import DatasetError
 from infonce.jsonl import IssueLog
@@ -39,34 +42,40 @@ def check_fit(collection: CollectionRecord, bodies: Sequence[DocumentBody]) -> N
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentLines:
-    """The documents of an NDJSON file, every one of which can stand in the collection."""
+    """The documents of an NDJSON file, every one of which can stand in the collection; of equal ids the last counts."""
 
     path: Path
     num: int
+    """Of lines."""
+    num_ids: int
+    texts: Mapping[str, str] | None
+    """That are to be embedded, by id, where they are few."""
     kept: Sequence[DocumentBody] | None
     """All of them, where they take no more room than an array may; of more the file is read once more."""
 
     @classmethod
-    def checked(cls, path: Path, collection: CollectionRecord) -> Self:
-        """The file, every line of which was looked at.
+    def checked(cls, path: Path, collection: CollectionRecord, *, few: int) -> Self:
+        """The file, every line of which was looked at; `few` texts are remembered, and no more.
 
         Raises:
             DatasetError: lines that are no documents of this collection, or no line at all.
         """
         kept: list[DocumentBody] | None = [] if path.stat().st_size <= DOCUMENTS_LIMIT else None
-        num = 0
+        texts, prints = _Texts(few), array("q")
         try:
             for block in _blocks(path):
                 check_fit(collection, block)
-                num += len(block)
+                prints.extend(hash(body.id) for body in block)
+                texts.take(block)
                 if kept is not None:
                     kept += block
         except (InvalidInput, DatasetError):
             _refuse_lines(path, collection)
             raise
-        if not num:
+        if not prints:
             _refuse_lines(path, collection)
-        return cls(path=path, num=num, kept=kept)
+        num_ids = len(np.unique(np.frombuffer(prints, dtype=np.int64)))  # two ids share a hash once in 2^64
+        return cls(path=path, num=len(prints), num_ids=num_ids, texts=texts.found, kept=kept)
 
     def __iter__(self) -> Iterator[DocumentBody]:
         if self.kept is not None:
@@ -74,6 +83,26 @@ class DocumentLines:
             return
         for block in _blocks(self.path):
             yield from block
+
+
+class _Texts:
+    """The texts without a vector that a stream leaves behind, until they are too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.found: dict[str, str] | None = {}
+
+    def take(self, block: Sequence[DocumentBody]) -> None:
+        """These documents come next."""
+        for body in block:
+            if self.found is None:
+                return
+            if body.vector is not None or body.text is None:
+                self.found.pop(body.id, None)
+                continue
+            self.found[body.id] = body.text
+            if len(self.found) > self._most:
+                self.found = None
 
 
 def _blocks(path: Path) -> Iterator[list[DocumentBody]]:

@@ -4,7 +4,7 @@ Few texts, or documents that bring their vectors, can be found as soon as they a
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -94,7 +94,11 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
 def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], *, embed: Embed) -> Embedded | None:
     """The vectors of the texts, if these are few."""
     texts = {body.id: body.text for body in bodies if body.vector is None and body.text is not None}
-    if not texts or len(texts) > MAX_EMBEDDED:
+    return None if len(texts) > MAX_EMBEDDED else _vectors(collection, texts, embed=embed)
+
+
+def _vectors(collection: CollectionRecord, texts: Mapping[str, str], *, embed: Embed) -> Embedded | None:
+    if not texts:
         return None
     fingerprint, vectors = embed(collection, list(texts.values()))
     made = vectors.astype("<f4")
@@ -105,8 +109,8 @@ def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
     Few are stored as `store_documents` does it; many in batches, so that a long stream does not shut out other writers.
-    Each leaves an index job waiting, so that what a crash, a full disk or the project's limit cut off is searchable as
-    far as it came, and may be sent again.
+    Up to 256 texts among them are embedded before. A batch that brings others leaves an index job waiting, so that what
+    a crash, a full disk or the project's limit cut off is searchable as far as it came, and may be sent again.
 
     Raises:
         NotFound: no such collection.
@@ -116,23 +120,27 @@ def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, into.project, name=into.name)
-    lines = DocumentLines.checked(path, collection)
+    lines = DocumentLines.checked(path, collection, few=MAX_EMBEDDED)
     if lines.num <= MAX_EMBEDDED:
         return store_documents(database, into, bodies=list({body.id: body for body in lines}.values()))
-    num, is_found = 0, True
+    texts = lines.texts or {}
+    made, is_found = _vectors(collection, texts, embed=into.embed), lines.texts is not None
     for batch in documents.in_transactions(_new(body) for body in lines):
-        num += len(batch)
-        is_found = is_found and all(one.vector is not None for one in batch)
+        distinct = {one.id: one for one in batch}
         with database.write() as tx:
             newest = catalog.get_collection(tx, into.project, name=collection.id)
-            distinct = list({one.id: one for one in batch}.values())
-            newest = replace(newest, watermark=documents.upsert(tx, newest, documents=distinct))
+            is_found = is_found and (made is None or newest.model == collection.model)  # or the index job embeds them
+            without = {id: one.text for id, one in distinct.items() if one.vector is None}
+            known = {id for id, text in without.items() if is_found and text == texts.get(id)}
+            embedded = None if made is None else made.only(known)
+            watermark = documents.upsert(tx, newest, documents=list(distinct.values()), embedded=embedded)
+            newest = replace(newest, watermark=watermark)
             require_kept(tx, into.project, quotas=into.quotas, now=into.now)
-            if not is_found or _is_due(tx, newest):
+            if len(known) < len(without) or _is_due(tx, newest):
                 jobs.order_index(tx, newest, now=into.now)
     with database.write() as tx:  # once: what is pending is counted through all that no index holds
         newest = catalog.get_collection(tx, into.project, name=collection.id)
-        accepted, job = _accepted(tx, newest, into=into, num=num, is_found=is_found)
+        accepted, job = _accepted(tx, newest, into=into, num=lines.num_ids, is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 

@@ -1,4 +1,4 @@
-"""What the options of `infonce submit` say, as the body of a training."""
+"""What the options of `infonce submit` and `infonce search` say, as the bodies of their requests."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from infonce.errors import ConfigError
+from infonce.fusion import FusionMethod
 from service.bodies import parse
+from service.schemas.collections import CollectionQuery
 from service.schemas.jobs import JobCreate
 
 _NO_FILE = "file-0"
@@ -59,6 +61,31 @@ class Order:
         if twice := sorted(named.keys() & others.keys()):
             raise ConfigError(f"{twice[0]} is given by --set and by an option of its own; use one", param=twice[0])
         return named | others
+
+
+def query_of(
+    text: str, *, k: int, hybrid: FusionMethod | None, weight: float | None, filter: str | None
+) -> CollectionQuery:
+    """The body of a query.
+
+    Raises:
+        ConfigError: an option is not of its form, or stands beside none that it belongs to.
+        InvalidInput: it is none that a collection answers.
+    """
+    if weight is not None and hybrid is None:
+        message = "--weight joins two rankings and there is one; give --hybrid weighted as well"
+        raise ConfigError(message, param="weight")
+    fusion = None if hybrid is None else _given({"method": hybrid.value, "weight": weight})
+    chosen = None if filter is None else _json("--filter", filter)
+    asked = _given({"query": text, "k": k, "hybrid": fusion, "filter": chosen})
+    return parse(CollectionQuery, json.dumps(asked).encode())
+
+
+def _json(option: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} is no JSON: {error}", param=option) from None
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Promotion:
             version = versions.get(tx, collection.id, id=id)
             if guard is not None:
                 _check_guard(tx, collection, version=version, guard=guard)
-        return self._move(collection, version, move=move)
+        return self._move(collection, version, move=move, guard=guard)
 
     def roll_back(self, project: str, name: str, *, move: Move) -> CollectionRecord:
         """The collection answers by the version before, and could be moved back.
@@ -84,7 +84,9 @@ class Promotion:
             version = versions.get(tx, collection.id, id=collection.previous_version)
         return self._move(collection, version, move=move)
 
-    def _move(self, collection: CollectionRecord, version: VersionRecord, *, move: Move) -> CollectionRecord:
+    def _move(
+        self, collection: CollectionRecord, version: VersionRecord, *, move: Move, guard: Guard | None = None
+    ) -> CollectionRecord:
         project, made = collection.project, Made()
         self.indexes.of_version(project, collection.id, id=version.id)  # read before anybody waits for it
         for _ in range(_TRIES):
@@ -97,6 +99,8 @@ class Promotion:
                 if all((version.fingerprint, *written) in made for written in lacking.items()):
                     move.first(tx)  # a repetition is not told that its own move was not expected
                     _check_expected(newest, move.expected)
+                    if guard is not None:  # again: another version may answer by now than was judged
+                        _check_guard(tx, newest, version=version, guard=guard)
                     _make_known(tx, version, lacking=lacking, made=made)
                     versions.activate(tx, newest, version=version, now=move.now)
                     return catalog.get_collection(tx, project, name=collection.id)
@@ -136,12 +140,12 @@ def order_version(
     now: float,
     insert: Callable[[Tx, JobRecord], None] = jobs.insert,
 ) -> str:
-    """The id of a job that waits, which makes the version's index of all documents that there are when it begins.
+    """The id of a job, at work or not yet, which makes the version's index of all documents that it finds.
 
     `insert` may add to what is written with a new one, or refuse.
     """
     spec = {"collection": collection.id, "version": version.id, "of_model": version.model}
-    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec)
+    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec, may_run=True)
     if twin is not None:
         return twin.id
     job = waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)

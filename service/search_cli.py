@@ -1,11 +1,13 @@
 """`infonce models | collections | search`: what a gateway has to offer, and what it finds."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from infonce.busy import busy
 from infonce.command_options import AsJson
+from infonce.fusion import FusionMethod
 from infonce.phrases import day
 from service.console import WITH_SERVER
 from service.remote import DEFAULT_URL, Labels, Url, connected, labels_of, printed, printed_list
@@ -46,14 +48,28 @@ def search(
     collection: Annotated[str, typer.Argument(help="Its name, or its id.")],
     text: Annotated[str, typer.Argument(help="What is looked for.")],
     k: Annotated[int, typer.Option("--k", min=1, max=1_000, help="How many documents.")] = 10,
+    hybrid: Annotated[
+        FusionMethod | None, typer.Option(help="Look by words too, and join both by their ranks or by their scores.")
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option(help="Of the vectors in `--hybrid weighted`, 0 to 1; the server's if left out.")
+    ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(help='Whose metadata counts: {"type": "eq", "key": "lang", "value": "en"}, as JSON.'),
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Show the documents of a collection that are nearest to a text."""
+    from service.order_options import query_of
     from service.remote_view import show_table, text_of
 
     with connected(url) as client, busy("Searching"):  # the first one waits until the model is loaded
-        found = client.query(collection, text, k=k)
+        asked = query_of(text, k=k, hybrid=hybrid, weight=weight, filter=filter)
+        found = client.ask(collection, asked)
+    for warning in found.warnings:
+        print(f"infonce: {warning}", file=sys.stderr, flush=True)
     if as_json:
         printed(found)
         return

@@ -1,4 +1,4 @@
-"""What is told of the documents that were found, counted in bytes: too large an answer is refused before it is made."""
+"""What is told of documents that were found or are listed, counted in bytes before an answer is made of them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,11 @@ from service.asking import Asked
 from service.errors import ServiceError
 from service.hybrid import Ranked
 from service.schemas.collections import Hit
+from service.schemas.documents import DocumentObject
 from service.schemas.strict import MAX_DOCUMENT_CHARACTERS
 from service.store import excerpts
 from service.store.database import Tx
-from service.store.excerpts import Excerpt, Field
+from service.store.excerpts import EVERYTHING, Excerpt, Field
 
 MAX_ANSWER_BYTES: Final = 32 << 20
 """Of the hits of an answer as JSON, as much as a query itself may have: 20,000 passages of 1,500 characters. Twenty
@@ -80,6 +81,35 @@ def shown(
             wanted[id] |= one.include
     told = _read(tx, collection_id, wanted=wanted)
     return [_hits(hits, told, fields=one.include, room=room) for one, hits in zip(queries, found, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentWindow:
+    """Which documents of a collection are asked for."""
+
+    after: str | None
+    """The id that it begins behind, whether or not there is such a document."""
+    limit: int
+    descending: bool
+
+    def read(self, tx: Tx, collection_id: str) -> tuple[list[DocumentObject], bool]:
+        """The documents, fewer where they would be too large together, and whether more follow."""
+        found, num_bytes = list[DocumentObject](), 0
+        at_once = min(_AT_ONCE, self.limit + 1)
+        for excerpt in excerpts.walk(tx, collection_id, after=self.after, descending=self.descending, at_once=at_once):
+            num_bytes += _Told.of(excerpt).bytes_with(EVERYTHING)
+            if len(found) == self.limit or (found and num_bytes > MAX_ANSWER_BYTES):
+                return found, True
+            found.append(DocumentObject.of(excerpt))
+        return found, False
+
+
+def documents_of(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> list[DocumentObject]:
+    """Those of the documents that exist, each once, in the order of the ids."""
+    wanted = list(dict.fromkeys(ids))
+    read = excerpts.read(tx, collection_id, ids=wanted, fields=EVERYTHING, at_once=_AT_ONCE)
+    found = {excerpt.id: DocumentObject.of(excerpt) for excerpt in read}
+    return [found[id] for id in wanted if id in found]
 
 
 def _read(tx: Tx, collection_id: str, *, wanted: Mapping[str, frozenset[Field]]) -> dict[str, _Told]:

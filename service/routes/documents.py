@@ -13,8 +13,9 @@ from starlette.requests import Request
 from service.asking import warnings_of
 from service.bodies import DOCUMENTS_LIMIT, described, json_body, read_all, require_type
 from service.callers import KEY_FIRST, Project
-from service.dependencies import MAX_PAGE, CollectionPath, Parts, Wiring
+from service.dependencies import CollectionPath, Limit, Parts, Wiring, known_parameters
 from service.document_bodies import documents_in
+from service.errors import InvalidInput, Place
 from service.ingest import Into, Stored, delete_documents, store_documents, store_lines
 from service.quotas import require_bytes
 from service.repetition import Once, Repetition
@@ -29,13 +30,15 @@ from service.schemas.documents import (
     DocumentsUpsert,
 )
 from service.schemas.lists import Listing
-from service.store import catalog, documents
+from service.shown import DocumentWindow, documents_of
+from service.store import catalog
 from service.store.checksums import sha256_of
 from service.store.database import Database
 from service.uploads import received_stream
 
 NDJSON = "application/x-ndjson"
 _MAX_IDS = 100
+_AFTER = "the id that the list goes on behind, whether or not there is such a document"
 
 router = APIRouter(prefix="/v1/collections/{c}", tags=["documents"], dependencies=KEY_FIRST)
 
@@ -82,26 +85,32 @@ async def upsert(
     return stored.accepted
 
 
-@router.get("/documents")
+@router.get("/documents", dependencies=[Depends(known_parameters("id", "after", "limit", "order"))])
 def list_documents(
     c: CollectionPath,
     parts: Parts,
     project: Project,
     ids: Ids = None,
-    after: Annotated[str | None, Query(max_length=512, description="the id that the list goes on behind")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    after: Annotated[str | None, Query(max_length=512, description=_AFTER)] = None,
+    limit: Limit = 20,
+    order: Annotated[str | None, Query(pattern="^(asc|desc)$", description="by id; asc if nothing is said")] = None,
 ) -> Listing[DocumentObject]:
-    """The documents of these ids, or all of them in the order of their ids; vectors are not sent back."""
+    """The documents of these ids, or all of them in the order of their ids; vectors are not sent back.
+
+    A window ends early where its documents come to 32 MiB.
+    """
+    if ids is not None and (after, order) != (None, None):
+        detail = "query parameters after and order are of the list of all documents; leave them out where id names some"
+        raise InvalidInput([Place(code="invalid_value", detail=detail)], param="id")
     with parts.database.read() as tx:
         collection = catalog.get_collection(tx, project, name=c)
         if ids is not None:
-            found = documents.by_ids(tx, collection.id, ids=ids)
-            return Listing.of([DocumentObject.of(found[id]) for id in dict.fromkeys(ids) if id in found], False)
-        page, more = documents.page(tx, collection.id, after=after, limit=limit)
-        return Listing.of([DocumentObject.of(one) for one in page], more)
+            return Listing.of(documents_of(tx, collection.id, ids=ids), False)
+        window = DocumentWindow(after=after, limit=limit, descending=order == "desc")
+        return Listing.of(*window.read(tx, collection.id))
 
 
-@router.delete("/documents")
+@router.delete("/documents", dependencies=[Depends(known_parameters("id"))])
 def delete_by_id(c: CollectionPath, parts: Parts, project: Project, ids: Ids = None) -> DocumentsDeleted:
     """Delete the documents of these ids; those that do not exist are not counted."""
     return delete_documents(parts.database, project=project, name=c, ids=ids or [], now=parts.clock())

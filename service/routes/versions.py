@@ -16,7 +16,7 @@ from service.dependencies import CollectionPath, Parts, Window, Wiring, object_i
 from service.errors import ServiceError
 from service.ordering import Orders
 from service.projection import draw
-from service.promotion import Move, Promotion, order_version
+from service.promotion import Move, order_version
 from service.references import find_here
 from service.repetition import Once, Repetition
 from service.schemas.collections import CollectionObject
@@ -75,6 +75,7 @@ def create(
         )
         insert = partial(orders.insert, object_id=version.id)
         with parts.database.write() as tx:
+            catalog.lock_collection(tx, collection.id)  # it may have gone
             job = order_version(tx, collection, version=version, now=now, insert=insert)
             versions.insert(tx, replace(version, job_id=job))
         return version.id
@@ -126,7 +127,7 @@ def promote(
     if_match: IfMatch = None,
 ) -> CollectionObject:
     """Move the collection's queries to a version, its model and its index at once."""
-    act = partial(_promotion(parts).promote, project, c, id=asked.version, guard=asked.guard)
+    act = partial(parts.promotion.promote, project, c, id=asked.version, guard=asked.guard)
     try:
         return _moved(parts, repetition, name=c, expected=_tag(if_match), act=act)
     finally:
@@ -143,7 +144,7 @@ def rollback(
     if_match: IfMatch = None,
 ) -> CollectionObject:
     """Move the collection's queries to the version before."""
-    act = partial(_promotion(parts).roll_back, project, c)
+    act = partial(parts.promotion.roll_back, project, c)
     return _moved(parts, repetition, name=c, expected=_tag(if_match), act=act)
 
 
@@ -174,12 +175,6 @@ def _moved(
     repetition.once(database, digest, make=make)
     with database.read() as tx:
         return collection_object(tx, catalog.get_collection(tx, project, name=id))
-
-
-def _promotion(parts: Wiring) -> Promotion:
-    return Promotion(
-        database=parts.database, indexes=parts.search.indexes, lookup=parts.lookup, embedder=parts.embedder
-    )
 
 
 def _answer(tx: Tx, version: VersionRecord, collection: CollectionRecord) -> VersionObject:

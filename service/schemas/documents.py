@@ -18,7 +18,7 @@ from service.schemas.strict import (
     sentence,
 )
 from service.schemas.vectors import Vector
-from service.store.collection_records import DocumentRecord
+from service.store.excerpts import Excerpt
 
 MAX_DELETED = 10_000
 """Ids of a call."""
@@ -70,6 +70,7 @@ class DocumentsAccepted(Answer):
 
     object: Literal["collection.documents"] = "collection.documents"
     accepted: int
+    """Of equal ids in a stream the last one alone counts."""
     pending: int
     job: str | None
 
@@ -85,9 +86,9 @@ class DocumentObject(Answer):
     """Whether the client brought its vector."""
 
     @classmethod
-    def of(cls, record: DocumentRecord) -> Self:
-        """The answer about the record."""
-        return cls(id=record.id, text=record.text, metadata=dict(record.metadata), has_vector=record.vector is not None)
+    def of(cls, found: Excerpt) -> Self:
+        """The answer about a document of which everything was read."""
+        return cls(id=found.id, text=found.text, metadata=dict(found.metadata or {}), has_vector=found.is_brought)
 
 
 class DocumentsDelete(Request):

@@ -5,10 +5,10 @@ Whatever changes what can be found takes a sequence number of its own, a vector 
 was written too, so that who has told everything up to a number needs only what comes after it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
@@ -28,6 +28,10 @@ class Embedded:
     fingerprint: str
     vectors: Mapping[str, bytes]
     """Little-endian float32, unit length."""
+
+    def only(self, ids: Collection[str]) -> Self:
+        """Those of these documents."""
+        return replace(self, vectors={id: vector for id, vector in self.vectors.items() if id in ids})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -178,17 +178,8 @@ def _unfound(collection_id: str, *, searchable: int, fingerprint: str | None) ->
     return sa.and_(later, table.c.vector.is_(None), ~known)
 
 
-def page(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[DocumentRecord], bool]:
-    """At most so many documents in the order of their ids, behind that one, and whether more follow."""
-    query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id)
-    if after is not None:
-        query = query.where(table.c.id > after)
-    rows = tx.execute(query.order_by(table.c.id).limit(limit + 1)).all()
-    return [record_of(DocumentRecord, row) for row in rows[:limit]], len(rows) > limit
-
-
 def page_ids(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[str], bool]:
-    """The ids of such a window alone, and whether more follow."""
+    """At most so many ids in their order, behind that one, and whether more follow."""
     query = sa.select(table.c.id).where(table.c.collection_id == collection_id)
     if after is not None:
         query = query.where(table.c.id > after)
@@ -199,7 +190,7 @@ def page_ids(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tu
 def page_metadata(
     tx: Tx, collection_id: str, *, after: str | None, limit: int
 ) -> tuple[dict[str, Mapping[str, Any]], bool]:
-    """The metadata of such a window alone, by id in the order of the ids, and whether more follow."""
+    """The metadata of such documents, by id in the order of the ids, and whether more follow."""
     query = sa.select(table.c.id, table.c.metadata).where(table.c.collection_id == collection_id)
     if after is not None:
         query = query.where(table.c.id > after)

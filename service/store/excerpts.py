@@ -26,7 +26,12 @@ class Excerpt:
     id: str
     text: str | None
     metadata: Mapping[str, Any] | None
+    is_brought: bool
+    """Whether the client brought its vector."""
     sequence: int
+
+
+EVERYTHING = frozenset(Field)
 
 
 def read(
@@ -35,14 +40,39 @@ def read(
     """Those of the documents that exist; so many are asked for at once, which PostgreSQL's driver has in memory."""
     for start in range(0, len(ids), at_once):
         rows = tx.execute(_some(fields), {"of": collection_id, "ids": ids[start : start + at_once]})
-        for id, text, metadata, sequence in rows:
-            yield Excerpt(id=id, text=text, metadata=metadata, sequence=sequence)
+        yield from map(_excerpt, rows)
+
+
+def walk(tx: Tx, collection_id: str, *, after: str | None, descending: bool, at_once: int) -> Iterator[Excerpt]:
+    """All documents behind that id, in the order of their ids or against it; so many are asked for at once."""
+    id, last = documents.c.id, after
+    order = id.desc() if descending else id
+    while True:
+        query = _chosen(EVERYTHING).where(documents.c.collection_id == collection_id)
+        if last is not None:
+            query = query.where(id < last if descending else id > last)
+        num = 0
+        for row in tx.execute(query.order_by(order).limit(at_once)):
+            num, last = num + 1, row.id
+            yield _excerpt(row)
+        if num < at_once:
+            return
 
 
 @cache
 def _some(fields: frozenset[Field]) -> sa.Select[Any]:
     """Made once: to make it takes longer than to read ten documents."""
-    chosen = [documents.c[name] if name in fields else sa.null().label(name) for name in Field]
     of_these = documents.c.id.in_(sa.bindparam("ids", expanding=True))
-    query = sa.select(documents.c.id, *chosen, documents.c.sequence)
-    return query.where(documents.c.collection_id == sa.bindparam("of"), of_these)
+    return _chosen(fields).where(documents.c.collection_id == sa.bindparam("of"), of_these)
+
+
+def _chosen(fields: frozenset[Field]) -> sa.Select[Any]:
+    chosen = [documents.c[name] if name in fields else sa.null().label(name) for name in Field]
+    is_brought = documents.c.vector.is_not(None).label("is_brought")
+    return sa.select(documents.c.id, *chosen, is_brought, documents.c.sequence)
+
+
+def _excerpt(row: sa.Row[Any]) -> Excerpt:
+    return Excerpt(
+        id=row.id, text=row.text, metadata=row.metadata, is_brought=bool(row.is_brought), sequence=row.sequence
+    )

@@ -43,7 +43,8 @@ def insert(tx: Tx, job: JobRecord) -> None:
     Raises:
         NotFound: one does not exist in the job's project.
     """
-    catalog.hold_models(tx, job.project, names=[job.spec.get("model") or "", *job.spec.get("models", ())])
+    named = [job.spec.get(field) or "" for field in ("model", "of_model")]
+    catalog.hold_models(tx, job.project, names=[*named, *job.spec.get("models", ())])
     files.hold(tx, job.project, ids=files.named_in(job.spec))
     error = None if job.error is None else asdict(job.error)
     tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))
@@ -87,12 +88,16 @@ def page(
     return [_record(row) for row in rows], more
 
 
-def queued_twin(tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None) -> JobRecord | None:
+def queued_twin(
+    tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None, may_run: bool = False
+) -> JobRecord | None:
     """A job of that kind on that subject that still waits, and goes on waiting until this transaction ends.
 
-    With `spec` it is one that was asked for just that: one which may fail for more reasons is no twin.
+    With `spec` it is one that was asked for just that: one which may fail for more reasons is no twin. One that
+    `may_run` may have been claimed already.
     """
-    query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status == JobStatus.QUEUED, jobs.c.kind == kind)
+    among = [JobStatus.QUEUED, *([JobStatus.RUNNING] if may_run else [])]
+    query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status.in_(among), jobs.c.kind == kind)
     found = map(_record, tx.execute(query.order_by(jobs.c.created_at).with_for_update()))
     return next((job for job in found if spec is None or job.spec == spec), None)
 

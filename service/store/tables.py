@@ -1,7 +1,4 @@
-"""The tables.
-
-Column names are the field names of `records.py`; a test proves that the migrations make exactly these tables.
-"""
+"""The tables: columns are named as the fields of records; a test proves that the migrations make exactly these."""
 
 from typing import Any, TypeVar
 
@@ -12,7 +9,7 @@ from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0011"
+SCHEMA_VERSION = "0012"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -214,6 +211,7 @@ collections = sa.Table(
     _column("watermark", Whole()),
     _column("active_version", PlainText(), optional=True),
     _column("previous_version", PlainText(), optional=True),
+    _column("wanted_version", PlainText(), optional=True),
     _column("num_bytes", Whole()),
     sa.UniqueConstraint("project", "name"),
     sa.Index(None, "project", "created_at", "id"),

@@ -74,8 +74,9 @@ def renew(tx: Tx, id: str, *, built: VersionRecord) -> bool:
 def activate(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, now: float) -> None:
     """The collection answers by this version's model and index alone, and can return to the one before.
 
-    Versions that answered before that one are gone: only the last step can be taken back.
+    Versions that answered before that one are gone: only the last step can be taken back. No other one is wanted.
     """
+    want(tx, collection.id, id=None)
     if collection.active_version == version.id:
         return
     moved = sa.update(collections).where(collections.c.id == collection.id)
@@ -87,11 +88,18 @@ def activate(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, no
     tx.execute(sa.delete(versions).where(old, versions.c.id.not_in(kept)))
 
 
+def want(tx: Tx, collection_id: str, *, id: str | None) -> None:
+    """The collection is to move to that version as soon as it lacks nothing, unless it moves to another one before."""
+    tx.execute(sa.update(collections).where(collections.c.id == collection_id).values(wanted_version=id))
+
+
 def delete(tx: Tx, collection: CollectionRecord, *, id: str) -> None:
     """The version is gone; its folder goes with the next `infonce gc`."""
     tx.execute(sa.delete(versions).where(versions.c.collection_id == collection.id, versions.c.id == id))
     unset = sa.update(collections).where(collections.c.id == collection.id, collections.c.previous_version == id)
     tx.execute(unset.values(previous_version=None))
+    unwanted = sa.update(collections).where(collections.c.id == collection.id, collections.c.wanted_version == id)
+    tx.execute(unwanted.values(wanted_version=None))
     held = sa.and_(repeats.c.project == collection.project, repeats.c.object_id == id)
     tx.execute(sa.delete(repeats).where(held))  # it may come again
 

@@ -25,8 +25,9 @@ from infonce.hub import Hub, HubMode
 from service.app import Seams, create_app
 from service.embedder import ServedEncoder
 from service.settings import GatewaySettings
-from service.store import catalog, documents, jobs
+from service.store import catalog, documents, jobs, versions
 from service.store.artifacts import Artifacts
+from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord
 from service.store.database import Database, Tx, migrate, now_of, sqlite_url
 from service.store.errors import NotFound
@@ -37,6 +38,7 @@ from service.store.tables import jobs as job_table
 from service.store.unused import remove_unused
 from tests.factories import sentences, tiny_model
 from tests.faults.failpoints import Counter, Cut, Fault, armed
+from worker.early import EarlyVectors
 from worker.jobs.index import run
 from worker.orders import Order, clean, write_order
 from worker.publish import publish
@@ -125,8 +127,11 @@ class AtWork:
     result: Mapping[str, Any]
 
 
-class Silent:
-    """A `Progress` that tells nobody."""
+@dataclass(frozen=True)
+class Telling:
+    """A `Progress` of which nothing is kept but the vectors that can be found early, as a job's parent does it."""
+
+    database: Database
 
     def phase(self, name: str) -> None: ...
 
@@ -137,6 +142,14 @@ class Silent:
     def resolved(self, values: Mapping[str, Any]) -> None: ...
 
     def saved(self, step: int) -> None: ...
+
+    def vectors(self, path: Path) -> None:
+        early = EarlyVectors.load(path)
+        embedded = Embedded(fingerprint=early.fingerprint, vectors=early.vectors)
+        with self.database.write() as tx:
+            versions.keep_early_vectors(
+                tx, early.collection, model=early.model, embedded=embedded, made_of=early.sequences
+            )
 
     def stop_requested(self) -> bool:
         return False
@@ -208,7 +221,7 @@ class Home:
                 lambda tx, now: jobs.fail(tx, job.id, attempt=job.attempt, now=now, error=reason)
             )
             return None
-        result = run(json.loads(order.path.read_text()), Silent())
+        result = run(json.loads(order.path.read_text()), Telling(self.database))
         return AtWork(job=job, order=order, result=json.loads(json.dumps(result)))
 
     def finish(self, work: AtWork) -> None:

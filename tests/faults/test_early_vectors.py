@@ -21,6 +21,7 @@ from service.store.settings import StoreSettings
 from tests.end_to_end.processes import until
 from tests.factories import sentences, tiny_model
 from tests.faults.held_child import let_go
+from tests.faults.stack import ROOT
 from worker.lifecycle import answer
 from worker.settings import WorkerSettings
 from worker.workshop import Workshop
@@ -63,7 +64,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     settings = GatewaySettings(store=store, hub=Hub(models_root=tmp_path / "models", mode=HubMode.OFF), threads=1)
     apps = [create_app(settings, Seams(ring=lambda _id, _queue: None, ping=lambda: True)) for _ in range(2)]
     parts: Wiring = apps[0].state.wiring
-    worker = WorkerSettings(store=store, threads=1, environment=dict(os.environ), drain_path=tmp_path / "drain")
+    worker = WorkerSettings(
+        store=store, threads=1, environment={**os.environ, "PYTHONPATH": str(ROOT)}, drain_path=tmp_path / "drain"
+    )
     command = (sys.executable, "-m", "tests.faults.held_child")
     shop = Workshop(
         settings=worker, database=parts.database, artifacts=parts.artifacts, hub=settings.hub, command=command

@@ -26,7 +26,6 @@ from service.dependencies import Wiring
 from service.gateway import address, server_config
 from service.settings import GatewaySettings
 from service.store import keys
-from service.store.catalog import TUNED_PREFIX
 from service.store.database import migrate
 from service.store.settings import StoreSettings
 from tests.service.documented import check_answer
@@ -51,8 +50,8 @@ class WordEncoder:
 
     @classmethod
     def of_model(cls, name: str) -> "WordEncoder":
-        """Base models that a test adds have weights of their own."""
-        return cls(weights="words" if name == BASE or name.startswith(TUNED_PREFIX) else f"words of {name}")
+        """Every model but the one that is there from the start has weights of its own."""
+        return cls(weights="words" if name == BASE else f"words of {name}")
 
     def prompt(self, side: Side) -> str:
         return ""

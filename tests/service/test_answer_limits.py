@@ -105,3 +105,19 @@ def test_a_comparison_has_the_limit_of_an_answer(gateway: Gateway) -> None:
         answer = gateway.http.post("/v1/collections/pets/compare", json=asked)  # 20 MB on either side
     problem(answer, 422, "answer_too_large")
     assert gateway.http.post("/v1/collections/pets/compare", json={**asked, "k": 10}).status_code == 200
+
+
+def test_a_window_of_documents_ends_where_it_would_be_too_large(gateway: Gateway) -> None:
+    make(gateway, name="own", model=None, dimension=2)
+    rows = [{"id": f"d{n:03}", "vector": [1, n], "text": "é" * LONGEST} for n in range(100)]
+    for start in range(0, 100, 25):
+        assert put(gateway, rows[start : start + 25], "own").status_code == 200
+    walked, after, more = [], {}, True
+    while more:
+        with in_memory_at_most(6 * MAX_ANSWER_BYTES):
+            answer = gateway.http.get("/v1/collections/own/documents", params={"limit": 1_000, **after})
+        assert len(answer.content) <= MAX_ANSWER_BYTES + 100_000
+        page = answer.json()
+        walked += [one["id"] for one in page["data"]]
+        after, more = {"after": page["last_id"]}, page["has_more"]
+    assert walked == [row["id"] for row in rows] and len(page["data"]) < 63

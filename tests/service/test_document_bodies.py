@@ -72,7 +72,7 @@ def test_of_many_lines_the_broken_ones_are_named_in_their_order(broken: object, 
     path = tmp_path / "documents"
     path.write_bytes(lines(rows[:299]) + b"\n\xff\n" + lines(rows[299:]))
     with pytest.raises(DatasetError, match="no visible") as caught:
-        DocumentLines.checked(path, OWN)
+        DocumentLines.checked(path, OWN, few=2)
     assert [issue.line for issue in caught.value.issues] == [4, 299, 301, 403]
     assert reason in caught.value.issues[1].detail and caught.value.issues[3].code == "index_mismatch"
 
@@ -82,7 +82,7 @@ def test_sound_lines_are_read_as_often_as_wanted_and_of_many_little_is_kept(char
     rows = [{"id": f"d{n}", "vector": coded(1, n), "text": "x" * characters} for n in range(140)]
     path = tmp_path / "documents"
     path.write_bytes(lines(rows))
-    read = DocumentLines.checked(path, OWN)
+    read = DocumentLines.checked(path, OWN, few=2)
     assert read.num == 140 and (read.kept is None) == (path.stat().st_size > DOCUMENTS_LIMIT) == (characters > 1)
     for _ in range(2):
         found = [(one.id, len(one.text or ""), np.asarray(one.vector)[0]) for one in read]
@@ -93,4 +93,4 @@ def test_no_line_is_no_document(tmp_path: Path) -> None:
     path = tmp_path / "documents"
     path.write_bytes(b"\n \n")
     with pytest.raises(DatasetError, match="no documents"):
-        DocumentLines.checked(path, OWN)
+        DocumentLines.checked(path, OWN, few=2)

@@ -1,6 +1,11 @@
 """What was written since an index was made is searched beside it."""
 
 from collections.abc import Callable
+from typing import Any
+from unittest.mock import ANY
+
+import numpy as np
+import pytest
 
 from infonce.config import Side
 from service.recall import RecallWatch
@@ -9,8 +14,8 @@ from service.search import Search
 from service.store import catalog, documents, versions
 from service.store.changes import Embedded
 from service.store.records import DEFAULT_PROJECT
-from tests.service.conftest import BASE, Gateway, WordEncoder, problem
-from tests.service.test_collections import MANY, PETS, ask, build, make, put
+from tests.service.conftest import BASE, DIMENSIONS, Gateway, WordEncoder, lines, problem
+from tests.service.test_collections import MANY, NDJSON, PETS, ask, build, make, put
 
 
 def test_a_query_before_the_first_version_finds_what_is_embedded_and_says_what_is_pending(gateway: Gateway) -> None:
@@ -94,6 +99,61 @@ def test_a_document_that_was_rewritten_and_waits_is_not_found_by_what_it_was(gat
     build(gateway)
     body = ask(gateway, query="wort 1", k=300, filter=lang | {"value": "de"}).json()
     assert (len(body["hits"]), body["pending"], body["hits"][0]["text"][:4]) == (260, 0, "wort")
+
+
+def unit(seed: int) -> list[float]:
+    drawn = np.random.default_rng(seed).normal(size=DIMENSIONS)
+    found: list[float] = (drawn / np.linalg.norm(drawn)).tolist()
+    return found
+
+
+def stream(gateway: Gateway, rows: list[dict[str, object]]) -> Any:
+    return gateway.http.post("/v1/collections/pets/documents", content=lines(rows), headers=NDJSON)
+
+
+VECTORS = [{"id": f"v{n}", "vector": unit(n)} for n in range(2_100)]
+
+
+def test_a_stream_of_vectors_with_few_texts_can_be_found_when_it_is_answered(gateway: Gateway) -> None:
+    make(gateway)
+    answer = stream(gateway, [PETS[0], *VECTORS[:1_500], PETS[1], *VECTORS[1_500:], PETS[2]])
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (200, 2_103, 0)
+    assert answer.json()["job"] is None
+    for pet in PETS:
+        body = ask(gateway, query=pet["text"], k=1).json()
+        assert (body["hits"][0]["id"], body["pending"]) == (pet["id"], 0)
+
+
+def test_of_a_stream_the_last_text_of_an_id_counts_and_is_the_one_that_is_embedded(gateway: Gateway) -> None:
+    make(gateway)
+    first = [{"id": "a", "text": "wolves howl"}, {"id": "v", "text": "soon a vector"}, {"id": "v0", "text": "gone"}]
+    answer = stream(gateway, [*first, *VECTORS, *PETS, {"id": "v", "vector": unit(7)}, {"id": "v0", "text": "came"}])
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (200, 2_104, 0)
+    assert ask(gateway, query="the dog barks", k=1).json()["hits"][0]["id"] == "a"
+    assert ask(gateway, query="came", k=1).json()["hits"][0] == {
+        "id": "v0",
+        "text": "came",
+        "metadata": {},
+        "score": ANY,
+    }
+    [listed] = gateway.http.get("/v1/collections/pets/documents", params={"id": "v"}).json()["data"]
+    assert (listed["text"], listed["has_vector"]) == (None, True)
+
+
+@pytest.mark.parametrize("num", [2, 300])
+def test_lines_of_one_id_are_one_document(gateway: Gateway, num: int) -> None:
+    make(gateway)
+    answer = stream(gateway, [{"id": "a", "text": f"text {n}"} for n in range(num)])
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (200, 1, 0)
+    assert ask(gateway, query="a").json()["hits"][0]["text"] == f"text {num - 1}"
+
+
+def test_more_than_256_texts_of_a_stream_wait_for_a_job_and_its_vectors_do_not(gateway: Gateway) -> None:
+    make(gateway)
+    answer = stream(gateway, [*VECTORS[:1_200], *MANY])
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (202, 1_457, 257)
+    assert answer.json()["job"] is not None
+    assert ask(gateway, vector=unit(3), k=1).json()["hits"][0]["id"] == "v3"
 
 
 def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(gateway: Gateway) -> None:

@@ -164,6 +164,60 @@ def test_models_collections_and_what_is_found_are_shown(infonce: Infonce, live: 
     assert [hit["id"] for hit in json.loads(infonce("search", "pets", "dog", "--json").stdout)["hits"]] == ["d"]
 
 
+@pytest.fixture
+def pets(live: Live) -> None:
+    """Three documents of several ages; the words of the oldest are nobody else's."""
+    texts = {"d": ("the dog barks", 3), "c": ("the cat purrs", 9), "b": ("the bird sings", 2)}
+    with Client(live.url, api_key=live.key) as client:
+        client.create_collection(CollectionCreate(name="pets", model=BASE))
+        rows = [{"id": id, "text": text, "metadata": {"age": age}} for id, (text, age) in texts.items()]
+        client.add_documents("pets", rows)
+
+
+def found(infonce: Infonce, *words: str) -> dict[str, float]:
+    done = infonce("search", "pets", *words, "--json")
+    assert done.exit_code == 0, done.stderr
+    return {hit["id"]: hit["score"] for hit in json.loads(done.stdout)["hits"]}
+
+
+@pytest.mark.usefixtures("pets")
+def test_a_search_is_filtered(infonce: Infonce) -> None:
+    older = json.dumps({"type": "gt", "key": "age", "value": 2})
+    assert set(found(infonce, "the dog", "--filter", older)) == {"d", "c"}
+    odd = infonce("search", "pets", "the dog", "--filter", '{"type": "eq", "key": "colour", "value": "red"}')
+    assert odd.exit_code == 0 and "colour" in odd.stderr
+
+
+@pytest.mark.usefixtures("pets")
+def test_a_search_looks_by_words_too_and_joins_as_it_is_told(infonce: Infonce) -> None:
+    by_rank = found(infonce, "the purrs", "--hybrid", "rrf")
+    assert max(by_rank.values()) == pytest.approx(2 / 61)
+    vectors_alone = found(infonce, "the purrs", "--hybrid", "weighted", "--weight", "1")
+    assert vectors_alone["c"] == pytest.approx(1.0)
+    words_alone = found(infonce, "purrs", "--hybrid", "weighted", "--weight", "0")
+    assert words_alone == pytest.approx({"c": 1.0, "d": 0.0, "b": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("--filter", "{"), 1, "--filter is no JSON"),
+        (("--filter", '{"type": "almost"}'), 1, "filter"),
+        (("--filter", "7"), 1, "filter"),
+        (("--weight", "0.5"), 1, "--weight"),
+        (("--hybrid", "rrf", "--weight", "0.5"), 1, "rrf"),
+        (("--hybrid", "weighted", "--weight", "2"), 1, "weight"),
+        (("--hybrid", "both"), 2, "'both' is not one of"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_it_is_sent(
+    infonce: Infonce, words: tuple[str, ...], code: int, sentence: str
+) -> None:
+    done = infonce("search", "pets", "dog", "--url", "http://127.0.0.1:9", *words)
+    assert (done.exit_code, done.stdout) == (code, "") and sentence in done.stderr, done.stderr
+    assert code == 2 or done.stderr.count("\n") == 1
+
+
 def test_jobs_models_and_collections_are_shown_by_their_labels(infonce: Infonce, live: Live, pairs: Path) -> None:
     id = submitted(infonce, pairs, "--metadata", "team=search", "--metadata", "stage=a=b").id
     submitted(infonce, pairs, "--metadata", "team=ads")

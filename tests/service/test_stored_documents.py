@@ -42,6 +42,54 @@ def test_all_documents_are_walked_a_page_at_a_time(gateway: Gateway) -> None:
     assert walked == sorted(row["id"] for row in ROWS)
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_documents_are_listed_in_the_order_of_their_ids_or_against_it(gateway: Gateway, order: str) -> None:
+    make(gateway)
+    put(gateway, ROWS)
+    walked, after, more = [], {}, True
+    while more:
+        page = listed(gateway, limit=7, order=order, **after)
+        walked += [one["id"] for one in page["data"]]
+        after, more = {"after": page["last_id"]}, page["has_more"]
+    assert walked == sorted((row["id"] for row in ROWS), reverse=order == "desc")
+
+
+def test_a_list_goes_on_behind_an_id_whether_or_not_it_is_there(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    gateway.http.delete("/v1/collections/pets/documents", params={"id": "b"})
+    assert [one["id"] for one in listed(gateway, after="b")["data"]] == ["c"]
+    assert [one["id"] for one in listed(gateway, after="b", order="desc")["data"]] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "told"),
+    [
+        ({"ordre": "desc"}, "unknown_field", "query parameter ordre is not known; did you mean order?"),
+        ({"filter": "{}"}, "unknown_field", "known are id, after, limit, order"),
+        ({"ids": "a"}, "unknown_field", "did you mean id?"),
+        ({"order": "down"}, "invalid_value", "query parameter order"),
+        ({"id": "a", "after": "b"}, "invalid_value", "leave them out where id names some"),
+        ({"id": "a", "order": "asc"}, "invalid_value", "leave them out where id names some"),
+    ],
+)
+def test_what_a_list_does_not_know_is_not_left_out_in_silence(
+    gateway: Gateway, params: dict[str, str], code: str, told: str
+) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    answer = gateway.http.get("/v1/collections/pets/documents", params=params)
+    assert told in problem(answer, 422, code)["detail"]
+
+
+def test_a_misspelt_parameter_deletes_nothing(gateway: Gateway) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    answer = gateway.http.delete("/v1/collections/pets/documents", params={"id": "a", "after": "a"})
+    assert "known are id" in problem(answer, 422, "unknown_field")["detail"]
+    assert len(listed(gateway)["data"]) == 3
+
+
 @pytest.mark.parametrize("indexed", [False, True])
 def test_what_is_deleted_is_found_no_more_and_can_come_back(gateway: Gateway, indexed: bool) -> None:
     make(gateway)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -344,3 +345,16 @@ def test_a_move_that_was_refused_leaves_its_key_free(two: tuple[Gateway, Version
     build(gateway)
     finish(gateway)
     assert promote(gateway, second.id, headers=key).json()["active_version"] == second.id
+
+
+def test_a_collection_that_goes_while_versions_are_ordered_takes_them_along(gateway: Gateway) -> None:
+    def delete() -> Any:
+        return gateway.http.delete("/v1/collections/pets")
+
+    for _ in range(5):
+        make(gateway)
+        acts = [partial(ask_for, gateway, BASE)] * 12
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda act: act().status_code, [*acts[:6], delete, *acts[6:]]))
+        assert set(answers) <= {200, 202, 404} and answers[6] == 200
+        assert not listed(gateway, "/v1/collections")
