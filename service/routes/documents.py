@@ -77,9 +77,7 @@ async def upsert(
             lines = partial(store_lines, path=path)
             stored = await run_in_threadpool(take, store=lines, said=partial(sha256_of, path))
     else:
-        raw = await read_all(request, DOCUMENTS_LIMIT)
-        array = partial(store_documents, bodies=await run_in_threadpool(documents_in, raw))
-        stored = await run_in_threadpool(take, store=array, said=lambda: sha256(raw).hexdigest())
+        stored = await run_in_threadpool(_array, await read_all(request, DOCUMENTS_LIMIT), take=take)
     if stored.leaves_work:
         after.add_task(parts.sweep.poke)
     if stored.accepted.job is not None:
@@ -148,6 +146,11 @@ def count(
     allowed = None if asked.filter is None else asked.filter.to_library()
     num = served.live.count if allowed is None else served.live.count_of(allowed)
     return DocumentsCounted(count=num, warnings=warnings_of(served.live, allowed))
+
+
+def _array(raw: bytes, *, take: Callable[..., Stored]) -> Stored:
+    """What `take` makes of the documents of that body: read and stored in one trip to a thread."""
+    return take(store=partial(store_documents, bodies=documents_in(raw)), said=lambda: sha256(raw).hexdigest())
 
 
 def _once(
