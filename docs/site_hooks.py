@@ -67,7 +67,7 @@ def _reference(document: dict[str, Any]) -> Iterator[str]:
 def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"\n### `{method} {path}`\n"
     yield _cell(operation.get("description") or operation.get("summary", ""), in_table=False) + "\n"
-    given = [parameter for parameter in operation.get("parameters", []) if parameter["in"] in ("path", "query")]
+    given = operation.get("parameters", [])
     if given:
         yield "| parameter | in | type | |\n|---|---|---|---|"
         for one in given:
@@ -80,6 +80,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
         if status < "4":
             kinds = ", ".join(_type(body.get("schema", {})) for body in answer.get("content", {}).values())
             yield f"Answer {status}: {kinds or 'no body'}\n"
+    yield f"Errors: {', '.join(status for status in operation['responses'] if status >= '4')}\n"
 
 
 def _schema(name: str, schema: dict[str, Any]) -> Iterator[str]:

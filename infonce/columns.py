@@ -18,6 +18,7 @@ from infonce.filters import NEGATIONS, Comparator, Condition, Filter, Joined, Jo
 Mask = NDArray[np.bool_]
 
 _NAMES: Final = "names"
+_LOOKED_AT: Final = 4_096
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Column:
     codes: NDArray[np.int32]
 
     @cached_property
-    def _codes_of(self) -> Mapping[tuple[str, Scalar], int]:
+    def codes_of(self) -> Mapping[tuple[str, Scalar], int]:
+        """The numbers of the values, each with its kind."""
         return {tag(value): code for code, value in enumerate(self.values)}
 
     def passing(self, comparison: Condition) -> NDArray[np.int32]:
@@ -37,13 +39,39 @@ class Column:
         fits = np.zeros(len(self.values), dtype=np.bool_)
         if comparison.comparator in (Comparator.EQ, Comparator.IN):
             wanted: Any = comparison.value if comparison.comparator is Comparator.IN else [comparison.value]
-            fits[[self._codes_of[tag(one)] for one in wanted if tag(one) in self._codes_of]] = True
+            fits[[self.codes_of[tag(one)] for one in wanted if tag(one) in self.codes_of]] = True
         elif comparison.comparator is Comparator.EXISTS:
             fits[:] = [value is not None for value in self.values]
         else:
             passes = accepts(comparison)
             fits[:] = [passes(value) for value in self.values]
         return self.rows[fits[self.codes]]
+
+
+_NOTHING: Final = Column([], np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32))
+
+
+class _Growing:
+    """A column that gets further entries, while the one that it began as stays as it is."""
+
+    def __init__(self, begun: Column) -> None:
+        self._begun = begun
+        self._codes_of = dict(begun.codes_of)
+        self._rows: list[int] = []
+        self._codes: list[int] = []
+
+    def add(self, row: int, value: Scalar) -> None:
+        """The row has the value, perhaps beside others."""
+        self._rows.append(row)
+        self._codes.append(self._codes_of.setdefault(tag(value), len(self._codes_of)))
+
+    def column(self) -> Column:
+        """As it is now."""
+        rows = np.concatenate([self._begun.rows, np.array(self._rows, dtype=np.int32)])
+        codes = np.concatenate([self._begun.codes, np.array(self._codes, dtype=np.int32)])
+        made = Column([value for _, value in self._codes_of], rows, codes)
+        vars(made)["codes_of"] = self._codes_of  # to make it again would take longest of all
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +84,33 @@ class Columns:
     @classmethod
     def build(cls, metadata: Sequence[Mapping[str, Any]]) -> Self:
         """The columns of documents in the order of their rows."""
-        rows: dict[str, list[int]] = {}
-        codes: dict[str, list[int]] = {}
-        values: dict[str, dict[tuple[str, Scalar], int]] = {}
-        for row, one in enumerate(metadata):
+        return cls(0).extended(metadata)
+
+    def extended(self, metadata: Sequence[Mapping[str, Any]]) -> Self:
+        """The columns of these documents and then of those, which cost as much as they alone would, and copies."""
+        grown: dict[str, _Growing] = {}
+        for row, one in enumerate(metadata, start=self.count):
             for key, value in one.items():
-                known = values.setdefault(key, {})
+                column = grown.get(key)
+                if column is None:
+                    column = grown[key] = _Growing(self.by_key.get(key, _NOTHING))
                 for item in value if isinstance(value, list) else (value,):
-                    rows.setdefault(key, []).append(row)
-                    codes.setdefault(key, []).append(known.setdefault(tag(item), len(known)))
-        made = {
-            key: Column(
-                [value for _, value in known],
-                np.array(rows.get(key, []), dtype=np.int32),
-                np.array(codes.get(key, []), dtype=np.int32),
-            )
-            for key, known in values.items()
-        }
-        return cls(len(metadata), made)
+                    column.add(row, item)
+        return type(self)(
+            self.count + len(metadata), {**self.by_key, **{key: one.column() for key, one in grown.items()}}
+        )
+
+    def has(self, key: str, *, among: Mask) -> bool:
+        """Whether one of these documents has the key; one with an empty list under it may, as far as is known.
+
+        Shape:
+            among (count,) bool.
+        """
+        column = self.by_key.get(key)
+        if column is None:
+            return False
+        blocks = range(0, len(column.rows), _LOOKED_AT)  # nearly always the first one has one
+        return not len(column.rows) or any(among[column.rows[at : at + _LOOKED_AT]].any() for at in blocks)
 
     def mask(self, asked: Filter) -> Mask:
         """Which documents pass the filter.

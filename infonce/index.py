@@ -5,7 +5,7 @@ what an exact search compares and what ranks the candidates of an approximate on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,6 +25,9 @@ matrices only where queries · dimension is above 128,000 (its `distance_compute
 _COPIED_ROWS: Final = 50_000
 """Allowed rows whose vectors are copied at once to be compared: 77 MB at 384 dimensions."""
 
+_COPIED_NUMBERS: Final = 16 << 20
+"""Of the vectors of candidates that are ranked at once, 64 MB: those of 256 queries for 1,000 hits would be 3 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
@@ -32,10 +35,15 @@ class Hits:
 
     ids: tuple[str, ...]
     scores: tuple[float, ...]
+    is_exact: bool = field(default=True, compare=False)
+    """Whether everything allowed was compared, so that nothing can be missing."""
 
 
 _Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Rows and their scores, best first; (n, m) each."""
+
+_Told = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]
+"""The same, and for which queries everything allowed was compared; (n,)."""
 
 
 class VectorIndex:
@@ -110,8 +118,11 @@ class VectorIndex:
         Raises:
             IndexMismatch: another dimension, or a number that is not finite.
         """
-        rows, scores = self.nearest(vectors, k, allowed=allowed, exact=exact)
-        return [self._hits(row[row >= 0], score) for row, score in zip(rows, scores, strict=True)]
+        rows, scores, is_exact = self._nearest(vectors, k, allowed=allowed, exact=exact)
+        return [
+            Hits(tuple(self.ids[place] for place in row[row >= 0]), tuple(map(float, score)), bool(sure))
+            for row, score, sure in zip(rows, scores, is_exact, strict=True)
+        ]
 
     def rows(self, vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """The places in `ids` of the `k` best of each query, best first.
@@ -133,16 +144,23 @@ class VectorIndex:
         Raises:
             IndexMismatch: another dimension, or a number that is not finite.
         """
+        rows, scores, _ = self._nearest(vectors, k, allowed=allowed, exact=exact)
+        return rows, scores
+
+    def _nearest(
+        self, vectors: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None, exact: bool
+    ) -> _Told:
         self._check(vectors)
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
         room = self.count if allowed is None else int(np.count_nonzero(allowed))
         width = max(0, min(k, room))  # no padding: FAISS fills up what the index does not hold with −1
         if not width or not len(queries):
-            return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
+            nothing = np.empty((len(queries), 0))
+            return nothing.astype(np.int64), nothing.astype(np.float32), np.ones(len(queries), dtype=np.bool_)
         selection = None if allowed is None else Selection(allowed=allowed, share=room / self.count)
         if not exact and self._approximate is not None and not self._is_narrow(width, room, selection=selection):
             return self._ranked(queries, width, selection=selection, approximate=self._approximate)
-        return self._exact(queries, width, allowed=allowed)
+        return *self._exact(queries, width, allowed=allowed), np.ones(len(queries), dtype=np.bool_)
 
     def _check(self, vectors: NDArray[np.float32]) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
@@ -177,22 +195,23 @@ class VectorIndex:
 
     def _ranked(
         self, queries: NDArray[np.float32], width: int, *, selection: Selection | None, approximate: Approximate
-    ) -> _Found:
+    ) -> _Told:
         """Candidates of the approximate index, ranked by exact scores; queries that found too few look exactly."""
         found = approximate.candidates(
             queries, min(approximate.config.candidates(width), self.count), selection=selection
         )
-        scores = np.einsum("nd,ncd->nc", queries, self.vectors[np.maximum(found, 0)])
+        scores = np.empty(found.shape, dtype=np.float32)
+        at_once = max(1, _COPIED_NUMBERS // (found.shape[1] * self.dimension))
+        for start in range(0, len(queries), at_once):
+            some = slice(start, start + at_once)
+            scores[some] = np.einsum("nd,ncd->nc", queries[some], self.vectors[np.maximum(found[some], 0)])
         scores[found < 0] = -np.inf
         rows, scores = _best(found, scores, width=width)
-        short = np.flatnonzero((rows < 0).any(axis=1))
-        if len(short):
+        short: NDArray[np.bool_] = np.asarray((rows < 0).any(axis=1))
+        if short.any():
             allowed = None if selection is None else selection.allowed
             rows[short], scores[short] = self._exact(queries[short], width, allowed=allowed)
-        return rows, scores
-
-    def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
-        return Hits(tuple(self.ids[row] for row in rows), tuple(map(float, scores)))
+        return rows, scores, short
 
     def save(self, folder: Path) -> None:
         """The index, its ids and, last, the manifest that names their checksums stand in the folder."""

@@ -13,6 +13,9 @@ FLAT_UP_TO: Final = 20_000
 GRAPH_UP_TO: Final = 2_000_000
 """Vectors for which the links of a graph, 272 bytes each, and the hours of building more are worth having."""
 
+PQ_CENTRES: Final = 256
+"""Of each part of a vector in product quantisation, which is what one byte can name; fewer vectors have not as many."""
+
 
 class IndexType(StrEnum):
     """How vectors are arranged."""
@@ -73,11 +76,14 @@ class IndexConfig:
         """The config with a type: exact for few vectors, a graph for many, compressed lists for more.
 
         Raises:
-            ConfigError: the prefix is not shorter than the vectors.
+            ConfigError: the prefix is not shorter than the vectors, or these are too few for the type.
         """
         if self.prefix is not None and self.prefix >= dimension:
             message = f"prefix is {self.prefix} and the vectors have {dimension} dimensions; it must be shorter"
             raise ConfigError(message, param="prefix")
+        if self.type is IndexType.IVF_PQ and 0 < count < PQ_CENTRES:
+            message = f"type is ivf_pq and there are {count} vectors; it needs {PQ_CENTRES}: choose flat"
+            raise ConfigError(message, param="type")
         if self.type is not IndexType.AUTO:
             return self
         if count <= FLAT_UP_TO:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from infonce.columns import Columns, Mask
 from infonce.errors import IndexCorrupt, IndexMismatch
-from infonce.filters import Filter
+from infonce.filters import Filter, keys_of
 from infonce.id_table import IdTable
 from infonce.index import Hits, VectorIndex
 from infonce.ranking import highest
@@ -89,6 +89,8 @@ class _Newer:
     """Of the newest state of each id."""
     current: Mask
     """(len(ids),): what is neither outdated nor deleted."""
+    columns: Columns
+    """Of the first of them, as far as an earlier state had to know them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,9 @@ class LiveIndex:
     def over(cls, main: Main) -> Self:
         """The main index as it is."""
         none = np.empty((0, main.index.dimension), dtype=np.float32)
-        newer = _Newer(ids=[], metadata=[], vectors=none, rows={}, current=np.zeros(0, dtype=np.bool_))
+        newer = _Newer(
+            ids=[], metadata=[], vectors=none, rows={}, current=np.zeros(0, dtype=np.bool_), columns=Columns(0)
+        )
         return cls(main=main, outdated=np.zeros(main.index.count, dtype=np.bool_), newer=newer)
 
     @property
@@ -156,7 +160,8 @@ class LiveIndex:
         current[: len(newer.ids)] = newer.current
         current[stale] = False
         kept = _extended(newer.vectors, len(newer.ids), more=vectors)
-        newer = _Newer(ids=ids, metadata=metadata, vectors=kept, rows=rows, current=current)
+        columns = vars(self).get("_newer_columns", self.newer.columns)  # if somebody has asked for them
+        newer = _Newer(ids=ids, metadata=metadata, vectors=kept, rows=rows, current=current, columns=columns)
         return replace(self, outdated=outdated, newer=newer)
 
     def vector(self, id: str) -> NDArray[np.float32] | None:
@@ -178,9 +183,14 @@ class LiveIndex:
             rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
         return self.ids_of(rows)
 
-    def keys(self) -> set[str]:
-        """Every metadata key that some document has or had."""
-        return {*self.main.columns.by_key, *self._newer_columns.by_key}
+    def unknown_keys(self, asked: Filter) -> list[str]:
+        """Those metadata keys of the filter that no document has which can be found, in their order."""
+        main, newer = self.findable()
+        return [
+            key
+            for key in dict.fromkeys(keys_of(asked))
+            if not self.main.columns.has(key, among=main) and not self._newer_columns.has(key, among=newer)
+        ]
 
     def search(
         self, vectors: NDArray[np.float32], k: int, *, asked: Filter | None = None, exact: bool = False
@@ -207,7 +217,8 @@ class LiveIndex:
 
     @cached_property
     def _newer_columns(self) -> Columns:
-        return Columns.build(self.newer.metadata)
+        known = self.newer.columns
+        return known.extended(self.newer.metadata[known.count :])
 
 
 def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -225,9 +236,9 @@ def _extended(vectors: NDArray[np.float32], count: int, *, more: Sequence[NDArra
     return vectors
 
 
-def _merged(one: Hits, other: Hits, *, k: int) -> Hits:
+def _merged(one: Hits, newer: Hits, *, k: int) -> Hits:
     """The `k` best of both, best first."""
     pairs = sorted(
-        [*zip(one.scores, one.ids, strict=True), *zip(other.scores, other.ids, strict=True)], key=lambda pair: -pair[0]
+        [*zip(one.scores, one.ids, strict=True), *zip(newer.scores, newer.ids, strict=True)], key=lambda pair: -pair[0]
     )[:k]
-    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs))
+    return Hits(tuple(id for _, id in pairs), tuple(score for score, _ in pairs), one.is_exact)

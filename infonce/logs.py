@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, TextIO
 
 import structlog
-from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
 from structlog.typing import EventDict, WrappedLogger
 
 from infonce.errors import ConfigError
@@ -60,6 +60,11 @@ def level_of(env: Mapping[str, str]) -> int:
 def at_work_on(**ids: object) -> AbstractContextManager[None]:
     """Inside, each line of the log has these ids; so have those of threads to which the context is handed."""
     return bound_contextvars(**ids)
+
+
+def at_work() -> dict[str, Any]:
+    """The ids that each line of the log has here."""
+    return get_contextvars()
 
 
 def _renderers(stream: TextIO) -> list[Any]:

@@ -7,7 +7,8 @@ Shards are immutable safetensors files, named by the hash of their content, so s
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -78,8 +79,19 @@ class CachedEncoder:
         Block by block: what was computed before a stop or a crash is there for the next attempt. After each block
         `on_block(done, total)` tells how many of the unknown texts are done.
         """
-        keys = self._keys(texts, side)
-        missing = self.missing(texts, side=side)
+        found, given = np.empty((0, 0), dtype=np.float32), 0
+        for vectors in self.encode_in_order(texts, side=side):
+            found = found if given else np.empty((len(texts), vectors.shape[1]), dtype=np.float32)
+            found[given : given + len(vectors)] = vectors
+            given += len(vectors)
+        return found
+
+    def encode_in_order(self, texts: Sequence[str], *, side: Side) -> Iterator[NDArray[np.float32]]:
+        """The same vectors from that of the first text on, at most a block at once, as soon as they are known."""
+        waiting, missing = deque(self._keys(texts, side)), self.missing(texts, side=side)
+        self.reused += len(set(waiting)) - len(missing)
+        while ready := self._take(waiting):
+            yield np.stack(ready)
         for start in range(0, len(missing), BLOCK_TEXTS):
             block = dict(islice(missing.items(), start, start + BLOCK_TEXTS))
             vectors = self._compute(list(block.values()), side)
@@ -87,8 +99,16 @@ class CachedEncoder:
             self._known.update(zip(block, vectors, strict=True))
             self.computed += len(block)
             self._on_block(start + len(block), len(missing))
-        self.reused += len(set(keys)) - len(missing)
-        return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
+            while ready := self._take(waiting):
+                yield np.stack(ready)
+
+    def _take(self, waiting: deque[bytes]) -> list[NDArray[np.float32]]:
+        """The vectors of the first keys, as far as they are known; those keys wait no longer."""
+        ready: list[NDArray[np.float32]] = []
+        while waiting and len(ready) < BLOCK_TEXTS and (vector := self._known.get(waiting[0])) is not None:
+            ready.append(vector)
+            waiting.popleft()
+        return ready
 
     def missing(self, texts: Sequence[str], *, side: Side) -> dict[bytes, str]:
         """The distinct ones of `texts` whose vectors would have to be computed, by the key of the vector."""

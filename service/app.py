@@ -23,11 +23,14 @@ from service.errors import StartRefused
 from service.etags import Etags
 from service.feeds import Feeds
 from service.importing import ModelImports
+from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
 from service.loaded_models import LoadedModels, Loader
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
+from service.mover import Mover
 from service.observed import Observed
+from service.promotion import Promotion
 from service.rates import KeyUses, Rates
 from service.recall import RecallWatch
 from service.routes import (
@@ -135,11 +138,12 @@ def _telemetry(parts: Wiring) -> TelemetryConfig:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """While the application is served, its sweep and its sender of webhooks run in threads."""
+    """While the application is served, its loops run in threads."""
     parts: Wiring = app.state.wiring
     anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.edge.num_threads
     stop = threading.Event()
-    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run}
+    watching = {"moves": parts.mover.run, "checks": parts.checks.run}
+    loops = {"sweep": parts.sweep.run, "webhooks": parts.sender.run, **watching}
     threads = [threading.Thread(target=run, args=(stop,), name=name, daemon=True) for name, run in loops.items()]
     for thread in threads:
         thread.start()
@@ -174,12 +178,16 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
     counted = Metrics()
     embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
+    watch, most = RecallWatch(counted.recalled), settings.max_open_indexes
+    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=watch, max_open=most)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     chores = (
         lambda: uses.write(database, now=seams.clock()),
         lambda: expire(database, artifacts, now=seams.clock()),
     )
+    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled))
+    promotion = Promotion(database=database, indexes=search.indexes, lookup=lookup, embedder=embedder)
     reach = Reach(allow_private=settings.webhook_allow_private, resolve=seams.resolve)
     return Wiring(
         settings=settings,
@@ -187,7 +195,9 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         artifacts=artifacts,
         lookup=lookup,
         embedder=embedder,
-        search=Search(database, artifacts, lookup=lookup, embedder=embedder, recall=RecallWatch(counted.recalled)),
+        search=search,
+        checks=IndexChecks(search.indexes, artifacts, found=counted.damaged),
+        promotion=promotion,
         audits=Audits(artifacts),
         imports=ModelImports(database, artifacts, quotas=settings.quotas),
         metrics=counted,
@@ -201,6 +211,7 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
         uses=uses,
         reach=reach,
         sender=WebhookSender(database, reach, clock=clock),
+        mover=Mover(database, promotion, clock=seams.clock),
         clock=seams.clock,
     )
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from infonce.filters import Filter
 from infonce.fusion import Fusion
 from service.schemas.collections import MAX_HITS, CollectionQuery
+from service.store.excerpts import Field
+
+if TYPE_CHECKING:
+    from infonce.live_index import LiveIndex
 
 HYBRID_DEPTH: Final = MAX_HITS
 """Of each ranking that a hybrid query joins; it does not follow k and offset, so that pages are of one ranking."""
@@ -29,7 +33,7 @@ class Asked:
     filter_text: str
     """Equal for equal filters."""
     exact: bool
-    include: Sequence[str]
+    include: frozenset[Field]
     hybrid: Fusion | None
     score_threshold: float | None
 
@@ -58,7 +62,7 @@ def as_asked(body: CollectionQuery) -> Asked:
         filter=None if body.filter is None else body.filter.to_library(),
         filter_text="" if body.filter is None else body.filter.model_dump_json(),
         exact=body.exact,
-        include=body.include,
+        include=frozenset(map(Field, body.include)),
         hybrid=None if body.hybrid is None else body.hybrid.to_library(),
         score_threshold=body.score_threshold,
     )
@@ -70,3 +74,9 @@ def grouped(queries: Sequence[Asked]) -> list[list[int]]:
     for place, one in enumerate(queries):
         groups[one.width, one.filter_text, one.exact, one.hybrid is not None].append(place)
     return list(groups.values())
+
+
+def warnings_of(live: "LiveIndex", asked: Filter | None) -> list[str]:
+    """A misspelt key finds nothing, or everything, and says so."""
+    unknown = [] if asked is None else live.unknown_keys(asked)
+    return [f"no searchable document has the metadata key {key!r}" for key in unknown]

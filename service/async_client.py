@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from copy import copy
 from pathlib import Path
@@ -165,9 +165,9 @@ class AsyncClient(Routes):
         """A job waits that will say what the training would take."""
         return await self.any_job((await self.order_estimate(asked)).job)
 
-    async def models(self) -> list[ModelObject]:
-        """Base models, and the tuned ones, newest first."""
-        return [model async for model in self.every_model()]
+    async def models(self, *, metadata: Mapping[str, str] | None = None) -> list[ModelObject]:
+        """Base models, and the tuned ones, newest first; or those that have all of this metadata."""
+        return [model async for model in self.every_model(metadata=metadata)]
 
     async def embed(self, texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT) -> NDArray[np.float32]:
         """The unit vectors of up to 2,048 texts; (n, D)."""

@@ -29,13 +29,22 @@ _CODES = {"json_invalid": "invalid_json", "extra_forbidden": "unknown_field", "m
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def json_body(model: type[Model], *, limit: int = JSON_LIMIT) -> Callable[[Request], Awaitable[Model]]:
-    """A dependency that gives the request's body as `model`; its digest is `request.state.body_sha256`."""
+def json_body(
+    model: type[Model], *, limit: int = JSON_LIMIT, optional: bool = False
+) -> Callable[[Request], Awaitable[Model]]:
+    """A dependency that gives the request's body as `model`; its digest is `request.state.body_sha256`.
+
+    Where it is `optional`, a request without one says what `{}` does, whatever its Content-Type.
+    """
 
     async def read(request: Request) -> Model:
-        require_type(request, "application/json")
+        if not optional:
+            require_type(request, "application/json")
         raw = await read_all(request, limit)
         request.state.body_sha256 = hashlib.sha256(raw).hexdigest()
+        if optional and not raw:
+            return model.model_validate({})
+        require_type(request, "application/json")
         if len(raw) <= _INLINE_BYTES:
             return parse(model, raw)
         return await run_in_threadpool(parse, model, raw)
@@ -43,12 +52,12 @@ def json_body(model: type[Model], *, limit: int = JSON_LIMIT) -> Callable[[Reque
     return read
 
 
-def described(model: type[BaseModel], *other_types: str) -> dict[str, Any]:
+def described(model: type[BaseModel], *other_types: str, required: bool = True) -> dict[str, Any]:
     """What the OpenAPI document says of a body that FastAPI itself never sees; the schemas stand in `routes/docs`."""
     schema = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     content: dict[str, Any] = {"application/json": schema}
     content |= {name: {"schema": {"type": "string"}} for name in other_types}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def require_type(request: Request, *allowed: str) -> str:
@@ -93,20 +102,33 @@ def refuse_declared(request: Request, limit: int, *, what: str) -> None:
         raise TooLarge(what, limit)
 
 
-def parse(model: type[Model], raw: bytes, *, where: str = "") -> Model:
-    """`raw` as a `model`; `where` begins each sentence about a broken place.
+def parse(model: type[Model], raw: bytes, *, where: str = "", context: object = None) -> Model:
+    """`raw` as a `model`; `where` begins each sentence about a broken place, `context` is for the model's validators.
 
     Raises:
         InvalidInput: it is not UTF-8, not JSON, or not what the model says.
     """
     _check_encoding(raw, where)
     try:
-        parsed = model.model_validate_json(raw)
+        parsed = model.model_validate_json(raw, context=context)
     except ValidationError as error:
         raise _invalid(model, error, where=where) from None
-    if b"\\u0000" in raw:  # raw NUL is no JSON; only its escape can stand in a text
+    # raw NUL is no JSON; only its escape can stand in a text. A single byte is looked for many times as fast
+    if b"\\" in raw and b"\\u0000" in raw:
         _refuse_nul(pydantic_core.from_json(raw), "", where=where)
     return parsed
+
+
+def validated(model: type[Model], value: object) -> Model:
+    """What came in another form than a JSON body, as a `model`, whose types refuse NUL by themselves.
+
+    Raises:
+        InvalidInput: it is not what the model says.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(model, error, where="") from None
 
 
 def _check_encoding(raw: bytes, where: str) -> None:
@@ -123,12 +145,12 @@ def _invalid(model: type[BaseModel], error: ValidationError, *, where: str) -> I
     found = error.errors(include_url=False, include_input=False, include_context=False)
     found.sort(key=lambda item: item["type"] != "extra_forbidden")  # a mistyped key explains the missing one
     places = [_place(model, item, where=where) for item in found[:MAX_LISTED_PLACES]]
-    return InvalidInput(places, param=".".join(str(part)[:100] for part in found[0]["loc"]) or None)
+    return InvalidInput(places, param=".".join(map(_shown, found[0]["loc"])) or None)
 
 
 def _place(model: type[BaseModel], item: ErrorDetails, *, where: str) -> Place:
     kind, loc = item["type"], item["loc"]
-    name = ".".join(str(part)[:100] for part in loc)
+    name = ".".join(map(_shown, loc))
     if kind in _CODES:
         detail = _own_words(model, item, name=name)
     elif not loc and kind not in PROBLEMS:
@@ -136,8 +158,13 @@ def _place(model: type[BaseModel], item: ErrorDetails, *, where: str) -> Place:
     else:
         detail = f"{name}: {item['msg']}" if name else item["msg"]
     code = _CODES.get(kind, kind if kind in PROBLEMS else "invalid_value")
-    pointer = "".join("/" + str(part)[:100].replace("~", "~0").replace("/", "~1") for part in loc)
+    pointer = "".join("/" + _shown(part).replace("~", "~0").replace("/", "~1") for part in loc)
     return Place(code=code, pointer=pointer or None, detail=where + detail)
+
+
+def _shown(part: int | str) -> str:
+    """A key of the caller's in a sentence of ours: not all of a long one, and nothing that does not print."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(part)[:100])
 
 
 def _own_words(model: type[BaseModel], item: ErrorDetails, *, name: str) -> str:

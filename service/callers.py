@@ -8,7 +8,7 @@ from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from service.dependencies import Parts, Wiring
+from service.dependencies import Parts, Wiring, check_idempotency_key
 from service.errors import NotAuthenticated, ServiceError, Unavailable
 from service.known_callers import Caller
 from service.problems import add_headers
@@ -54,7 +54,7 @@ async def caller(request: Request, parts: Parts) -> Caller:
 
     Raises:
         NotAuthenticated: a key is needed and there is none that counts.
-        ServiceError: the key has not the scope (`insufficient_scope`).
+        ServiceError: the key has not the scope (`insufficient_scope`), or the Idempotency-Key is none.
         Unavailable: its project has asked too often (`rate_limited`).
     """
     key = _key(request)
@@ -67,6 +67,8 @@ async def caller(request: Request, parts: Parts) -> Caller:
     if known.limit is not None:
         await run_in_threadpool(_count, request, parts, project=found.project, limit=known.limit)
     require_scope(found, scope_of(request.method, request.scope["route"].path))
+    if request.method == "POST":
+        check_idempotency_key(request)
     return found
 
 

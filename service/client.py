@@ -5,7 +5,7 @@ The methods are the rows of `service.client_routes`; here stands only how a requ
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from copy import copy
 from pathlib import Path
@@ -164,9 +164,9 @@ class Client(Routes):
         """A job waits that will say what the training would take."""
         return self.any_job(self.order_estimate(asked).job)
 
-    def models(self) -> list[ModelObject]:
-        """Base models, and the tuned ones, newest first."""
-        return list(self.every_model())
+    def models(self, *, metadata: Mapping[str, str] | None = None) -> list[ModelObject]:
+        """Base models, and the tuned ones, newest first; or those that have all of this metadata."""
+        return list(self.every_model(metadata=metadata))
 
     def embed(self, texts: Sequence[str], *, model: str, side: Side = Side.DOCUMENT) -> NDArray[np.float32]:
         """The unit vectors of up to 2,048 texts; (n, D)."""

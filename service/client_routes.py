@@ -25,8 +25,10 @@ from service.client_sent import (
     documents,
     drawn,
     dropped,
+    exporting,
     keeping_best,
     listed,
+    listed_in,
     listed_of,
     named,
     nothing,
@@ -46,7 +48,6 @@ from service.client_sent import (
     streamed,
     texts,
     uploaded,
-    without_body,
 )
 from service.schemas.audits import FileIssues, FileStats
 from service.schemas.collection_files import CollectionExport
@@ -73,7 +74,15 @@ from service.schemas.files import FileDeleted, FileObject
 from service.schemas.health import Health, Readiness
 from service.schemas.job_answers import EstimateAccepted, FineTuningJob, Job, JobEvent
 from service.schemas.jobs import JobCreate
-from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate, Limits, ProjectCreate, ProjectObject
+from service.schemas.keys import (
+    ApiKey,
+    ApiKeyCreate,
+    ApiKeyDeleted,
+    ApiKeyRotate,
+    ProjectCreate,
+    ProjectObject,
+    ProjectUpdate,
+)
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelDeleted, ModelExport, ModelExportCreate, ModelObject
 from service.schemas.progress_answers import JobCheckpoint, JobMetrics
@@ -160,12 +169,12 @@ class Routes:
     """A job waits that will make a new file with hard negatives."""
     evaluate = Call("POST", "/v1/evaluations", sent=posted(EvaluationCreate), answer=EvaluationObject)
     """An evaluation exists, and its job waits."""
-    evaluations = Listed("/v1/evaluations", sent=listed, element=EvaluationObject)
+    evaluations = Listed("/v1/evaluations", sent=by_metadata, element=EvaluationObject)
     evaluation = Call("GET", "/v1/evaluations/{id}", sent=of_id, answer=EvaluationObject)
     evaluated = Listed("/v1/evaluations/{id}/queries", sent=outcomes, element=EvaluatedQuery)
     """What became of each query under the model, the second one where none is named."""
 
-    every_model = Listed("/v1/models", sent=listed, element=ModelObject)
+    every_model = Listed("/v1/models", sent=by_metadata, element=ModelObject)
     """Base models, and the tuned ones, newest first."""
     model = Call("GET", "/v1/models/{id}", sent=of_id, answer=ModelObject)
     bring_model = Call("POST", "/v1/models", sent=brought, answer=ModelObject)
@@ -177,7 +186,7 @@ class Routes:
     embeddings = Call("POST", "/v1/embeddings", sent=texts, answer=Embeddings)
 
     create_collection = Call("POST", "/v1/collections", sent=posted(CollectionCreate), answer=CollectionObject)
-    collections = Listed("/v1/collections", sent=listed, element=CollectionObject)
+    collections = Listed("/v1/collections", sent=by_metadata, element=CollectionObject)
     collection = Call("GET", "/v1/collections/{c}", sent=of_name, answer=CollectionObject)
     delete_collection = Call("DELETE", "/v1/collections/{c}", sent=of_name, answer=CollectionDeleted)
     add_documents = Call("POST", "/v1/collections/{c}/documents", sent=documents, answer=DocumentsAccepted)
@@ -190,13 +199,13 @@ class Routes:
     )
     count = Call("POST", "/v1/collections/{c}/count", sent=named(DocumentsCount), answer=DocumentsCounted)
     create_version = Call("POST", "/v1/collections/{c}/versions", sent=named(VersionCreate), answer=VersionObject)
-    versions = Listed("/v1/collections/{c}/versions", sent=of_name, element=VersionObject)
+    versions = Listed("/v1/collections/{c}/versions", sent=listed_in, element=VersionObject)
     version = Call("GET", "/v1/collections/{c}/versions/{id}", sent=of_version, answer=VersionObject)
     delete_version = Call("DELETE", "/v1/collections/{c}/versions/{id}", sent=of_version, answer=VersionDeleted)
     promote = Call("POST", "/v1/collections/{c}/promote", sent=promoting, answer=CollectionObject)
     roll_back = Call("POST", "/v1/collections/{c}/rollback", sent=rolling_back, answer=CollectionObject)
     compare = Call("POST", "/v1/collections/{c}/compare", sent=named(Compare), answer=Comparison)
-    export_collection = Call("POST", "/v1/collections/{c}/export", sent=without_body, answer=CollectionExport)
+    export_collection = Call("POST", "/v1/collections/{c}/export", sent=exporting, answer=CollectionExport)
     collection_export = Call("GET", "/v1/collections/{c}/exports/{id}", sent=of_version, answer=CollectionExport)
     collection_export_content = Call("GET", "/v1/collections/{c}/exports/{id}/content", sent=saved_export, answer=Path)
     import_collection = Call("POST", "/v1/collections/import", sent=brought_collection, answer=CollectionObject)
@@ -216,7 +225,7 @@ class Routes:
 
     webhook_event_types = Call("GET", "/v1/webhook_event_types", sent=nothing, answer=WebhookEventTypeList)
     create_webhook = Call("POST", "/v1/webhook_endpoints", sent=posted(WebhookEndpointCreate), answer=WebhookEndpoint)
-    webhooks = Listed("/v1/webhook_endpoints", sent=listed, element=WebhookEndpoint)
+    webhooks = Listed("/v1/webhook_endpoints", sent=by_metadata, element=WebhookEndpoint)
     webhook = Call("GET", "/v1/webhook_endpoints/{id}", sent=of_id, answer=WebhookEndpoint)
     update_webhook = Call(
         "POST", "/v1/webhook_endpoints/{id}", sent=changed(WebhookEndpointUpdate), answer=WebhookEndpoint
@@ -234,15 +243,15 @@ class Routes:
     replay = Call(
         "POST", "/v1/webhook_endpoints/{id}/deliveries/{delivery}/replay", sent=delivery, answer=WebhookDelivery
     )
-    workers = Listed("/v1/workers", sent=nothing, element=WorkerObject)
+    workers = Listed("/v1/workers", sent=listed, element=WorkerObject)
 
     create_key = Call("POST", "/v1/api_keys", sent=posted(ApiKeyCreate), answer=ApiKey)
     """A key, whose secret is shown this once."""
-    api_keys = Listed("/v1/api_keys", sent=listed, element=ApiKey)
+    api_keys = Listed("/v1/api_keys", sent=by_metadata, element=ApiKey)
     key = Call("GET", "/v1/api_keys/{id}", sent=of_id, answer=ApiKey)
     rotate_key = Call("POST", "/v1/api_keys/{id}/rotate", sent=changed(ApiKeyRotate), answer=ApiKey)
     delete_key = Call("DELETE", "/v1/api_keys/{id}", sent=of_id, answer=ApiKeyDeleted)
     create_project = Call("POST", "/v1/projects", sent=posted(ProjectCreate), answer=ProjectObject)
-    projects = Listed("/v1/projects", sent=listed, element=ProjectObject)
+    projects = Listed("/v1/projects", sent=by_metadata, element=ProjectObject)
     project = Call("GET", "/v1/projects/{id}", sent=of_id, answer=ProjectObject)
-    limit_project = Call("POST", "/v1/projects/{id}", sent=changed(Limits), answer=ProjectObject)
+    limit_project = Call("POST", "/v1/projects/{id}", sent=changed(ProjectUpdate), answer=ProjectObject)

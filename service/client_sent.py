@@ -38,6 +38,11 @@ def listed_of(id: str, *, after: str | None = None, order: Order | None = None) 
     return Sent(places={"id": id}, params={"after": after, "order": order})
 
 
+def listed_in(name: str, *, after: str | None = None, order: Order | None = None) -> Sent:
+    """The same of the collection in the path."""
+    return Sent(places={"c": name}, params={"after": after, "order": order})
+
+
 def rows_of(id: str, *, after: str | None = None) -> Sent:
     """The rows of a file stand in its own order."""
     return Sent(places={"id": id}, params={"after": after})
@@ -91,6 +96,7 @@ def uploaded(
     purpose: Purpose,
     *,
     mapping: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
     sha256: str | None = None,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> Sent:
@@ -98,7 +104,7 @@ def uploaded(
 
     With `sha256`, in hexadecimal digits, the server refuses a file that arrives with other bytes.
     """
-    form = {"purpose": purpose} | ({} if mapping is None else {"mapping": json.dumps(mapping)})
+    form = {"purpose": purpose} | _as_json(mapping=mapping, metadata=metadata)
     return Sent(path=path, form=form, sha256=sha256, on_bytes=on_bytes)
 
 
@@ -117,8 +123,14 @@ def streamed(id: str, *, last_event_id: str | None = None, until: float = math.i
     return Sent(places={"id": id}, headers={"last-event-id": last_event_id}, until=until)
 
 
-def by_purpose(purpose: Purpose | None = None, *, after: str | None = None, order: Order | None = None) -> Sent:
-    return Sent(params={"purpose": purpose, "after": after, "order": order})
+def by_purpose(
+    purpose: Purpose | None = None,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    after: str | None = None,
+    order: Order | None = None,
+) -> Sent:
+    return Sent(params={"purpose": purpose, **_labels(metadata), "after": after, "order": order})
 
 
 def audited(id: str, *, model: str | None = None, held_out: str | None = None) -> Sent:
@@ -199,8 +211,8 @@ def drawn(name: str, *, version: str | None = None, against: str | None = None, 
     return Sent(places={"c": name}, params={"version": version, "against": against, "limit": number})
 
 
-def stored(name: str, ids: Sequence[str] = (), *, after: str | None = None) -> Sent:
-    return Sent(places={"c": name}, params={"id": list(ids) or None, "after": after})
+def stored(name: str, ids: Sequence[str] = (), *, after: str | None = None, order: Order | None = None) -> Sent:
+    return Sent(places={"c": name}, params={"id": list(ids) or None, "after": after, "order": order})
 
 
 def dropped(name: str, ids: Sequence[str]) -> Sent:
@@ -209,6 +221,10 @@ def dropped(name: str, ids: Sequence[str]) -> Sent:
 
 def without_body(name: str) -> Sent:
     return Sent(places={"c": name}, body={})
+
+
+def exporting(name: str, *, metadata: Mapping[str, str] | None = None) -> Sent:
+    return Sent(places={"c": name}, body={} if metadata is None else {"metadata": dict(metadata)})
 
 
 def promoting(name: str, asked: Promote, *, if_match: str | None = None) -> Sent:
@@ -232,8 +248,14 @@ def brought_collection(
     return Sent(path=path, form=form, on_bytes=on_bytes)
 
 
-def brought(path: Path, *, name: str, on_bytes: Callable[[int], None] = lambda _: None) -> Sent:
-    return Sent(path=path, form={"name": name}, on_bytes=on_bytes)
+def brought(
+    path: Path,
+    *,
+    name: str,
+    metadata: Mapping[str, str] | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Sent:
+    return Sent(path=path, form={"name": name} | _as_json(metadata=metadata), on_bytes=on_bytes)
 
 
 def delivery(id: str, delivery: str) -> Sent:
@@ -242,6 +264,11 @@ def delivery(id: str, delivery: str) -> Sent:
 
 def said(asked: Request) -> dict[str, Any]:
     return asked.model_dump(mode="json", exclude_unset=True)
+
+
+def _as_json(**fields: Mapping[str, Any] | None) -> dict[str, str]:
+    """Those fields of a form that are given."""
+    return {name: json.dumps(value) for name, value in fields.items() if value is not None}
 
 
 def _labels(metadata: Mapping[str, str] | None) -> dict[str, str]:

@@ -17,8 +17,10 @@ from infonce.hub import FoundModel
 from service.collection_reading import ProvedCollection
 from service.dependencies import Wiring
 from service.errors import ServiceError
+from service.forms import FormShape
 from service.ingest import INDEXED_ANYWAY
 from service.quotas import require_bytes, require_kept
+from service.references import find_here
 from service.repetition import Repetition
 from service.schemas.collections import COLLECTION_NAME
 from service.store import arrivals, catalog, documents, jobs
@@ -29,7 +31,7 @@ from service.store.documents import NewDocument
 from service.store.errors import StoreError
 from service.store.expiry import give_up
 from service.store.records import new_id
-from service.uploads import FormShape, Upload
+from service.uploads import Upload
 
 FORM: Final = FormShape(
     fields={"name": 256, "model": 2_048}, remedy="send the documents as NDJSON, or raise INFONCE_MAX_UPLOAD_BYTES"
@@ -171,7 +173,7 @@ def _found(parts: Wiring, proved: ProvedCollection, *, project: str, asked: str 
     """The model that was asked for, or the project's own with that fingerprint, or the one of that name."""
     facts = proved.manifest.collection
     if asked is not None:
-        return parts.lookup.find(project, asked)
+        return find_here(parts.lookup, project, name=asked)
     own = None
     if facts.fingerprint is not None:
         with parts.database.read() as tx:

@@ -6,6 +6,7 @@ from service.live_indexes import Served
 from service.schemas.collections import Hit
 from service.schemas.versions import Compare, ComparedQuery, Comparison, RankMove
 from service.search import Search
+from service.shown import AnswerRoom
 
 
 def compare(search: Search, project: str, *, name: str, asked: Compare) -> Comparison:
@@ -14,10 +15,12 @@ def compare(search: Search, project: str, *, name: str, asked: Compare) -> Compa
     Raises:
         NotFound: no such collection or version.
         Conflict: a version is still being built (`not_ready`).
-        ServiceError: a version has no model to embed a text with (`no_model`).
+        ServiceError: a version has no model to embed a text with (`no_model`), or the hits of both are too much for
+            an answer (`answer_too_large`).
     """
     served = [search.indexes.of_version(project, name, id=id) for id in (asked.a, asked.b)]
-    found = [search.texts(one, asked.queries, k=asked.k) for one in served]
+    room = AnswerRoom()
+    found = [search.texts(one, asked.queries, k=asked.k, room=room) for one in served]
     results = [_query(text, a, b=b) for text, a, b in zip(asked.queries, *found, strict=True)]
     return Comparison(
         collection=_name(served),

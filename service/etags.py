@@ -1,8 +1,11 @@
 """Answers that a caller has already are not sent again: every JSON answer to a GET has an ETag, made of its bytes."""
 
 import hashlib
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NUM_BYTES = 16
@@ -42,6 +45,19 @@ class Etags:
         await self._app(scope, receive, send_on)
 
 
+def tag_of(content: bytes) -> str:
+    """The strong ETag of these bytes."""
+    return f'"{hashlib.blake2b(content, digest_size=_NUM_BYTES).hexdigest()}"'
+
+
+def not_modified(request: Request, headers: Mapping[str, str]) -> Response | None:
+    """The 304 with these headers, if the caller has named the `etag` among them."""
+    known = request.headers.get("if-none-match")
+    if known is None or not _names(known, headers["etag"]):
+        return None
+    return Response(status_code=304, headers=headers)
+
+
 def _has_tag(start: Message) -> bool:
     headers = Headers(raw=start["headers"])
     return start["status"] == 200 and headers.get("content-type") == _JSON and "etag" not in headers
@@ -49,7 +65,7 @@ def _has_tag(start: Message) -> bool:
 
 def _tagged(start: Message, body: Message, *, known: str | None) -> Message:
     """The body that belongs behind `start`, which has the tag and maybe another status from now on."""
-    tag = f'"{hashlib.blake2b(body.get("body", b""), digest_size=_NUM_BYTES).hexdigest()}"'
+    tag = tag_of(body.get("body", b""))
     headers = MutableHeaders(raw=list(start["headers"]))
     headers["etag"] = tag
     headers.setdefault("cache-control", "no-cache")  # a cache may keep it, and asks before it is used

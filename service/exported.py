@@ -1,7 +1,7 @@
 """The bytes of an export as an answer, whatever was exported."""
 
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import Response
 
 from service.dependencies import Wiring
 from service.errors import ServiceError
@@ -13,7 +13,7 @@ from service.stored_content import content_of
 
 def exported(
     request: Request, parts: Wiring, *, record: ExportRecord, job: JobRecord, file: str, name: str
-) -> FileResponse:
+) -> Response:
     """The export's `file`, sent under that name; a `Range` of it where one is asked for.
 
     Raises:

@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,16 @@ class ModelImports:
         self._quotas = quotas
         self._one = threading.Lock()
 
-    def bring(self, tar: Path, *, project: str, name: str, now: float, first: Callable[[Tx, str], None]) -> str:
+    def bring(
+        self,
+        tar: Path,
+        *,
+        project: str,
+        name: str,
+        metadata: Mapping[str, str],
+        now: float,
+        first: Callable[[Tx, str], None],
+    ) -> str:
         """The model of the tar is published; returns its id, with which `first` begins the transaction.
 
         Raises:
@@ -61,7 +71,7 @@ class ModelImports:
             num_bytes = self._artifacts.seal(staging)
             id = catalog.model_name(name, "imported", unique=new_id("model"))
             record = _record(id, found, project=project, now=now, num_bytes=num_bytes)
-            self._publish(staging, record, first=first)
+            self._publish(staging, replace(record, metadata=metadata), first=first)
         finally:
             self._artifacts.discard(staging)
         return record.id

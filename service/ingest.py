@@ -3,8 +3,9 @@
 Few texts, or documents that bring their vectors, can be found as soon as they are stored; for many an index job waits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -13,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infonce.columns import Columns
-from infonce.filters import Filter
-from infonce.jsonl import IssueLog
-from service.bodies import MAX_LISTED_PLACES
-from service.errors import InvalidInput, Place
-from service.lines import parsed_lines
+from infonce.filters import Filter, keys_of
+from service.document_bodies import DocumentLines, check_fit
+from service.errors import ServiceError
 from service.quotas import require_kept
 from service.schemas.documents import DocumentBody, DocumentsAccepted, DocumentsDeleted
+from service.schemas.vectors import LITTLE_ENDIAN
 from service.settings import Quotas
 from service.store import catalog, changes, documents, jobs
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord
 from service.store.database import Database, Tx
 from service.store.documents import NewDocument
+from service.store.records import JobRecord
 
 _DELETED_AT_ONCE: Final = 1_000
 
@@ -51,9 +52,20 @@ class Into:
     embed: Embed
     quotas: Quotas
     now: float
+    stored: Callable[[Tx, DocumentsAccepted], None] = lambda tx, accepted: None
+    """Called in the transaction that stores the last of them; it may refuse."""
 
 
-def store_documents(database: Database, into: Into, *, bodies: Sequence[DocumentBody]) -> DocumentsAccepted:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """What a call has come to."""
+
+    accepted: DocumentsAccepted
+    leaves_work: bool
+    """It has ordered a job."""
+
+
+def store_documents(database: Database, into: Into, *, bodies: Sequence[DocumentBody]) -> Stored:
     """All of the documents are stored, or none; up to 256 texts, and all that bring vectors, can be found then.
 
     Raises:
@@ -65,37 +77,40 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, into.project, name=into.name)
-    found = ((place, _misfit(collection, body)) for place, body in enumerate(bodies))
-    misfits = [_at(place, misfit) for place, misfit in found if misfit is not None]
-    if misfits:
-        raise InvalidInput(misfits[:MAX_LISTED_PLACES], param="documents")
+    check_fit(collection, bodies)
     embedded = _embedded(collection, bodies, embed=into.embed)
     with database.write() as tx:
         newest = catalog.get_collection(tx, into.project, name=into.name)
         if newest.model != collection.model:  # a deployment moved it meanwhile: its index job embeds them
             embedded = None
-        documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
+        watermark = documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
         require_kept(tx, into.project, quotas=into.quotas, now=into.now)
         is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
-        return _accepted(tx, newest, num=len(bodies), is_found=is_found, now=into.now)
+        newest = replace(newest, watermark=watermark)
+        accepted, job = _accepted(tx, newest, into=into, num=len(bodies), is_found=is_found)
+    return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
 def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], *, embed: Embed) -> Embedded | None:
     """The vectors of the texts, if these are few."""
     texts = {body.id: body.text for body in bodies if body.vector is None and body.text is not None}
-    if not texts or len(texts) > MAX_EMBEDDED:
+    return None if len(texts) > MAX_EMBEDDED else _vectors(collection, texts, embed=embed)
+
+
+def _vectors(collection: CollectionRecord, texts: Mapping[str, str], *, embed: Embed) -> Embedded | None:
+    if not texts:
         return None
     fingerprint, vectors = embed(collection, list(texts.values()))
     made = vectors.astype("<f4")
     return Embedded(fingerprint=fingerprint, vectors={id: made[row].tobytes() for row, id in enumerate(texts)})
 
 
-def store_lines(database: Database, into: Into, *, path: Path) -> DocumentsAccepted:
+def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
     """The documents of an NDJSON file are stored, if every line is one; of equal ids the last one counts.
 
     Few are stored as `store_documents` does it; many in batches, so that a long stream does not shut out other writers.
-    Each leaves an index job waiting, so that what a crash, a full disk or the project's limit cut off is searchable as
-    far as it came, and may be sent again.
+    Up to 256 texts among them are embedded before. A batch that brings others leaves an index job waiting, so that what
+    a crash, a full disk or the project's limit cut off is searchable as far as it came, and may be sent again.
 
     Raises:
         NotFound: no such collection.
@@ -105,20 +120,28 @@ def store_lines(database: Database, into: Into, *, path: Path) -> DocumentsAccep
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, into.project, name=into.name)
-    if _check_lines(path, collection) <= MAX_EMBEDDED:
-        bodies = list({body.id: body for _, body in _documents(path, IssueLog())}.values())
-        return store_documents(database, into, bodies=bodies)
-    num, is_found = 0, True
-    for batch in documents.in_transactions(_new(body) for _, body in _documents(path, IssueLog())):
-        num += len(batch)
-        is_found = is_found and all(one.vector is not None for one in batch)
+    lines = DocumentLines.checked(path, collection, few=MAX_EMBEDDED)
+    if lines.num <= MAX_EMBEDDED:
+        return store_documents(database, into, bodies=list({body.id: body for body in lines}.values()))
+    texts = lines.texts or {}
+    made, is_found = _vectors(collection, texts, embed=into.embed), lines.texts is not None
+    for batch in documents.in_transactions(_new(body) for body in lines):
+        distinct = {one.id: one for one in batch}
         with database.write() as tx:
-            documents.upsert(tx, collection, documents=list({one.id: one for one in batch}.values()))
+            newest = catalog.get_collection(tx, into.project, name=collection.id)
+            is_found = is_found and (made is None or newest.model == collection.model)  # or the index job embeds them
+            without = {id: one.text for id, one in distinct.items() if one.vector is None}
+            known = {id for id, text in without.items() if is_found and text == texts.get(id)}
+            embedded = None if made is None else made.only(known)
+            watermark = documents.upsert(tx, newest, documents=list(distinct.values()), embedded=embedded)
+            newest = replace(newest, watermark=watermark)
             require_kept(tx, into.project, quotas=into.quotas, now=into.now)
-            if not is_found or _is_due(tx, collection):
-                jobs.order_index(tx, collection, now=into.now)
+            if len(known) < len(without) or _is_due(tx, newest):
+                jobs.order_index(tx, newest, now=into.now)
     with database.write() as tx:  # once: what is pending is counted through all that no index holds
-        return _accepted(tx, collection, num=num, is_found=is_found, now=into.now)
+        newest = catalog.get_collection(tx, into.project, name=collection.id)
+        accepted, job = _accepted(tx, newest, into=into, num=lines.num_ids, is_found=is_found)
+    return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
 def delete_documents(
@@ -131,84 +154,86 @@ def delete_documents(
 
     Raises:
         NotFound: no such collection.
+        ServiceError: no document has a key of the filter, and some pass it nevertheless (`unknown_key`).
     """
     with database.read() as tx:
         collection = catalog.get_collection(tx, project, name=name)
+    if allowed is not None and (unknown := _unknown_keys(database, collection, allowed=allowed)):
+        return DocumentsDeleted(deleted=0, warnings=[f"no document has the metadata key {key!r}" for key in unknown])
     found = iter(ids) if allowed is None else _passing(database, collection, allowed=allowed)
     num = 0
     while batch := list(islice(found, _DELETED_AT_ONCE)):
         with database.write() as tx:
             num += len(documents.delete(tx, collection, ids=batch))
     with database.write() as tx:
-        if num and _is_due(tx, collection):
-            jobs.order_index(tx, collection, now=now)
+        newest = catalog.get_collection(tx, project, name=collection.id)
+        if num and _is_due(tx, newest):
+            jobs.order_index(tx, newest, now=now)
     return DocumentsDeleted(deleted=num)
+
+
+def _unknown_keys(database: Database, collection: CollectionRecord, *, allowed: Filter) -> list[str]:
+    """The keys of the filter that no document has, where none passes it either.
+
+    Raises:
+        ServiceError: there are such keys, and documents pass the filter nevertheless (`unknown_key`).
+    """
+    unknown, known, passes = dict.fromkeys(keys_of(allowed)), set[str](), False
+    for _, columns in _pages(database, collection):
+        for key in columns.by_key:
+            unknown.pop(key, None)
+        if not unknown:
+            return []
+        known |= columns.by_key.keys()
+        passes = passes or bool(columns.mask(allowed).any())
+    if passes:
+        first = next(iter(unknown))
+        near = difflib.get_close_matches(first, known, n=1)
+        message = f"no document has the metadata key {first!r}{f'; did you mean {near[0]!r}?' if near else ''}"
+        remedy = "nothing was deleted, though documents pass the filter; correct the key or leave it out"
+        raise ServiceError("unknown_key", f"{message}; {remedy}", param="filter")
+    return list(unknown)
 
 
 def _passing(database: Database, collection: CollectionRecord, *, allowed: Filter) -> Iterator[str]:
     """The ids of the documents that pass the filter, read a page at a time."""
+    for ids, columns in _pages(database, collection):
+        yield from (id for id, passes in zip(ids, columns.mask(allowed), strict=True) if passes)
+
+
+def _pages(database: Database, collection: CollectionRecord) -> Iterator[tuple[Sequence[str], Columns]]:
+    """Ids and metadata of all documents, a page at a time."""
     after, more = None, True
     while more:
         with database.read() as tx:
-            records, more = documents.page(tx, collection.id, after=after, limit=_DELETED_AT_ONCE)
-        mask = Columns.build([record.metadata for record in records]).mask(allowed)
-        yield from (record.id for record, passes in zip(records, mask, strict=True) if passes)
-        after = records[-1].id if records else None
+            found, more = documents.page_metadata(tx, collection.id, after=after, limit=_DELETED_AT_ONCE)
+        yield list(found), Columns.build(list(found.values()))
+        after = next(reversed(found), None)
 
 
-def _accepted(tx: Tx, collection: CollectionRecord, *, num: int, is_found: bool, now: float) -> DocumentsAccepted:
+def _accepted(
+    tx: Tx, collection: CollectionRecord, *, into: Into, num: int, is_found: bool
+) -> tuple[DocumentsAccepted, JobRecord | None]:
     """What is told; an index job waits where something cannot be found yet, or so much is beside the index."""
-    pending = documents.pending(tx, collection)
-    job = jobs.order_index(tx, collection, now=now) if pending or _is_due(tx, collection) else None
-    return DocumentsAccepted(accepted=num, pending=pending, job=None if job is None or is_found else job.id)
+    # without a model every document has brought its vector, and none need be counted
+    pending = 0 if collection.model is None else documents.pending(tx, collection)
+    job = jobs.order_index(tx, collection, now=into.now) if pending or _is_due(tx, collection) else None
+    told = None if job is None or is_found else job.id
+    accepted = DocumentsAccepted(accepted=num, pending=pending, job=told)
+    into.stored(tx, accepted)
+    return accepted, job
 
 
 def _is_due(tx: Tx, collection: CollectionRecord) -> bool:
     """Whether so much was written since the index was made that a new one pays."""
     version = None if collection.active_version is None else catalog.get_version(tx, collection.active_version)
     indexed, count = (0, 0) if version is None else (version.watermark, version.count)
-    return changes.count_since(tx, collection.id, after=indexed) > max(INDEXED_ANYWAY, count // 5)
-
-
-def _check_lines(path: Path, collection: CollectionRecord) -> int:
-    """How many lines there are, all of which are documents of this collection."""
-    log = IssueLog()
-    num = 0
-    for line, body in _documents(path, log):
-        num += 1
-        if (misfit := _misfit(collection, body)) is not None:
-            log.add(misfit.code, misfit.detail, line=line, field=str(misfit.pointer).strip("/"))
-    if not num and not log.num_issues:
-        log.add("empty_dataset", "the stream has no documents; send one JSON object a line")
-    log.raise_any()
-    return num
-
-
-def _documents(path: Path, log: IssueLog) -> Iterator[tuple[int, DocumentBody]]:
-    """Number and document of each line that holds one; the others are counted in the log."""
-    with path.open("rb") as stream:
-        yield from parsed_lines(stream, DocumentBody, log=log)
-
-
-def _misfit(collection: CollectionRecord, body: DocumentBody) -> Place | None:
-    """Why the document cannot stand in the collection; nothing if it can."""
-    if body.vector is None:
-        if collection.model is None:
-            detail = f"vector is missing; collection {collection.name!r} has no model to embed a text with"
-            return Place(code="missing_field", pointer="/vector", detail=detail)
-        if body.text is None:
-            return Place(code="missing_field", pointer="/text", detail="text is missing; give a text or a vector")
-    elif len(body.vector) != collection.dimension:
-        detail = f"vector has {len(body.vector)} dimensions, collection {collection.name!r} has {collection.dimension}"
-        return Place(code="index_mismatch", pointer="/vector", detail=detail)
-    return None
-
-
-def _at(place: int, misfit: Place) -> Place:
-    pointer = f"/documents/{place}{misfit.pointer}"
-    return Place(code=misfit.code, pointer=pointer, detail=f"documents.{place}: {misfit.detail}")
+    limit = max(INDEXED_ANYWAY, count // 5)
+    if collection.watermark - indexed <= limit:  # each write has taken a number
+        return False
+    return changes.count_since(tx, collection.id, after=indexed, at_most=limit + 1) > limit
 
 
 def _new(body: DocumentBody) -> NewDocument:
-    vector = None if body.vector is None else body.vector.astype("<f4").tobytes()
+    vector = None if body.vector is None else body.vector.astype(LITTLE_ENDIAN, copy=False).tobytes()
     return NewDocument(id=body.id, text=body.text, metadata=body.metadata, vector=vector)

@@ -11,7 +11,7 @@ import typer
 from infonce.busy import busy
 from infonce.command_options import AsJson
 from service.console import FAILED, INTERRUPTED, WITH_SERVER
-from service.remote import DEFAULT_URL, Url, connected, printed, printed_list
+from service.remote import DEFAULT_URL, Labels, Url, connected, labels_of, printed, printed_list
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -80,6 +80,7 @@ def submit(
 def show_jobs(
     id: Annotated[str | None, typer.Argument(help="One job; the newest ones if left out.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    metadata: Labels = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -88,7 +89,7 @@ def show_jobs(
 
     with connected(url) as client, busy("Asking"):
         found = None if id is None else _one(client, id)
-        newest = [] if id is not None else list(islice(client.jobs(), limit))
+        newest = [] if id is not None else list(islice(client.jobs(metadata=labels_of(metadata)), limit))
     if found is not None:
         printed(found) if as_json else print(ending_of(found), flush=True)
     elif as_json:

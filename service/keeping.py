@@ -1,6 +1,6 @@
 """Files that are to be kept: read to the last line, then bytes in their place and a row that names them, or neither."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Content:
     mapping: FieldMapping | None
     num_bytes: int
     sha256: str
+    metadata: Mapping[str, str]
 
 
 def checked(content: Content, project: str, *, now: float) -> FileRecord:
@@ -44,6 +45,7 @@ def checked(content: Content, project: str, *, now: float) -> FileRecord:
         sha256=content.sha256,
         counts=_counts(content.path, content.purpose, mapping=content.mapping),
         mapping=None if content.mapping is None else content.mapping.to_dict(),
+        metadata=content.metadata,
     )
 
 

@@ -5,25 +5,28 @@ A collection that has no version yet is served from what was written to it alone
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from service.open_words import OpenWords
+from service.recent import Recent
+from service.settings import DEFAULT_OPEN_INDEXES
 from service.store import catalog, changes, documents, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
 from service.store.collection_records import CollectionRecord, VersionRecord
-from service.store.database import Database
+from service.store.database import Database, Tx
 from service.store.errors import Conflict
 
 if TYPE_CHECKING:
     from infonce.live_index import Change, LiveIndex
 
-MAX_OPEN: Final = 8
-"""How many indexes stay in memory; the least recently asked one goes first."""
+
+_Answering: TypeAlias = tuple[CollectionRecord, VersionRecord | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +59,15 @@ class _Open:
 class LiveIndexes:
     """What can be searched, as of the moment of the question: every write that was committed is seen."""
 
-    def __init__(self, database: Database, artifacts: Artifacts) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, *, max_open: int = DEFAULT_OPEN_INDEXES) -> None:
+        """`max_open`: how many indexes stay open; the one asked longest ago is closed."""
         self._database = database
         self._artifacts = artifacts
+        self._max_open = max_open
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
         self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._answering: Recent[tuple[str, str], _Answering] = Recent(database, unseen_seconds=0.0)
 
     def current(self, project: str, name: str) -> Served:
         """The collection as it is now.
@@ -70,12 +76,15 @@ class LiveIndexes:
             NotFound: no such collection.
             ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
         """
+        collection, version = self._answering.read((project, name), lambda: self._read_answering(project, name))
+        found = self._up_to_date(collection, version)
+        return found or self.current(project, name)  # an index job has ended since it was read
+
+    def _read_answering(self, project: str, name: str) -> _Answering:
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
             active = collection.active_version
-            version = None if active is None else versions.get(tx, collection.id, id=active)
-        found = self._up_to_date(collection, version)
-        return found or self.current(project, name)  # an index job has renewed the version since it was read
+            return collection, None if active is None else versions.get(tx, collection.id, id=active)
 
     def of_version(self, project: str, name: str, *, id: str) -> Served:
         """The collection as it would be if that version answered now.
@@ -92,9 +101,24 @@ class LiveIndexes:
             raise Conflict("not_ready", f"Version {id} is being built by job {version.job_id}; ask again later")
         return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
 
+    def folders(self) -> dict[str, Path]:
+        """Where the indexes lie that are open, by a key that closes them."""
+        with self._lock:
+            served = {key: known.served.version for key, known in self._open.items()}
+        return {
+            key: self._artifacts.collection_version_path(version.collection_id, version.folder)
+            for key, version in served.items()
+            if version is not None and version.folder is not None
+        }
+
+    def close(self, key: str) -> None:
+        """The index is opened, and proven, when it is asked for again; searches in it come to their end."""
+        with self._lock_of(key), self._lock:
+            self._open.pop(key, None)
+
     def _up_to_date(self, collection: CollectionRecord, version: VersionRecord | None) -> Served | None:
-        """The state with every write; None where the version has another index by now, which holds more of them."""
-        key = collection.id if version is None else f"{version.id}/{version.folder}"
+        """The state with every write; None where there is another index by now, which holds more of them."""
+        key = collection.id if version is None else _key(version)
         found = self._opened(key, collection)
         if found is None:
             with self._lock_of(key):  # one at a time: what two ask for at once is read once
@@ -116,35 +140,55 @@ class LiveIndexes:
     def _renewed(self, key: str, collection: CollectionRecord, *, version: VersionRecord | None) -> Served | None:
         """The newest state, made of the one that is open or of what is on disk, and kept.
 
-        None where the version has been renewed: what its new index holds is no longer told as a change.
+        None where the collection has its first version by now, or the version another index: what that holds is no
+        longer told as a change.
         """
         with self._lock:
             known = self._open.get(key)
-        if known is None:
-            live, seen = self._load(collection, version), 0 if version is None else version.watermark
-            words = OpenWords(self._database, self._artifacts, collection=collection, version=version)
-        else:
-            live, seen, words = known.served.live, known.seen, known.served.words
+        base = self._unchanged(collection, version) if known is None else known
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, collection.project, name=collection.id)
-            if version is not None and version.folder not in [
-                one.folder for one in versions.of_collection(tx, collection.id)
-            ]:
+            keys = _keys(tx, collection)
+            if key not in keys:
                 return None
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
-            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=seen)
-            live = live.with_changes(_as_changes(written))
-            pending = documents.pending(tx, collection, version=version)
-        served = Served(
-            collection=collection, version=version, fingerprint=fingerprint, live=live, words=words, pending=pending
-        )
-        with self._lock:
-            self._open[key] = _Open(served, collection.watermark)
-            self._open.move_to_end(key)
-            if len(self._open) > MAX_OPEN:
-                gone, _ = self._open.popitem(last=False)
-                self._of_key.pop(gone, None)
+            if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
+                base = self._unchanged(collection, version)
+            indexed = 0 if version is None else version.watermark
+            written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen, indexed=indexed)
+            counted = _Counted(written)
+            live = base.served.live.with_changes(_as_changes(counted))
+            if known is base and counted.num_late == collection.watermark - base.seen:
+                pending = base.served.pending - counted.num_late  # nothing else has taken a number since
+            else:
+                pending = documents.pending(tx, collection, version=version)
+        served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
+        self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
+
+    def _unchanged(self, collection: CollectionRecord, version: VersionRecord | None) -> _Open:
+        """What is on disk, and nothing that came later; before there is a version that is nothing at all."""
+        served = Served(
+            collection=collection,
+            version=version,
+            fingerprint=None if version is None else version.fingerprint,
+            live=self._load(collection, version),
+            words=OpenWords(self._database, self._artifacts, collection=collection, version=version),
+            pending=0,
+        )
+        return _Open(served, 0 if version is None else version.watermark)
+
+    def _keep(self, key: str, found: _Open, *, keys: Container[str]) -> None:
+        """The state stays open; `keys` are of those of its collection that can still be asked for, the others go."""
+        with self._lock:
+            self._open[key] = found
+            self._open.move_to_end(key)
+            id = found.served.collection.id
+            gone = [one for one, other in self._open.items() if other.served.collection.id == id and one not in keys]
+            kept = [one for one in self._open if one not in gone]
+            for one in [*gone, *kept[: -self._max_open]]:
+                del self._open[one]
+                self._of_key.pop(one, None)
 
     def _load(self, collection: CollectionRecord, version: VersionRecord | None) -> "LiveIndex":
         """What is on disk, which is what was sealed."""
@@ -156,6 +200,29 @@ class LiveIndexes:
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe
         return LiveIndex.over(Main.load(folder, is_proven=True))  # a large one is not read twice
+
+
+def _key(version: VersionRecord) -> str:
+    return f"{version.id}/{version.folder}"
+
+
+def _keys(tx: Tx, collection: CollectionRecord) -> set[str]:
+    """Of the states in which the collection can be asked: its versions, or what was written before there is one."""
+    found = {_key(one) for one in versions.of_collection(tx, collection.id)}
+    return found if collection.active_version is not None else {*found, collection.id}
+
+
+class _Counted:
+    """Changes, of which those are counted that are vectors of documents which were pending."""
+
+    def __init__(self, written: Iterable[ChangeRecord]) -> None:
+        self.num_late = 0
+        self._written = written
+
+    def __iter__(self) -> Iterator[ChangeRecord]:
+        for one in self._written:
+            self.num_late += one.is_late
+            yield one
 
 
 def _as_changes(written: Iterable[ChangeRecord]) -> Iterator["Change"]:

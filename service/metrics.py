@@ -55,6 +55,10 @@ class Metrics:
             buckets=_SHARES,
         )
 
+        self._damaged = Counter(
+            "infonce_damaged_indexes", "Open indexes that were found changed on disk and closed.", registry=registry
+        )
+
     def answered(self, method: str, route: str, *, status: int, seconds: float) -> None:
         """A request was answered; `route` is the template, so that ids make no series of their own."""
         self._requests.labels(method, route, str(status)).inc()
@@ -72,6 +76,10 @@ class Metrics:
     def recalled(self, type: str, recall: float) -> None:
         """An index of that type found such a share of what is nearest to a query."""
         self._recall.labels(type).observe(recall)
+
+    def damaged(self) -> None:
+        """An index that was open had changed on disk."""
+        self._damaged.inc()
 
     def text(self, found: Figures | None) -> bytes:
         """All of it in Prometheus' text form; without what the database says where that did not answer in time."""

@@ -137,10 +137,14 @@ class ModelLookup:
         return self._tuned(record) if record is not None else self._base(self.served(project, name))
 
     def page(self, project: str, page: Page) -> tuple[list[ModelObject], bool]:
-        """A window of the tuned models, the base models before its first element, and whether more follow."""
+        """A window of the tuned models, the base models before its first element, and whether more follow.
+
+        Base models have no metadata.
+        """
         with self._database.read() as tx:
             records, more = catalog.page_models(tx, project, page=page)
-        base = [] if page.after is not None else [self._base(self._hub.resolve(name)) for name in self._hub.known()]
+        known = () if page.after is not None or page.metadata else self._hub.known()
+        base = [self._base(self._hub.resolve(name)) for name in known]
         return [*base, *map(self._tuned, records)], more
 
     def _record(self, project: str, name: str) -> ModelRecord | None:
@@ -181,6 +185,7 @@ class ModelLookup:
             bytes=record.num_bytes or None,
             fingerprint=record.fingerprint,
             evaluation=dict(record.summary) or None,
+            metadata=dict(record.metadata),
         )
 
 

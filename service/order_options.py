@@ -50,14 +50,14 @@ class Order:
             "training_file": training_file,
             "suffix": self.suffix,
             "seed": self.seed,
-            "metadata": _pairs("--metadata", self.metadata),
+            "metadata": named_texts("--metadata", self.metadata),
             "method": {"type": "contrastive", "contrastive": {name: part for name, part in parts.items() if part}},
         }
         return parse(JobCreate, json.dumps(_given(asked)).encode())
 
     def _hyperparameters(self) -> dict[str, Any]:
         named = _given(self.hyperparameters)
-        others = {name: _value(text) for name, text in _pairs("--set", self.settings).items()}
+        others = {name: _value(text) for name, text in named_texts("--set", self.settings).items()}
         if twice := sorted(named.keys() & others.keys()):
             raise ConfigError(f"{twice[0]} is given by --set and by an option of its own; use one", param=twice[0])
         return named | others
@@ -92,7 +92,12 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+def named_texts(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """By its name what each text says, as NAME=VALUE.
+
+    Raises:
+        ConfigError: one is not of that form, or names what another one has named.
+    """
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -1,6 +1,7 @@
 """One order of work: there is room for it, it is made once however often it comes, and counted as it is written."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,6 +17,8 @@ from service.store import jobs
 from service.store.database import Tx
 from service.store.records import JobRecord
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ordering:
@@ -25,9 +28,9 @@ class Ordering:
     project: str
     repetition: Repetition
 
-    def of(self, name: str) -> "Ordering":
-        """The same order of a request without a body: what it says is that name."""
-        self.repetition.request.state.body_sha256 = hashlib.sha256(name.encode()).hexdigest()
+    def of(self, said: str) -> "Ordering":
+        """The same order of a request whose body is not all, or nothing, of what it says: that is `said`."""
+        self.repetition.request.state.body_sha256 = hashlib.sha256(said.encode()).hexdigest()
         return self
 
     @property
@@ -47,7 +50,10 @@ class Ordering:
 
         def made() -> str:
             require_room(self.parts.artifacts, self.parts.settings)
-            return make(self.parts.clock())
+            id = make(self.parts.clock())
+            job = self.repetition.request.state.job
+            log.info("job %s: ordered", job, extra={"job": job})
+            return id
 
         return self.repetition.once(self.parts.database, self._digest, make=made)
 
@@ -62,6 +68,7 @@ class Ordering:
         self.repetition.remember(tx, self._digest, object_id=made)  # first: who comes second is none too many
         admit_job(tx, self.project, quotas=self.parts.settings.quotas, now=job.created_at)
         jobs.insert(tx, job)
+        self.repetition.request.state.job = job.id
 
 
 async def ordering(parts: Parts, project: Project, *, repetition: Once) -> Ordering:

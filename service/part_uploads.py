@@ -181,6 +181,7 @@ def _keep(
         mapping=None if upload.mapping is None else FieldMapping.from_dict(upload.mapping),
         num_bytes=upload.num_bytes,
         sha256=sha256,
+        metadata=upload.metadata,
     )
     file = checked(content, upload.project, now=parts.clock())
 

@@ -2,9 +2,9 @@
 model and index. Nothing that is asked meanwhile fails or meets a model with the index of another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,28 @@ from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
-from service.store.records import JobKind
+from service.store.records import JobKind, JobRecord
 from service.store.waiting import waiting_job
 
 MAX_CAUGHT_UP: Final = 256
 """Texts that are embedded in the request; a version that lacks more needs a job first."""
 _TRIES: Final = 10
 """Writes may come between embedding and moving; each try embeds what came."""
+
+
+Made: TypeAlias = dict[tuple[str | None, str, int], bytes]
+"""Vectors of what a version lacks, by fingerprint, and id and sequence number of the document."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """How a move was asked for."""
+
+    expected: str | None
+    """The version that must answer until then; any where there is none."""
+    first: Callable[[Tx], None]
+    """Called in the transaction that moves the collection, before it does; it may refuse."""
+    now: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,25 +53,23 @@ class Promotion:
     lookup: ModelLookup
     embedder: Embedder
 
-    def promote(
-        self, project: str, name: str, *, id: str, expected: str | None, guard: Guard | None, now: float
-    ) -> CollectionRecord:
+    def promote(self, project: str, name: str, *, id: str, guard: Guard | None, move: Move) -> CollectionRecord:
         """The collection answers by the version, model and index alike.
 
         Raises:
             NotFound: no such collection, version or evaluation.
-            ServiceError: another version answers than `expected` (`precondition_failed`), the guard is not met
+            ServiceError: another version answers than is expected (`precondition_failed`), the guard is not met
                 (`guard_failed`), or the version is not built or lacks documents (`not_ready`).
         """
         with self.database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
-            _check_expected(collection, expected)
+            _check_expected(collection, move.expected)
             version = versions.get(tx, collection.id, id=id)
             if guard is not None:
                 _check_guard(tx, collection, version=version, guard=guard)
-        return self._move(collection, version, expected=expected, now=now)
+        return self._move(collection, version, move=move, guard=guard)
 
-    def roll_back(self, project: str, name: str, *, expected: str | None, now: float) -> CollectionRecord:
+    def roll_back(self, project: str, name: str, *, move: Move) -> CollectionRecord:
         """The collection answers by the version before, and could be moved back.
 
         Raises:
@@ -65,31 +78,36 @@ class Promotion:
         """
         with self.database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
-            _check_expected(collection, expected)
+            _check_expected(collection, move.expected)
             if collection.previous_version is None:
                 raise ServiceError("not_ready", f"collection {collection.name!r} has no version to return to")
             version = versions.get(tx, collection.id, id=collection.previous_version)
-        return self._move(collection, version, expected=expected, now=now)
+        return self._move(collection, version, move=move)
 
     def _move(
-        self, collection: CollectionRecord, version: VersionRecord, *, expected: str | None, now: float
+        self, collection: CollectionRecord, version: VersionRecord, *, move: Move, guard: Guard | None = None
     ) -> CollectionRecord:
-        project = collection.project
+        project, made = collection.project, Made()
         self.indexes.of_version(project, collection.id, id=version.id)  # read before anybody waits for it
         for _ in range(_TRIES):
-            self._catch_up(collection, version, now=now)
+            self._catch_up(collection, version, made=made, now=move.now)
             with self.database.write() as tx:
                 catalog.lock_collection(tx, collection.id)
                 newest = catalog.get_collection(tx, project, name=collection.id)
-                _check_expected(newest, expected)
                 version = versions.get(tx, collection.id, id=version.id)
-                if not _lacking(tx, version):
-                    versions.activate(tx, newest, version=version, now=now)
+                lacking = {id: sequence for id, (sequence, _) in _lacking(tx, version).items()}
+                if all((version.fingerprint, *written) in made for written in lacking.items()):
+                    move.first(tx)  # a repetition is not told that its own move was not expected
+                    _check_expected(newest, move.expected)
+                    if guard is not None:  # again: another version may answer by now than was judged
+                        _check_guard(tx, newest, version=version, guard=guard)
+                    _make_known(tx, version, lacking=lacking, made=made)
+                    versions.activate(tx, newest, version=version, now=move.now)
                     return catalog.get_collection(tx, project, name=collection.id)
         message = f"documents are written faster than version {version.id} takes them in"
         raise ServiceError("not_ready", message + "; try again")
 
-    def _catch_up(self, collection: CollectionRecord, version: VersionRecord, *, now: float) -> None:
+    def _catch_up(self, collection: CollectionRecord, version: VersionRecord, *, made: Made, now: float) -> None:
         """The version's model has embedded what was written since its index was made, and is loaded."""
         if version.model is None or version.fingerprint is None:
             return
@@ -100,17 +118,10 @@ class Promotion:
                 job = order_version(tx, collection, version=version, now=now)
             message = f"version {version.id} lacks more than {MAX_CAUGHT_UP} documents that were written since; "
             raise ServiceError("not_ready", message + f"job {job} takes them in, promote it then")
-        vectors = self._embed(collection.project, version, texts=[text for _, text in lacking.values()] or ["warm"])
-        if not lacking:
-            return
-        made = {id: vectors[row].astype("<f4").tobytes() for row, id in enumerate(lacking)}
-        with self.database.write() as tx:
-            catalog.lock_collection(tx, collection.id)
-            still = _lacking(tx, version)
-            same = {id: vector for id, vector in made.items() if still.get(id, (None,))[0] == lacking[id][0]}
-            embedded = Embedded(fingerprint=version.fingerprint, vectors=same)
-            sequences = {id: still[id][0] for id in same}
-            changes.keep_vectors(tx, collection.id, embedded=embedded, sequences=sequences)
+        texts = {(version.fingerprint, id, sequence): text for id, (sequence, text) in lacking.items()}
+        new = [written for written in texts if written not in made]
+        vectors = self._embed(collection.project, version, texts=[texts[written] for written in new] or ["warm"])
+        made |= {written: vectors[row].astype("<f4").tobytes() for row, written in enumerate(new)}
 
     def _embed(self, project: str, version: VersionRecord, *, texts: Sequence[str]) -> NDArray[np.float32]:
         assert version.model is not None, "one without a model lacks nothing"
@@ -121,14 +132,24 @@ class Promotion:
         return found.vectors
 
 
-def order_version(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, now: float) -> str:
-    """The id of a job that waits, which makes the version's index of all documents that there are when it begins."""
+def order_version(
+    tx: Tx,
+    collection: CollectionRecord,
+    *,
+    version: VersionRecord,
+    now: float,
+    insert: Callable[[Tx, JobRecord], None] = jobs.insert,
+) -> str:
+    """The id of a job, at work or not yet, which makes the version's index of all documents that it finds.
+
+    `insert` may add to what is written with a new one, or refuse.
+    """
     spec = {"collection": collection.id, "version": version.id, "of_model": version.model}
-    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec)
+    twin = jobs.queued_twin(tx, JobKind.INDEX, subject=collection.id, spec=spec, may_run=True)
     if twin is not None:
         return twin.id
     job = waiting_job(JobKind.INDEX, project=collection.project, spec=spec, now=now, subject=collection.id)
-    jobs.insert(tx, job)
+    insert(tx, job)
     return job.id
 
 
@@ -143,6 +164,18 @@ def _lacking(tx: Tx, version: VersionRecord) -> dict[str, tuple[int, str]]:
         after=version.watermark,
         limit=MAX_CAUGHT_UP + 1,
     )
+
+
+def _make_known(tx: Tx, version: VersionRecord, *, lacking: Mapping[str, int], made: Made) -> None:
+    """The version can find what it lacked, in the transaction by which it answers.
+
+    No vector of a model that does not answer is ever kept: before there is a version, the newest one tells the model.
+    """
+    if lacking:
+        assert version.fingerprint is not None, "one without a model lacks nothing"
+        vectors = {id: made[version.fingerprint, id, sequence] for id, sequence in lacking.items()}
+        embedded = Embedded(fingerprint=version.fingerprint, vectors=vectors)
+        changes.make_known(tx, version.collection_id, embedded=embedded, made_of=lacking)
 
 
 def _check_expected(collection: CollectionRecord, expected: str | None) -> None:

@@ -46,8 +46,8 @@ class RecallWatch:
         self._lock = threading.Lock()
 
     def offer(self, asked: Asked) -> None:
-        """The query may be looked at; what is exact anyway is not."""
-        if asked.live.main.index.is_exact or not asked.hits.ids:
+        """The query may be looked at; one that was compared with all that its filter allows is not."""
+        if asked.hits.is_exact:
             return
         with self._lock:
             is_due = self._num_asked % self._every == 0
@@ -80,5 +80,7 @@ class RecallWatch:
 def recall(asked: Asked) -> float:
     """The share of the nearest documents that the index found; of equally near ones any counts."""
     [exact] = asked.live.search(asked.vector[None], asked.k, asked=asked.filter, exact=True)
+    if not exact.ids:
+        return 1.0
     furthest = exact.scores[-1] - 1e-6  # both are inner products of float32, added up in different orders
     return min(1.0, sum(score >= furthest for score in asked.hits.scores) / len(exact.ids))

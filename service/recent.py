@@ -8,9 +8,6 @@ from typing import Final, Generic, TypeVar
 
 from service.store.database import Database
 
-RECENT_SECONDS: Final = 1.0
-"""For so long something may be believed that another process has changed."""
-
 _MOST: Final = 1_024
 
 Key = TypeVar("Key", bound=Hashable)
@@ -20,18 +17,22 @@ Value = TypeVar("Value")
 @dataclass(frozen=True, slots=True)
 class _Read(Generic[Value]):
     value: Value
-    last_write: int
-    ends: float
+    mark: int
+    at: float
 
 
 class Recent(Generic[Key, Value]):
-    """Values by key, each for a second at most; whatever this process writes ends them all at once.
+    """Values by key, for as long as nothing is written.
 
     May be used by several threads.
     """
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, *, unseen_seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`unseen_seconds`: for how long it may be believed what others may have changed, where that is not seen."""
         self._database = database
+        self._unseen_seconds = unseen_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._values: dict[Key, _Read[Value]] = {}
@@ -39,18 +40,19 @@ class Recent(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         """What was read of `key`, if it can still be believed."""
         found = self._values.get(key)
-        if found is None or found.last_write != self._database.last_write or found.ends < self._clock():
+        if found is None or found.mark != self._database.mark():
             return None
-        return found.value
+        is_sure = self._database.sees_all_writes or self._clock() < found.at + self._unseen_seconds
+        return found.value if is_sure else None
 
     def read(self, key: Key, find: Callable[[], Value]) -> Value:
         """The value of `key`, as `find` reads it if it must; what `find` raises is not remembered."""
         if (known := self.get(key)) is not None:
             return known
-        last_write = self._database.last_write  # before it is read: a write meanwhile may not be in it
+        mark, now = self._database.mark(), self._clock()  # before it is read: a write meanwhile may not be in it
         value = find()
         with self._lock:
             if len(self._values) >= _MOST:
                 self._values.clear()
-            self._values[key] = _Read(value, last_write, self._clock() + RECENT_SECONDS)
+            self._values[key] = _Read(value, mark, now)
         return value

@@ -10,18 +10,30 @@ from service.store.errors import NotFound
 from service.store.records import FilePurpose, FileRecord
 
 
-def find_model(lookup: ModelLookup, project: str, *, name: str) -> FoundModel | None:
-    """The model; None where the worker will download it first.
+def find_model(lookup: ModelLookup, project: str, *, name: str, param: str | None = "model") -> FoundModel | None:
+    """The model that stands at `param` of the body; None where the worker will download it first.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
+        ServiceError: no such model here, and none may be downloaded (`unknown_base_model`).
     """
     try:
         return lookup.find(project, name)
-    except UnknownModel:
+    except UnknownModel as error:
         if lookup.may_fetch(name):
             return None
-        raise
+        raise ServiceError("unknown_base_model", str(error), param=param) from None
+
+
+def find_here(lookup: ModelLookup, project: str, *, name: str) -> FoundModel:
+    """The model that stands at `model` of the body, without which the request cannot be answered.
+
+    Raises:
+        ServiceError: no such model here (`unknown_base_model`).
+    """
+    try:
+        return lookup.find(project, name)
+    except UnknownModel as error:
+        raise ServiceError("unknown_base_model", str(error), param="model") from None
 
 
 def find_file(tx: Tx, project: str, *, id: str, purpose: FilePurpose, param: str) -> FileRecord:

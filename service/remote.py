@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -21,6 +21,9 @@ API_KEY: Final = "INFONCE_API_KEY"
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 
 Url = Annotated[str, typer.Option(help="Where the gateway answers.", envvar="INFONCE_URL")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--metadata", help="Only what has this label, as NAME=TEXT; may be repeated.")
+]
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
@@ -76,3 +79,14 @@ def _say(error: ApiError) -> None:
         return
     remedy = f"; set {API_KEY} to a key of that server" if error.status == 401 else ""
     print(f"infonce: {error}{remedy} [{error.code}]", file=sys.stderr, flush=True)
+
+
+def labels_of(metadata: Sequence[str] | None) -> dict[str, str]:
+    """The labels that were asked for.
+
+    Raises:
+        ConfigError: one is not of the form NAME=TEXT.
+    """
+    from service.order_options import named_texts
+
+    return named_texts("--metadata", metadata or [])

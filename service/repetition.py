@@ -5,17 +5,15 @@ within seconds; its first try is never taken for a repetition.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import Depends
+from fastapi import Depends, Header
 from starlette.requests import Request
 
 from service.callers import Project
 from service.dependencies import Parts
-from service.errors import ServiceError
 from service.problems import add_headers
 from service.store import repeats
 from service.store.database import Database, Tx
@@ -26,8 +24,16 @@ from service.store.repeats import KEPT_SECONDS
 RETRY_SECONDS: Final = 60.0
 """How long a client's own retries are recognised."""
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _RETRIES = "x-stainless-retry-count"
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="1 to 255 visible ASCII characters, for a day: the same request again does nothing more",
+    ),
+]
+"""Its form was looked at when the caller was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +48,11 @@ class Repetition:
     """How long the key counts; None where none does, negative for a request that is none's repetition."""
     clock: Callable[[], float]
 
+    @property
+    def counts(self) -> bool:
+        """Whether the request may be another's repetition, or have one; else nobody asks for its digest."""
+        return self.window_seconds is not None
+
     def once(self, database: Database, body_sha256: str, *, make: Callable[[], str]) -> str:
         """The id of what `make` made, or of what the same request made before; the answer says which.
 
@@ -51,7 +62,7 @@ class Repetition:
             Conflict: the key came with another body (`idempotency_mismatch`).
         """
         try:
-            if self.window_seconds is not None:
+            if self.counts:
                 with database.read() as tx:
                     repeats.check(tx, self._record(body_sha256, ""), since=self._since)
             return make()
@@ -65,7 +76,7 @@ class Repetition:
         Raises:
             Repeated, Conflict: another one with the key was faster.
         """
-        if self.window_seconds is not None:
+        if self.counts:
             repeats.remember(tx, self._record(body_sha256, object_id), since=self._since)
 
     def remembering(self, body_sha256: str, *, object_id: str) -> Callable[[Tx], None]:
@@ -89,17 +100,10 @@ class Repetition:
         )
 
 
-async def repetition(request: Request, parts: Parts, *, project: Project) -> Repetition:
-    """What this request is known by.
-
-    Raises:
-        ServiceError: the Idempotency-Key is no key.
-    """
-    key = request.headers.get("idempotency-key")
+async def repetition(request: Request, parts: Parts, *, project: Project, idempotency_key: Key = None) -> Repetition:
+    """What this request is known by."""
+    key = idempotency_key
     if key is not None:
-        if not _KEY.fullmatch(key):
-            message = f"Idempotency-Key has {len(key)} characters; it must be 1 to 255 visible ASCII characters"
-            raise ServiceError("invalid_value", message, param="Idempotency-Key")
         return Repetition(request=request, project=project, key=key, window_seconds=KEPT_SECONDS, clock=parts.clock)
     tried = request.headers.get(_RETRIES, "")
     window = None

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from infonce.config import Side
 from infonce.errors import IndexMismatch
-from infonce.filters import keys_of
-from service.asking import Asked, as_asked, grouped
+from service.asking import Asked, as_asked, grouped, warnings_of
 from service.embedder import Embedder
 from service.errors import ServiceError
 from service.hybrid import Ranked, joined
@@ -21,9 +20,10 @@ from service.model_lookup import ModelLookup
 from service.recall import Asked as Watched
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, Hit, Hits, QueryAnswer, QueryAnswers
-from service.store import documents
+from service.settings import DEFAULT_OPEN_INDEXES
+from service.shown import AnswerRoom, shown
 from service.store.artifacts import Artifacts
-from service.store.collection_records import CollectionRecord, DocumentRecord
+from service.store.collection_records import CollectionRecord
 from service.store.database import Database
 from service.store.errors import NotFound
 
@@ -50,12 +50,14 @@ class Search:
         lookup: ModelLookup,
         embedder: Embedder,
         recall: RecallWatch,
+        max_open: int = DEFAULT_OPEN_INDEXES,
     ) -> None:
+        """`max_open`: how many indexes stay open."""
         self._database = database
         self._recall = recall
         self._lookup = lookup
         self._embedder = embedder
-        self.indexes = LiveIndexes(database, artifacts)
+        self.indexes = LiveIndexes(database, artifacts, max_open=max_open)
 
     def query(self, project: str, name: str, *, asked: CollectionQuery) -> Answered:
         """The best hits of each query, and what they took.
@@ -63,14 +65,15 @@ class Search:
         Raises:
             NotFound: no such collection, or no such document to look for the neighbours of.
             IndexMismatch: the vector has other dimensions, or the model changed since the index was built.
-            ServiceError: a text query where the collection has no model, or a hybrid one where there are no words.
+            ServiceError: a text query where the collection has no model, a hybrid one where there are no words, or an
+                answer that would be too large.
             ArtifactCorrupt, IndexCorrupt: the index on disk is damaged.
         """
         served = self.indexes.current(project, name)
         queries = [as_asked(one) for one in asked.queries or [asked]]
         for one in queries:
             _check(served.collection, one)
-        results, seconds = self._results(served, queries)
+        results, seconds = self._results(served, queries, room=AnswerRoom())
         told: dict[str, Any] = {
             "collection": served.collection.name,
             "version": None if served.version is None else served.version.id,
@@ -86,19 +89,19 @@ class Search:
         """Nothing more is compared beside what is answered."""
         self._recall.close()
 
-    def texts(self, served: Served, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
+    def texts(self, served: Served, texts: Sequence[str], *, k: int, room: AnswerRoom) -> list[list[Hit]]:
         """The hits of each text in that state of the collection.
 
         Raises:
-            ServiceError: the collection has no model.
+            ServiceError: the collection has no model, or the hits have no place in the answer.
         """
         queries = [as_asked(CollectionQuery(query=text, k=k)) for text in texts]
         for one in queries:
             _check(served.collection, one)
-        results, _ = self._results(served, queries)
+        results, _ = self._results(served, queries, room=room)
         return [found.hits for found in results]
 
-    def _results(self, served: Served, queries: Sequence[Asked]) -> tuple[list[Hits], Seconds]:
+    def _results(self, served: Served, queries: Sequence[Asked], *, room: AnswerRoom) -> tuple[list[Hits], Seconds]:
         """What each query finds; those that differ in their vector alone are searched together."""
         vectors, seconds = self._vectors(served, queries)
         began = time.perf_counter()
@@ -109,20 +112,19 @@ class Search:
             ranked = [list(zip(hits.ids, hits.scores, strict=True)) for hits in block]
             if first.hybrid is not None:
                 ranked = joined(served, [queries[place] for place in places], dense=ranked)
-            for place, pairs in zip(places, ranked, strict=True):
+            for place, hits, pairs in zip(places, block, ranked, strict=True):
                 found[place] = pairs
-            if not first.exact:
-                vector, hits = vectors[places[0]], block[0]
-                watched = Watched(live=served.live, vector=vector, k=first.width, filter=first.filter, hits=hits)
-                self._recall.offer(watched)
+                if first.hybrid is None:  # which looks 1,000 deep, and would hide what the others miss
+                    asked = Watched(
+                        live=served.live, vector=vectors[place], k=first.width, filter=first.filter, hits=hits
+                    )
+                    self._recall.offer(asked)
         cut = [one.cut(hits) for one, hits in zip(queries, found, strict=True)]
         with self._database.read() as tx:
-            records = documents.by_ids(tx, served.collection.id, ids=[id for hits in cut for id, _ in hits])
-        known = served.live.keys() if any(one.filter is not None for one in queries) else set()
-        results = [
-            Hits(hits=_shown(hits, records, include=one.include), warnings=_warnings(one, known))
-            for one, hits in zip(queries, cut, strict=True)
-        ]
+            told = shown(tx, served.collection.id, queries=queries, found=cut, room=room)
+        filters = {one.filter_text: one.filter for one in queries}
+        warnings = {text: warnings_of(served.live, asked) for text, asked in filters.items()}
+        results = [Hits(hits=hits, warnings=warnings[one.filter_text]) for one, hits in zip(queries, told, strict=True)]
         return results, {**seconds, "search": time.perf_counter() - began}
 
     def _vectors(self, served: Served, queries: Sequence[Asked]) -> tuple[NDArray[np.float32], Seconds]:
@@ -165,28 +167,6 @@ class Search:
             message = f"model {model} is not what it was when the index was built; index the documents again"
             raise IndexMismatch(message)
         return embedded
-
-
-def _shown(hits: Ranked, records: dict[str, DocumentRecord], *, include: Sequence[str]) -> list[Hit]:
-    """What is told of the hits; a document that has just been deleted is none."""
-    return [
-        Hit(
-            id=id,
-            score=score,
-            text=records[id].text if "text" in include else None,
-            metadata=dict(records[id].metadata) if "metadata" in include else None,
-        )
-        for id, score in hits
-        if id in records
-    ]
-
-
-def _warnings(one: Asked, known: set[str]) -> list[str]:
-    """A misspelt key finds nothing, and says so."""
-    if one.filter is None:
-        return []
-    unknown = [key for key in dict.fromkeys(keys_of(one.filter)) if key not in known]
-    return [f"no searchable document has the metadata key {key!r}" for key in unknown]
 
 
 def _check(collection: CollectionRecord, asked: Asked) -> None:

@@ -10,18 +10,18 @@ from infonce.command_options import AsJson
 from infonce.fusion import FusionMethod
 from infonce.phrases import day
 from service.console import WITH_SERVER
-from service.remote import DEFAULT_URL, Url, connected, printed, printed_list
+from service.remote import DEFAULT_URL, Labels, Url, connected, labels_of, printed, printed_list
 
 search_app = typer.Typer()
 
 
 @search_app.command("models", rich_help_panel=WITH_SERVER)
-def show_models(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def show_models(metadata: Labels = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """List base models and tuned ones."""
     from service.remote_view import show_table
 
     with connected(url) as client, busy("Asking"):
-        found = client.models()
+        found = client.models(metadata=labels_of(metadata))
     if as_json:
         printed_list([*found])
         return
@@ -30,12 +30,12 @@ def show_models(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 
 @search_app.command("collections", rich_help_panel=WITH_SERVER)
-def show_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def show_collections(metadata: Labels = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """List collections: how many documents each has, and how many of them cannot be found yet."""
     from service.remote_view import show_table
 
     with connected(url) as client, busy("Asking"):
-        found = list(client.collections())
+        found = list(client.collections(metadata=labels_of(metadata)))
     if as_json:
         printed_list([*found])
         return

@@ -19,6 +19,7 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_MAX_UPLOAD_BYTES = 1 << 30
 DEFAULT_MODEL_BYTES = 2 << 30  # MiniLM takes 90 MB, a base model 440 MB, one of the large ones 1.3 GB
+DEFAULT_OPEN_INDEXES = 8  # of a million documents one takes some 100 MB of its own, and seconds to be opened
 DEFAULT_WAITING_CHARACTERS = 4 << 20  # about a million tokens: one or two minutes of two cores with a small model
 
 
@@ -129,6 +130,8 @@ class GatewaySettings:
     """Of those products; `auto` measures each encoder when it is loaded."""
     model_bytes: int = DEFAULT_MODEL_BYTES
     """`INFONCE_MODEL_BYTES`: of the weights that stay in memory; the last used model stays whatever it takes."""
+    max_open_indexes: int = DEFAULT_OPEN_INDEXES
+    """`INFONCE_MAX_OPEN_INDEXES`: of collections; the one asked longest ago is closed, and opened when it is asked."""
     max_waiting_characters: int = DEFAULT_WAITING_CHARACTERS
     """`INFONCE_MAX_WAITING_CHARACTERS`: of texts that wait to be embedded; then 429 is answered."""
     edge: EdgeLimits = EdgeLimits()
@@ -161,6 +164,7 @@ class GatewaySettings:
             min_free_bytes=_whole(env, MIN_FREE_BYTES, default=DEFAULT_MIN_FREE_BYTES, low=0, high=1 << 50),
             threads=_whole(env, "INFONCE_THREADS", default=os.cpu_count() or 1, low=1, high=1_024),
             model_bytes=_whole(env, "INFONCE_MODEL_BYTES", default=DEFAULT_MODEL_BYTES, low=1, high=1 << 50),
+            max_open_indexes=_whole(env, "INFONCE_MAX_OPEN_INDEXES", default=DEFAULT_OPEN_INDEXES, low=1, high=100_000),
             max_waiting_characters=_whole(
                 env, "INFONCE_MAX_WAITING_CHARACTERS", default=DEFAULT_WAITING_CHARACTERS, low=1, high=1 << 40
             ),

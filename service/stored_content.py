@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from service.errors import ServiceError
+from service.etags import not_modified
 from service.problems import add_headers
 from service.store.artifacts import disk_errors
 from service.store.errors import UPLOAD_REMEDY, ArtifactCorrupt
@@ -16,6 +17,7 @@ from service.store.errors import UPLOAD_REMEDY, ArtifactCorrupt
 BINARY: Final = "application/octet-stream"
 CONTENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The bytes", "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "If-None-Match names the ETag that they have"},
     206: {"description": "A part of them", "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}},
 }
 """What the OpenAPI document says of such an answer."""
@@ -23,8 +25,8 @@ CONTENT: Final[dict[int | str, dict[str, Any]]] = {
 _RANGE: Final = re.compile(r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18})|-0*[1-9][0-9]{0,17})")
 
 
-def content_of(request: Request, path: Path, *, name: str, num_bytes: int, sha256: str) -> FileResponse:
-    """The file under that name; whoever has read all of it can compare it with the digest of the header.
+def content_of(request: Request, path: Path, *, name: str, num_bytes: int, sha256: str) -> Response:
+    """The file under that name, or a 304 for who has it; whoever reads it can compare it with the digest of the header.
 
     It is not hashed here: each range of a gigabyte would take as long as all of it.
 
@@ -37,9 +39,12 @@ def content_of(request: Request, path: Path, *, name: str, num_bytes: int, sha25
     if found is None or found.st_size != num_bytes:
         reason = "is gone" if found is None else f"has {found.st_size} bytes instead of {num_bytes}"
         raise ArtifactCorrupt(path.parent.name, file=path.name, reason=reason, remedy=UPLOAD_REMEDY)
+    unchanged = {"etag": f'"{sha256}"', "x-content-type-options": "nosniff"}
+    if (answer := not_modified(request, unchanged)) is not None:
+        return answer
     _settle_range(request, num_bytes)
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
-    headers = {"etag": f'"{sha256}"', "repr-digest": f"sha-256=:{digest}:", "x-content-type-options": "nosniff"}
+    headers = {**unchanged, "repr-digest": f"sha-256=:{digest}:"}
     return FileResponse(path, filename=name, media_type=BINARY, headers=headers, stat_result=found)
 
 

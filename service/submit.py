@@ -61,8 +61,7 @@ def submit_training(
     """The job is checked and waits; `insert` may add to what is written with it, or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
-        ServiceError: a file does not exist or has another purpose.
+        ServiceError: no such base model here, and none may be downloaded; or no such file of the right purpose.
         ConfigError: a setting is outside its limits; `param` is its place in the body.
     """
     try:

@@ -1,6 +1,6 @@
 """Orders of mining and of evaluations: checked here, so that what cannot end well is a refusal and no failed job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from infonce.config import TrainConfig
@@ -33,8 +33,7 @@ def submit_mining(
     """The job is checked and waits; `insert` writes it, and may add to that or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
-        ServiceError: a file does not exist or has another purpose.
+        ServiceError: no such base model here, and none may be downloaded; or no such file of the right purpose.
         ConfigError: a setting is outside its limits, or the documents to search are too few or too long.
     """
     config = asked.config()
@@ -67,11 +66,11 @@ def submit_evaluation(
     """The evaluation exists and its job waits; `insert` writes both, and may add to that or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
-        ServiceError: the file does not exist or has another purpose.
+        ServiceError: no such base model here, and none may be downloaded; or no such file of the right purpose.
         ConfigError: a model is named twice.
     """
-    models = [find_model(lookup, project, name=name) for name in asked.models]
+    named = enumerate(asked.models)
+    models = [find_model(lookup, project, name=name, param=f"models.{place}") for place, name in named]
     names = [name if found is None else found.name for name, found in zip(asked.models, models, strict=True)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"models names {twice[0]} twice; name each model once", param="models")
@@ -107,15 +106,15 @@ def submit_export(
     """The export exists and its job waits; `insert` writes both, and may add to that or refuse.
 
     Raises:
-        UnknownModel: no such base model here, and none may be downloaded.
+        ServiceError: no such base model here, and none may be downloaded.
         InvalidModel: its weights are not in one safetensors file.
     """
     found = find_model(lookup, project, name=asked.model)
     if found is not None:
         check_packable(found.path)
-    id, name = new_id("export"), asked.model if found is None else found.name
-    job = waiting_job(JobKind.EXPORT, project=project, spec={"model": name}, now=now, subject=id)
-    record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, model=name)
+    id, name, metadata = new_id("export"), asked.model if found is None else found.name, asked.metadata or {}
+    job = waiting_job(JobKind.EXPORT, project=project, spec={"model": name}, now=now, subject=id, metadata=metadata)
+    record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, model=name, metadata=metadata)
     with database.write() as tx:
         insert(tx, job, record)
     return record
@@ -126,6 +125,7 @@ def submit_collection_export(
     *,
     project: str,
     name: str,
+    metadata: Mapping[str, str],
     now: float,
     insert: Callable[[Tx, JobRecord, ExportRecord], None],
 ) -> ExportRecord:
@@ -136,9 +136,11 @@ def submit_collection_export(
     """
     with database.write() as tx:
         collection, id = catalog.get_collection(tx, project, name=name), new_id("export")
-        spec = {"collection": collection.id, "export": id}
-        job = waiting_job(JobKind.EXPORT, project=project, spec=spec, now=now, subject=collection.id)
-        record = ExportRecord(id=id, project=project, created_at=now, job_id=job.id, collection_id=collection.id)
+        spec, subject = {"collection": collection.id, "export": id}, collection.id
+        job = waiting_job(JobKind.EXPORT, project=project, spec=spec, now=now, subject=subject, metadata=metadata)
+        record = ExportRecord(
+            id=id, project=project, created_at=now, job_id=job.id, collection_id=subject, metadata=metadata
+        )
         insert(tx, job, record)
     return record
 
@@ -149,7 +151,7 @@ def submit_estimate(
     """What a training is checked for is checked, and a job waits that says what the training would take.
 
     Raises:
-        UnknownModel, ServiceError, ConfigError: as for the training itself, or it looks for negatives.
+        ServiceError, ConfigError: as for the training itself, or it looks for negatives.
     """
     id = new_id("job")
 

@@ -66,7 +66,7 @@ def _work(order_path: Path, progress: LineProgress, *, body: Body | None) -> int
     try:
         order = json.loads(order_path.read_text())
         write_logs(sys.stderr)
-        with at_work_on(job=order.get("job_id"), attempt=order.get("attempt")):
+        with at_work_on(**{**order.get("log_ids", {}), "job": order.get("job_id"), "attempt": order.get("attempt")}):
             run = body or _body_of(JobKind(order["kind"]))
             progress.done(run(order, progress))
     except GpuBusy as busy:

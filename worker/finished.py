@@ -20,6 +20,8 @@ class Publication:
     """None where there are none."""
     commit: Callable[[Tx, float], bool]
     """Ends the job with its result; False if the attempt is fenced."""
+    afterwards: Callable[[], None] = lambda: None
+    """What may be done once it counts, and nobody waits for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,8 @@ from worker.workshop import Workshop
 DOCUMENTS: Final = "documents.jsonl"
 PARTS: Final = "parts"
 """Of the file of a collection."""
+EARLY: Final = "early"
+"""Vectors on their way from an index job to its parent."""
 RANKS: Final = "ranks"
 """Where the processes of a training meet; a child that was killed leaves the pairs there."""
 CHECKPOINTS: Final = "checkpoints"
@@ -75,7 +77,7 @@ def index_inputs(asking: Asking) -> Inputs:
     with shop.database.read() as tx:
         collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
         model = spec.get("model", spec.get("of_model", collection.model))  # a deployment and a version bring their own
-        version = _renewed(tx, collection, spec=spec)
+        version, is_served = _renewed(tx, collection, spec=spec), model == collection.model
         collection = replace(collection, model=model)
         fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
         known = {} if fingerprint is None else changes.vectors_of(tx, collection.id, fingerprint=fingerprint)
@@ -88,6 +90,7 @@ def index_inputs(asking: Asking) -> Inputs:
     model = None if collection.model is None else _model(asking, collection.model)
     values = {"model": model, "documents": str(path), "dimension": collection.dimension}
     values |= {"embedded_by": fingerprint, "previous": previous}
+    values |= {"collection": collection.id, "is_served": is_served, "early": str(asking.folder / EARLY)}
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)
 
 

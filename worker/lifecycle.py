@@ -15,10 +15,10 @@ from typing import Final, TypeVar
 
 from infonce import errors
 from infonce.logs import at_work_on
-from service.store import jobs
+from service.store import events, jobs
 from service.store.database import Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
-from service.store.records import JobError, JobRecord, JobStatus
+from service.store.records import JobError, JobKind, JobRecord, JobStatus, Phase
 from worker.failures import NAN_LOSS, describe, without_paths
 from worker.finished import Publication
 from worker.orders import ask_to_finish, clean, forget, write_order
@@ -79,9 +79,11 @@ def _answer(shop: Workshop, queue: str) -> None:
         return
     with shop.database.write() as tx:
         job = jobs.claim(tx, queue, owner=shop.settings.owner, now=now_of(tx))
+        request = None if job is None else events.request_of(tx, job.id)
     if job is not None:
+        asked = {} if request is None else {"request": request}
         with (
-            at_work_on(job=job.id, attempt=job.attempt, kind=job.kind.value),
+            at_work_on(job=job.id, attempt=job.attempt, kind=job.kind.value, **asked),
             AttemptSpans(shop.tracer, job) as spans,
             Pulse(shop.database, job) as pulse,
         ):
@@ -132,6 +134,7 @@ class Attempt:
         try:
             last, code = self._listen(child, finish_path=order.finish_path)
             if last is not None and last[0] is MessageType.DONE and code == 0:
+                self._say_if_promoting()
                 return publish(self._shop, self._job, order=order, result=last[1]["result"])
             return self._explain(last, code, child=child)
         finally:
@@ -171,6 +174,11 @@ class Attempt:
             self._pulse.tell(*message)
         return None
 
+    def _say_if_promoting(self) -> None:
+        """A new index is about to answer; one that is built as a version beside the others is not."""
+        if self._job.kind is JobKind.INDEX and "version" not in self._job.spec:
+            self._pulse.tell(MessageType.PHASE, {"phase": Phase.PROMOTING})
+
     def _stop_wanted(self) -> bool:
         wished = self._pulse.cancel_requested or self._pulse.pause_requested
         return wished or self._pulse.fenced or self._shop.settings.draining()
@@ -206,6 +214,10 @@ class Attempt:
             diverged = isinstance(outcome, Failed) and outcome.error.code == NAN_LOSS  # the last good state stays
             if self._now().status in (JobStatus.SUCCEEDED, JobStatus.FAILED) and not diverged:  # a cancelled one too
                 forget(self._shop, job)
+            if isinstance(outcome, Publication):
+                guarded(
+                    outcome.afterwards, f"job {job.id}: not all of its leftovers are gone; the next job removes them"
+                )
         elif not self._is_own_success():
             log.warning("job %s: attempt %d is fenced and wrote nothing", job.id, job.attempt)
             if isinstance(outcome, Publication) and outcome.path is not None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infonce.logs import at_work
 from service.store.collection_records import CollectionRecord
 from service.store.records import JobRecord
-from worker.inputs import CHECKPOINTS, DOCUMENTS, INPUTS_OF, PARTS, RANKS, Asking
+from worker.inputs import CHECKPOINTS, DOCUMENTS, EARLY, INPUTS_OF, PARTS, RANKS, Asking
 from worker.workshop import Workshop
 
 _STAGING = "staging"
@@ -45,6 +46,7 @@ def write_order(shop: Workshop, job: JobRecord, *, stop: Callable[[], bool] = la
         "kind": job.kind.value,
         "job_id": job.id,
         "attempt": job.attempt,
+        "log_ids": at_work(),
         "staging": str(staging),
         "finish": str(folder / _FINISH),
         "vectors_root": str(shop.artifacts.vectors_root),
@@ -70,7 +72,7 @@ def ask_to_finish(path: Path) -> None:
 def clean(shop: Workshop, job: JobRecord) -> None:
     """Of the attempt's own files the order and the log are left, for people."""
     folder = shop.artifacts.run_path(job.id, job.attempt)
-    for name in (_STAGING, DOCUMENTS, PARTS, RANKS, _FINISH):
+    for name in (_STAGING, DOCUMENTS, EARLY, PARTS, RANKS, _FINISH):
         shop.artifacts.discard(folder / name)
     shop.artifacts.discard(folder / CHECKPOINTS / _UNFINISHED)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from service.store.records import JobError
@@ -39,6 +40,9 @@ class Progress(Protocol):
     def saved(self, step: int) -> None:
         """Another attempt would go on after that many steps."""
 
+    def vectors(self, path: Path) -> None:
+        """The documents of that file of `EarlyVectors` can be found from now on."""
+
     def stop_requested(self) -> bool:
         """Whether to drop the unfinished step and end; to be asked at every chunk, for whoever asks is at work."""
 
@@ -51,6 +55,7 @@ class MessageType(StrEnum):
     EVENT = "event"
     RESOLVED = "resolved"
     SAVED = "saved"
+    VECTORS = "vectors"
     AT_WORK = "at_work"
     DONE = "done"
     FAILED = "failed"
@@ -91,6 +96,10 @@ class LineProgress:
     def saved(self, step: int) -> None:
         """The parent knows how far the newest checkpoint is."""
         self._send(MessageType.SAVED, {"step": step})
+
+    def vectors(self, path: Path) -> None:
+        """The parent has the file, and removes it."""
+        self._send(MessageType.VECTORS, {"path": str(path)})
 
     def stop_requested(self) -> bool:
         """Whether a stop was asked for; the parent knows now and then that this is still asked."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from service.store import catalog, curves, deployments, documents, files, jobs, versions
+from service.store import catalog, curves, deployments, documents, events, files, jobs, versions
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Tx
+from service.store.events import NewEvent
 from service.store.records import JobKind, JobRecord, ModelRecord, new_id
 from worker import gate
 from worker.finished import Finished, Publication
@@ -68,16 +69,28 @@ def publish_version(finished: Finished) -> Publication:
         renewed = None if moves else _renewed(tx, finished.job, built=version)
         if not finished.succeed(tx, now, result=result | ({} if renewed is None else {"version": renewed})):
             return False
-        if renewed is None:
-            catalog.insert_version_and_activate(tx, version, moves_model=moves)
+        if renewed is None and not catalog.insert_version_and_activate(tx, version, moves_model=moves) and moves:
+            events.append(tx, _waits(finished.job, at=now))
         versions.forget_changes(tx, collection.id)
         newest = catalog.get_collection(tx, finished.job.project, name=collection.id)
         if documents.pending(tx, newest):  # documents came while this job ran, or the model was another by now
             jobs.order_index(tx, newest, now=now)
         return True
 
+    def forget_more() -> None:
+        more = True
+        while more:
+            with finished.shop.database.write() as tx:
+                more = versions.forget_changes(tx, collection.id)
+
     artifacts.publish(finished.order.staging, path)
-    return Publication(path=path, commit=commit)
+    return Publication(path=path, commit=commit, afterwards=forget_more)
+
+
+def _waits(job: JobRecord, *, at: float) -> NewEvent:
+    """The event of a deployment whose version lacks what was written while it was built."""
+    message = "Documents were written meanwhile: a gateway embeds them by the new model, then moves the collection."
+    return NewEvent(job_id=job.id, attempt=job.attempt, at=at, level="info", type="waits", message=message, data={})
 
 
 def _renewed(tx: Tx, job: JobRecord, *, built: VersionRecord) -> str | None:
@@ -115,6 +128,7 @@ def _model_record(finished: Finished, *, folder: str) -> ModelRecord:
         fingerprint=result["fingerprint"],
         summary=result["summary"],
         num_bytes=finished.num_bytes,
+        metadata=job.metadata,
     )
 
 

@@ -21,18 +21,19 @@ def publish_mined(finished: Finished) -> Publication:
     def commit(tx: Tx, now: float) -> bool:
         if not finished.succeed(tx, now, result={**finished.result["mining"], "result_files": [id]}):
             return False
-        name = files.get_file(tx, job.project, id=parent).filename  # it stays while a job that runs names it
+        mined_of = files.get_file(tx, job.project, id=parent)  # it stays while a job that runs names it
         record = FileRecord(
             id=id,
             project=job.project,
             created_at=time.time(),
-            filename=_mined_name(name),
+            filename=_mined_name(mined_of.filename),
             purpose=FilePurpose.FINE_TUNE,
             num_bytes=num_bytes,
             sha256=sha256,
             counts=finished.result["counts"],
             parent=parent,
             job_id=job.id,
+            metadata=job.metadata or mined_of.metadata,
         )
         files.insert_file(tx, record)
         return True

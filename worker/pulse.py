@@ -12,15 +12,18 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from service.store import curves, events, jobs
+from service.store import curves, events, jobs, versions
+from service.store.changes import Embedded
 from service.store.database import Database, Tx, now_of
 from service.store.errors import DatabaseUnavailable, StorageFull
 from service.store.events import NewEvent
 from service.store.records import JobKind, JobRecord, JobStatus, Phase
+from worker.early import EarlyVectors
 from worker.progress import MessageType
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 10.0  # a sixth of the lease: five may be lost before another worker takes over
 FLUSH_SECONDS: Final = 0.5  # what a child says is readable, and a wish is heard, within a second
 OUTAGE_SECONDS: Final = (1.0, 5.0)  # between two tries while the database is away, drawn so that workers spread
+FILES_AT_ONCE: Final = 4  # of vectors, a thousand documents: other writers wait for tens of milliseconds
+MORE_SECONDS: Final = 0.05  # before the next of them
 MAX_PENDING_EVENTS: Final = 1_000  # while the database is away; those that come later are lost
 
 MAX_CURVE_POINTS: Final = 2_000
@@ -44,15 +49,17 @@ class News:
     events: tuple[Mapping[str, Any], ...] = ()
     points: tuple[Mapping[str, Any], ...] = ()
     """Of the training's curve."""
+    early: tuple[Path, ...] = ()
+    """Files of vectors."""
 
     def __bool__(self) -> bool:
-        return bool(self.values or self.events)
+        return bool(self.values or self.events or self.early)
 
     def without(self, delivered: "News") -> "News":
         """What came after `delivered` was taken."""
         values = {name: value for name, value in self.values.items() if delivered.values.get(name) is not value}
-        points = self.points[len(delivered.points) :]
-        return News(values=values, events=self.events[len(delivered.events) :], points=points)
+        points, early = self.points[len(delivered.points) :], self.early[len(delivered.early) :]
+        return News(values=values, events=self.events[len(delivered.events) :], points=points, early=early)
 
 
 class Pulse:
@@ -84,9 +91,13 @@ class Pulse:
         self._executor.shutdown()
 
     def stop(self) -> None:
-        """The thread has ended; what it did not deliver goes with the next `commit`."""
+        """The thread has ended; what it did not deliver goes with the next `commit`.
+
+        But for vectors: the index of the job has them, or another attempt tells them.
+        """
         self._stop.set()
         self._executor.shutdown()
+        self._news = replace(self._news, early=())
 
     def check(self) -> None:
         """Raise what broke the thread, if something did: without a heartbeat the work is in vain."""
@@ -97,6 +108,7 @@ class Pulse:
         """What the child said will be in the database within a second, or as soon as that is back."""
         with self._lock:
             values, events, points = dict(self._news.values), self._news.events, self._news.points
+            early = self._news.early
             if type is MessageType.PHASE:
                 values |= {"phase": Phase(body["phase"]), "progress": {}}  # the steps told so far were another phase's
             elif type is MessageType.PROGRESS:
@@ -108,9 +120,11 @@ class Pulse:
                 values["resolved"] = dict(self._resolved)
             elif type is MessageType.SAVED:
                 values["saved_step"] = body["step"]
+            elif type is MessageType.VECTORS:
+                early = (*early, Path(body["path"]))
             elif len(events) < MAX_PENDING_EVENTS:
                 events = (*events, {**body, "at": time.time()})
-            self._news = News(values=values, events=events, points=points)
+            self._news = News(values=values, events=events, points=points, early=early)
 
     def commit(self, end: Callable[[Tx, float], bool] = lambda tx, now: True) -> bool:
         """One transaction renewed the lease, wrote the news and did `end`; False if the attempt is fenced.
@@ -119,7 +133,8 @@ class Pulse:
             DatabaseUnavailable: nothing was written, as far as can be known.
         """
         with self._lock:
-            news = self._news
+            news = replace(self._news, early=self._news.early[:FILES_AT_ONCE])
+        early = [EarlyVectors.load(path) for path in news.early]
         with self._database.write() as tx:
             now = now_of(tx)
             beat = jobs.heartbeat(tx, self._job.id, attempt=self._job.attempt, now=now, update=news.values)
@@ -128,12 +143,19 @@ class Pulse:
             for event in news.events:
                 self._append(tx, event)
             curves.add(tx, self._job.id, points=news.points)
+            for one in early:
+                embedded = Embedded(fingerprint=one.fingerprint, vectors=one.vectors)
+                versions.keep_early_vectors(
+                    tx, one.collection, model=one.model, embedded=embedded, made_of=one.sequences
+                )
             if not end(tx, now):
                 return False
         self._last_beat = time.monotonic()
         self._hear(beat)
         with self._lock:
             self._news = self._news.without(news)
+        for path in news.early:
+            path.unlink(missing_ok=True)
         return True
 
     def _hear(self, wishes: jobs.Heartbeat | JobRecord) -> None:
@@ -157,7 +179,7 @@ class Pulse:
         while not self._stop.wait(pause) and not self.fenced:
             try:
                 self._beat()
-                pause = FLUSH_SECONDS
+                pause = MORE_SECONDS if self._news.early else FLUSH_SECONDS
             except (DatabaseUnavailable, StorageFull) as error:
                 pause = random.uniform(*OUTAGE_SECONDS)
                 log.warning("job %s: the database is away, work goes on: %s", self._job.id, error)

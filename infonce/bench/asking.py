@@ -1,4 +1,4 @@
-"""What a collection takes to answer over HTTP, beside FAISS on the same index in this process, and what it finds."""
+"""What a collection takes to answer over HTTP, beside FAISS and hnswlib in this process, and what it finds."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import faiss
 import numpy as np
+import torch
 
 from infonce.bench.callers import call
 from infonce.bench.filtering import SHARES
 from infonce.bench.neighbours import Found, Neighbours, Vectors
 from infonce.bench.report import OURS, Column, Row
-from infonce.bench.rivals import GRAPH, K
+from infonce.bench.rivals import GRAPH, HNSWLIB, K, hnswlib_index, is_hnswlib_there
 from infonce.bench.stored import PARTS, Collection, Documents, encoded
 from infonce.errors import InfonceError
 from infonce.index import VectorIndex
@@ -28,11 +29,13 @@ QUERY_COLUMNS: Final = (
     Column(heading="a call, p50 ms", key="p50_ms", form=",.2f"),
     Column(heading="p99 ms", key="p99_ms", form=",.2f"),
     Column(heading="over FAISS, ms", key="over_ms", form=",.2f"),
+    Column(heading="over hnswlib, ms", key="over_hnswlib_ms", form=",.2f"),
     Column(heading="queries/s", key="per_second", form=",.0f"),
     Column(heading=f"recall@{K}", key="recall", form=".4f"),
     Column(heading="rounds", key="rounds", form="d"),
 )
 _BATCH: Final = 64
+_OVER: Final = {"faiss, in this process": "over_ms", f"{HNSWLIB}, in this process": "over_hnswlib_ms"}
 _FAISS: Any = faiss  # its stubs lag behind what its wrappers take
 
 
@@ -72,12 +75,17 @@ class _Way:
             }
         )
 
-    def row(self, faiss_ms: float) -> Row:
-        """Medians of its rounds, beside the p50 of FAISS."""
+    @property
+    def p50_ms(self) -> float:
+        """Of a call, the median of the rounds."""
+        return median(one["p50_ms"] for one in self.rounds)
+
+    def row(self, beside: Mapping[str, float]) -> Row:
+        """Medians of its rounds, and how far its p50 is above each of these."""
         row: dict[str, Any] = {"kind": "query", "side": self.side, "name": self.name, "rounds": len(self.rounds)}
         row |= {key: median(one[key] for one in self.rounds) for key in self.rounds[0]}
         if self.is_compared:
-            row["over_ms"] = row["p50_ms"] - faiss_ms
+            row |= {key: row["p50_ms"] - p50_ms for key, p50_ms in beside.items()}
         return row | ({"recall": median(self.recalls)} if self.recalls else {})
 
 
@@ -104,17 +112,19 @@ class Answers:
         self._later: list[_Way] = []
 
     def beside(self, home: Path) -> None:
-        """The index that answers is asked in this process too; it lies somewhere below the service's home."""
+        """The index that answers, somewhere below the service's home, is asked in this process as well, and hnswlib."""
         folder = _index_folder(home, len(self._documents.vectors))
         index = VectorIndex.load(folder)
         here: dict[str, Callable[[Vectors], Sequence[int]]] = {
             "faiss": _bare(folder, index.type),
             f"VectorIndex, {index.type}": partial(_found_by, index),
         }
+        if is_hnswlib_there():
+            here[HNSWLIB] = _hnswlib(self._documents.vectors)
         self._here = [
             _Way(
                 name=f"{name}, in this process",
-                side=name if name == "faiss" else OURS,
+                side=name if name in ("faiss", HNSWLIB) else OURS,
                 ask=partial(_one_by_one, search, self._queries),
                 truth=self._truth,
             )
@@ -139,8 +149,8 @@ class Answers:
         """A row a way."""
         if not self._here or not self._here[0].rounds:
             return []
-        bare = median(one["p50_ms"] for one in self._here[0].rounds)
-        return [way.row(bare) for way in (*self._here, *self._ways, *self._later)]
+        beside = {_OVER[way.name]: way.p50_ms for way in self._here if way.name in _OVER}
+        return [way.row(beside) for way in (*self._here, *self._ways, *self._later)]
 
     def _way(
         self,
@@ -196,6 +206,17 @@ def _bare(folder: Path, type: IndexType) -> Callable[[Vectors], list[int]]:
     def search(query: Vectors) -> list[int]:
         found: list[int] = index.search(query, K, params=parameters)[1][0].tolist()
         return [place for place in found if place >= 0]
+
+    return search
+
+
+def _hnswlib(vectors: Vectors) -> Callable[[Vectors], list[int]]:
+    """Its graph over the same vectors, asked in one thread."""
+    index = hnswlib_index(vectors, threads=torch.get_num_threads())
+
+    def search(query: Vectors) -> list[int]:
+        found: list[int] = index.knn_query(query, k=K, num_threads=1)[0][0].tolist()
+        return found
 
     return search
 

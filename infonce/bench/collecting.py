@@ -15,7 +15,7 @@ from infonce.bench.asking import QUERY_COLUMNS, Answers
 from infonce.bench.gateway import Gateway, Place, gateway, gateway_at, stack_at
 from infonce.bench.reopening import OPENING_COLUMNS, Reopened
 from infonce.bench.report import Bars, Numbers, Report
-from infonce.bench.rivals import K
+from infonce.bench.rivals import NO_HNSWLIB, K, is_hnswlib_there
 from infonce.bench.stored import NDJSON, PARTS, Collection, Documents
 from infonce.bench.vectors import Searched
 from infonce.bench.writing import WRITING_COLUMNS, Source, Written
@@ -152,6 +152,10 @@ class _Run:
             "Each way of writing fills an empty collection of a gateway without workers, but for the stream that a "
             "worker embeds: its time is from the first byte to the end of the job, its process's start included.",
         ]
+        if is_hnswlib_there():
+            notes.append("hnswlib has a graph of its own over the same vectors, and gives places alone.")
+        else:
+            notes.append(NO_HNSWLIB)
         if not self._is_embedded:
             notes.append(
                 f"No text was asked: {setting.model.name} has {self._encoder.dimensions} dimensions, "

@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 K: Final = 10
 GRAPH: Final = IndexConfig()
 _FAISS: Any = faiss  # its stubs lag behind what its wrappers take
-_HNSWLIB: Final = "hnswlib"
+HNSWLIB: Final = "hnswlib"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +38,15 @@ class Way:
     search: Callable[[Vectors], Found]
     """Places of the `K` nearest vectors of each query."""
     filtered: Callable[[Vectors, Mask], Found] | None = None
-    """The same among those that are allowed, where it can be asked for that at no cost in Python a vector."""
+    """The same among those that are allowed, where it can be asked for that."""
 
 
 def is_hnswlib_there() -> bool:
-    """Whether hnswlib is installed; it has no wheels and must be compiled."""
-    return find_spec(_HNSWLIB) is not None
+    """Whether hnswlib is installed; it has no wheels and must be compiled, which takes a C++ compiler."""
+    return find_spec(HNSWLIB) is not None
+
+
+NO_HNSWLIB: Final = "hnswlib is not installed; pip install hnswlib compiles it, with g++ and Python's headers."
 
 
 def ways(vectors: Vectors, *, say: Busy) -> Iterator[Way]:
@@ -116,22 +119,36 @@ def _of_faiss(vectors: Vectors, index: Any, *, parameters: Callable[..., Any]) -
     return Way(name=name, side="faiss", build_seconds=seconds, search=search, filtered=filtered)
 
 
-def _hnswlib(vectors: Vectors) -> Way:
+def hnswlib_index(vectors: Vectors, *, threads: int) -> Any:
+    """The graph of hnswlib over the vectors, with the links and efforts of ours; it must be there."""
     import hnswlib
 
-    began = perf_counter()
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(max_elements=len(vectors), M=GRAPH.links, ef_construction=GRAPH.build_effort)
-    index.set_num_threads(faiss.omp_get_max_threads())
+    index.set_num_threads(threads)
     index.add_items(vectors)
-    seconds = perf_counter() - began
     index.set_ef(GRAPH.effort)
-    return Way(
-        name=_HNSWLIB,
-        side=_HNSWLIB,
-        build_seconds=seconds,
-        search=lambda queries: [list(map(int, row)) for row in index.knn_query(queries, k=K)[0]],
-    )
+    return index
+
+
+def _hnswlib(vectors: Vectors) -> Way:
+    began = perf_counter()
+    index = hnswlib_index(vectors, threads=faiss.omp_get_max_threads())
+    seconds = perf_counter() - began
+
+    def search(queries: Vectors) -> Found:
+        return [list(map(int, row)) for row in index.knn_query(queries, k=K)[0]]
+
+    def filtered(queries: Vectors, allowed: Mask) -> Found:
+        """It asks Python about every vector that it comes to, and raises where it finds fewer than `K`."""
+        is_allowed = allowed.tobytes().__getitem__
+        try:
+            found, _ = index.knn_query(queries, k=K, num_threads=1, filter=is_allowed)
+        except RuntimeError:
+            return [[] for _ in queries]
+        return [list(map(int, row)) for row in found]
+
+    return Way(name=HNSWLIB, side=HNSWLIB, build_seconds=seconds, search=search, filtered=filtered)
 
 
 def _selector(allowed: Mask) -> Any:

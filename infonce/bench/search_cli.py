@@ -68,7 +68,7 @@ def bench_collections(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write, open and ask a collection over HTTP, beside FAISS on the same index in this process."""
+    """Write, open and ask a collection over HTTP, beside FAISS on the same index and hnswlib in this process."""
     with sentences(), busy("Loading") as say:
         check_linux()
         prepare(output)

@@ -12,7 +12,7 @@ from infonce.bench.filtering import FILTER_COLUMNS, Filtered
 from infonce.bench.index_types import TYPE_COLUMNS, TypesMeasured
 from infonce.bench.neighbours import Found, Neighbours, Vectors
 from infonce.bench.report import Bars, Column, Numbers, Report, Row
-from infonce.bench.rivals import GRAPH, K, Way, is_hnswlib_there, ways
+from infonce.bench.rivals import GRAPH, NO_HNSWLIB, K, Way, is_hnswlib_there, ways
 from infonce.bench.vectors import Searched
 from infonce.busy import Busy
 from infonce.index_config import IndexType
@@ -119,8 +119,13 @@ def _report(setting: Setting, speeds: Sequence[_Speeds], *, filters: Filtered, t
         "The share of a filter is of the vectors that it leaves; of one side, it leaves those that are furthest along "
         "one direction, which the neighbours of most queries are not.",
     ]
-    if not is_hnswlib_there():
-        notes.append("hnswlib is not installed; pip install hnswlib compiles it.")
+    if is_hnswlib_there():
+        notes.append(
+            "hnswlib asks Python about every vector that it comes to behind a filter, and raises where it finds fewer "
+            f"than {K}: such a query has found nothing."
+        )
+    else:
+        notes.append(NO_HNSWLIB)
     return Report(
         name="search",
         tables=[

@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Who
-from service.dependencies import Parts, Window
+from service.dependencies import LabelledWindow, Parts
 from service.errors import ServiceError
+from service.given_metadata import METADATA_QUERY
 from service.known_callers import Caller
 from service.repetition import Once
 from service.schemas.keys import ApiKey, ApiKeyCreate, ApiKeyDeleted, ApiKeyRotate
@@ -52,14 +53,14 @@ def create(
             projects.get_project(tx, project)  # a slip of the pen makes no project
         name, scopes = asked.name, asked.scopes
         key, secret = keys.create(tx, project, name=name, now=now, scopes=scopes, expires_at=expires_at)
-        return key.id, ApiKey.of(key, secret)
+        return key.id, ApiKey.of(keys.labelled(tx, key, metadata=asked.metadata or {}), secret)
 
     digest = request.state.body_sha256
     return shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
 
 
-@router.get("")
-def list_keys(parts: Parts, who: Who, page: Window) -> Listing[ApiKey]:
+@router.get("", openapi_extra=METADATA_QUERY)
+def list_keys(parts: Parts, who: Who, page: LabelledWindow) -> Listing[ApiKey]:
     """Keys, newest first, those that ended among them."""
     with parts.database.read() as tx:
         records, more = keys.page_keys(tx, who.administers, page=page)

@@ -137,4 +137,5 @@ def _cleaned(parts: Wiring, parent: FileRecord, part: Path) -> FileRecord:
         sha256=sha256_of(part),
         counts=asdict(check_pairs(part)),
         parent=parent.id,
+        metadata=parent.metadata,
     )

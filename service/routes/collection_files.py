@@ -1,12 +1,14 @@
 """Collections as files: exported by a worker, kept for a day; brought from a file, whole or not at all."""
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
+from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
 from service.collection_answers import collection_object
 from service.collection_imports import FORM, import_collection
@@ -15,7 +17,7 @@ from service.exported import exported
 from service.ordering import Orders
 from service.repetition import Once
 from service.room import declared_bytes, require_room
-from service.schemas.collection_files import CollectionExport
+from service.schemas.collection_files import CollectionExport, CollectionExportCreate
 from service.schemas.collections import CollectionObject
 from service.store import catalog, documents, exports, jobs
 from service.store.artifacts import EXPORTED_COLLECTION
@@ -61,13 +63,19 @@ async def bring(
     return await run_in_threadpool(told)
 
 
-@router.post("/{c}/export", status_code=202)
+@router.post("/{c}/export", status_code=202, openapi_extra=described(CollectionExportCreate, required=False))
 def export(
-    c: CollectionPath, parts: Parts, project: Project, orders: Orders, after: BackgroundTasks
+    c: CollectionPath,
+    asked: Annotated[CollectionExportCreate, Depends(json_body(CollectionExportCreate, optional=True))],
+    parts: Parts,
+    project: Project,
+    orders: Orders,
+    after: BackgroundTasks,
 ) -> CollectionExport:
     """Order an export of what the collection holds when `job` begins; then its `/content` is the file."""
     with parts.database.read() as tx:
         collection = catalog.get_collection(tx, project, name=c)
+    metadata = asked.metadata or {}
     require_room(parts.artifacts, parts.settings, num_bytes=2 * _expected_bytes(parts, collection))
 
     def insert(tx: Tx, job: JobRecord, record: ExportRecord) -> None:
@@ -75,9 +83,10 @@ def export(
         exports.insert_export(tx, record)
 
     def submit(now: float) -> str:
-        return submit_collection_export(parts.database, project=project, name=c, now=now, insert=insert).id
+        database = parts.database
+        return submit_collection_export(database, project=project, name=c, metadata=metadata, now=now, insert=insert).id
 
-    id = orders.of(collection.id).once(submit)
+    id = orders.of(json.dumps([collection.id, metadata], sort_keys=True)).once(submit)
     after.add_task(parts.sweep.poke)
     return _answer(parts, *_read(parts, project, name=c, id=id))
 
@@ -89,7 +98,7 @@ def retrieve(c: CollectionPath, id: ExportId, parts: Parts, project: Project) ->
 
 
 @router.get("/{c}/exports/{id}/content", response_class=FileResponse, responses=CONTENT)
-def content(c: CollectionPath, id: ExportId, request: Request, parts: Parts, project: Project) -> FileResponse:
+def content(c: CollectionPath, id: ExportId, request: Request, parts: Parts, project: Project) -> Response:
     """The file; a `Range` of it where one is asked for. `POST /v1/collections/import` takes it, here or elsewhere."""
     collection, record, job = _read(parts, project, name=c, id=id)
     name = f"{collection.name}.tar"

@@ -4,13 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
+from starlette.responses import Response
 
 from infonce.errors import IndexMismatch
 from service.bodies import DOCUMENTS_LIMIT, described, json_body
 from service.callers import KEY_FIRST, Project
 from service.collection_answers import collection_object, collection_objects
-from service.dependencies import CollectionPath, Parts, Window, Wiring
+from service.dependencies import CollectionPath, LabelledWindow, Parts, Wiring
 from service.duplicates import find_duplicates
+from service.given_metadata import METADATA_QUERY
+from service.references import find_here
 from service.repetition import Once
 from service.schemas.collections import (
     CollectionCreate,
@@ -62,8 +65,8 @@ def create(
         return collection_object(tx, catalog.get_collection(tx, project, name=id))
 
 
-@router.get("")
-def list_collections(parts: Parts, project: Project, page: Window) -> Listing[CollectionObject]:
+@router.get("", openapi_extra=METADATA_QUERY)
+def list_collections(parts: Parts, project: Project, page: LabelledWindow) -> Listing[CollectionObject]:
     """The project's collections, newest first."""
     with parts.database.read() as tx:
         records, more = catalog.page_collections(tx, project, page=page)
@@ -92,20 +95,21 @@ def delete(c: CollectionPath, parts: Parts, project: Project) -> CollectionDelet
     return CollectionDeleted(id=collection.id)
 
 
-@router.post("/{c}/query", openapi_extra=described(CollectionQuery))
+@router.post("/{c}/query", openapi_extra=described(CollectionQuery), response_model=QueryAnswer | QueryAnswers)
 def query(
     c: CollectionPath,
     request: Request,
     asked: Annotated[CollectionQuery, Depends(json_body(CollectionQuery, limit=DOCUMENTS_LIMIT))],
     parts: Parts,
     project: Project,
-) -> QueryAnswer | QueryAnswers:
+) -> Response:
     """The documents nearest to a text, a vector or another document; `queries` has several at once."""
     answered = parts.search.query(project, c, asked=asked)
     tell(request, answered.seconds)
     if "search" in answered.seconds:
         parts.metrics.searched(answered.seconds["search"])
-    return answered.answer
+    content = answered.answer.model_dump_json()  # here: what a route returns is checked and written in other threads
+    return Response(content, media_type="application/json")
 
 
 @router.post("/{c}/duplicates", openapi_extra=described(DuplicatesFind))
@@ -127,7 +131,7 @@ def _dimension(asked: CollectionCreate, parts: Wiring, project: str) -> int:
     if asked.model is None:
         assert asked.dimension is not None, "the body was checked"
         return asked.dimension
-    dimensions = parts.lookup.dimensions(parts.lookup.find(project, asked.model))
+    dimensions = parts.lookup.dimensions(find_here(parts.lookup, project, name=asked.model))
     if asked.dimension not in (None, dimensions):
         message = f"dimension is {asked.dimension} and model {asked.model} has {dimensions}; leave dimension out"
         raise IndexMismatch(message)

@@ -7,14 +7,16 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
+from service.documented import error_responses, errors_of
 from service.errors import ServiceError
+from service.schemas.collection_files import CollectionExportCreate
 from service.schemas.collections import CollectionCreate, CollectionQuery
 from service.schemas.documents import DocumentsCount, DocumentsDelete, DocumentsUpsert
 from service.schemas.duplicates import DuplicatesFind
 from service.schemas.embeddings import EmbeddingCreate
 from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
-from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
+from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, ProjectCreate, ProjectUpdate
 from service.schemas.mining import MiningCreate
 from service.schemas.models import ModelExportCreate
 from service.schemas.problem import ProblemBody
@@ -38,6 +40,7 @@ _BODIES = (
     ModelExportCreate,
     EmbeddingCreate,
     CollectionCreate,
+    CollectionExportCreate,
     DocumentsCount,
     DocumentsDelete,
     DocumentsUpsert,
@@ -50,7 +53,7 @@ _BODIES = (
     ApiKeyCreate,
     ApiKeyRotate,
     ProjectCreate,
-    Limits,
+    ProjectUpdate,
     WebhookEndpointCreate,
     WebhookEndpointUpdate,
     WebhookSecretRotate,
@@ -119,20 +122,14 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
     components["schemas"] |= bodies["$defs"]
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}, {}]  # on loopback none is needed while none exists
-    for methods in document["paths"].values():
+    components["responses"] = error_responses()
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             operation["responses"].pop("422", None)  # FastAPI's own shape, which nobody ever sees here
             if method == "get" and "application/json" in operation["responses"]["200"].get("content", {}):
                 operation["responses"]["304"] = {"description": "If-None-Match names the ETag that it has"}
-            operation["responses"] |= _ERRORS
+            operation["responses"] |= errors_of(method, path, operation=operation)
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     app.openapi_schema = document
     return document
-
-
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-_ERRORS = {
-    "4XX": {"description": "The request is at fault", "content": _PROBLEM},
-    "5XX": {"description": "The service is at fault, or busy: see Retry-After", "content": _PROBLEM},
-}

@@ -7,8 +7,9 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query
 from infonce.compare import Outcome
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Window, Wiring, object_id
+from service.dependencies import LabelledWindow, Parts, Window, Wiring, object_id
 from service.evaluated import page_queries
+from service.given_metadata import METADATA_QUERY
 from service.ordering import Orders
 from service.schemas.evaluations import EvaluatedQuery, EvaluationCreate, EvaluationObject
 from service.schemas.lists import Listing
@@ -44,8 +45,8 @@ def create(
     return _read(parts, project, id)
 
 
-@router.get("")
-def list_evaluations(parts: Parts, project: Project, page: Window) -> Listing[EvaluationObject]:
+@router.get("", openapi_extra=METADATA_QUERY)
+def list_evaluations(parts: Parts, project: Project, page: LabelledWindow) -> Listing[EvaluationObject]:
     """The project's evaluations, newest first."""
     with parts.database.read() as tx:
         records, more = evaluations.page_evaluations(tx, project, page=page)

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from infonce.dialects import FieldMapping
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Window, Wiring, object_id
+from service.dependencies import LabelledWindow, Parts, Wiring, object_id
 from service.errors import InvalidInput, Place
+from service.given_metadata import METADATA_PROPERTY, METADATA_QUERY, of_form
 from service.keeping import Content, checked, keep
 from service.repetition import Once, Repetition
 from service.room import declared_bytes, require_room
@@ -38,6 +39,7 @@ _UPLOAD_FORM = {
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "purpose": {"type": "string", "enum": [purpose.value for purpose in FilePurpose]},
+                        "metadata": METADATA_PROPERTY,
                         "mapping": {
                             "type": "string",
                             "description": "JSON that names the fields of pairs where they are not those of a known "
@@ -62,9 +64,9 @@ async def upload(request: Request, parts: Parts, project: Project, repetition: O
         return FileObject.of(await run_in_threadpool(_kept, parts, received, repetition))
 
 
-@router.get("")
+@router.get("", openapi_extra=METADATA_QUERY)
 def list_files(
-    parts: Parts, project: Project, page: Window, purpose: Annotated[FilePurpose | None, Query()] = None
+    parts: Parts, project: Project, page: LabelledWindow, purpose: Annotated[FilePurpose | None, Query()] = None
 ) -> Listing[FileObject]:
     """The project's files, newest first."""
     with parts.database.read() as tx:
@@ -80,7 +82,7 @@ def retrieve(id: FileId, parts: Parts, project: Project) -> FileObject:
 
 
 @router.get("/{id}/content", response_class=FileResponse, responses=CONTENT)
-def content(id: FileId, request: Request, parts: Parts, project: Project) -> FileResponse:
+def content(id: FileId, request: Request, parts: Parts, project: Project) -> Response:
     """The bytes as they were sent; a `Range` of them where one is asked for."""
     with parts.database.read() as tx:
         record = files.get_file(tx, project, id=id)
@@ -101,7 +103,8 @@ def delete(id: FileId, parts: Parts, project: Project) -> FileDeleted:
 def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord:
     """What was made of the upload, now or when it came before; its boundary differs each time, and does not count."""
     purpose, mapping = received.fields["purpose"].decode("utf-8", "replace"), received.fields.get("mapping")
-    said = json.dumps([purpose, received.filename, received.sha256, repr(mapping)])
+    metadata = of_form(received.fields)
+    said = json.dumps([purpose, received.filename, received.sha256, repr(mapping), metadata], sort_keys=True)
     digest, project = hashlib.sha256(said.encode()).hexdigest(), repetition.project
 
     def make() -> str:
@@ -112,6 +115,7 @@ def _kept(parts: Wiring, received: Upload, repetition: Repetition) -> FileRecord
             mapping=None if mapping is None else FieldMapping.from_json(mapping),
             num_bytes=received.num_bytes,
             sha256=received.sha256,
+            metadata=metadata,
         )
         record = checked(content, project, now=parts.clock())
         return keep(parts, received.path, record=record, first=repetition.remembering(digest, object_id=record.id))

@@ -8,8 +8,9 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project, Who, require_scope
-from service.dependencies import MetadataFilter, Parts, Window, Wiring, object_id
+from service.dependencies import LabelledWindow, Parts, Window, Wiring, object_id
 from service.deploying import check_target
+from service.given_metadata import METADATA_QUERY
 from service.ordering import Orders
 from service.references import find_model
 from service.rerun import repeated
@@ -70,10 +71,10 @@ def estimate(
     return EstimateAccepted(job=id)
 
 
-@router.get(TUNING)
-def list_tuning(parts: Parts, project: Project, page: Window, metadata: MetadataFilter) -> Listing[FineTuningJob]:
+@router.get(TUNING, openapi_extra=METADATA_QUERY)
+def list_tuning(parts: Parts, project: Project, page: LabelledWindow) -> Listing[FineTuningJob]:
     """Training jobs, newest first; `metadata[key]=value` keeps those that have it."""
-    found, more = _page(parts, project, [JobKind.TRAIN], page, metadata)
+    found, more = _page(parts, project, page, kinds=[JobKind.TRAIN])
     return Listing.of([FineTuningJob.of(*job) for job in found], more)
 
 
@@ -106,7 +107,7 @@ def rerun(
     deploy = None if record.spec.get("deploy") is None else Deploy.model_validate(record.spec["deploy"], strict=False)
     if deploy is not None:
         require_scope(who, Scope.INDEX)
-    model = find_model(parts.lookup, project, name=record.spec["model"])
+    model = find_model(parts.lookup, project, name=record.spec["model"], param=None)
     width = None if model is None else parts.lookup.dimensions(model)
 
     def submit(now: float) -> str:
@@ -145,18 +146,17 @@ def list_events(id: TuningId, parts: Parts, project: Project, page: Window) -> L
     return Listing.of([JobEvent.of(record) for record in records], more)
 
 
-@router.get("/v1/jobs")
+@router.get("/v1/jobs", openapi_extra=METADATA_QUERY)
 def list_jobs(
     parts: Parts,
     project: Project,
-    page: Window,
-    metadata: MetadataFilter,
+    page: LabelledWindow,
     kind: JobKind | None = None,
     status: JobStatus | None = None,
 ) -> Listing[Job]:
     """Jobs of every kind, or of one, in any status, or in one, newest first."""
     kinds = list(JobKind) if kind is None else [kind]
-    found, more = _page(parts, project, kinds, page, metadata, status=status)
+    found, more = _page(parts, project, page, kinds=kinds, status=status)
     return Listing.of([Job.of(*job) for job in found], more)
 
 
@@ -195,16 +195,10 @@ def _read(parts: Wiring, project: str, id: str) -> tuple[JobRecord, int | None]:
 
 
 def _page(
-    parts: Wiring,
-    project: str,
-    kinds: Sequence[JobKind],
-    page: Page,
-    metadata: dict[str, str],
-    *,
-    status: JobStatus | None = None,
+    parts: Wiring, project: str, page: Page, *, kinds: Sequence[JobKind], status: JobStatus | None = None
 ) -> tuple[list[tuple[JobRecord, int | None]], bool]:
     with parts.database.read() as tx:
-        records, more = jobs.page(tx, project, kinds=kinds, page=page, status=status, metadata=metadata)
+        records, more = jobs.page(tx, project, kinds=kinds, page=page, status=status)
         places = queue_positions(tx, records)
         return [(record, places.get(record.id)) for record in deployments.followed(tx, records)], more
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
@@ -53,7 +53,7 @@ def retrieve(id: ExportId, parts: Parts, project: Project) -> ModelExport:
 
 
 @router.get("/{id}/content", response_class=FileResponse, responses=CONTENT)
-def content(id: ExportId, request: Request, parts: Parts, project: Project) -> FileResponse:
+def content(id: ExportId, request: Request, parts: Parts, project: Project) -> Response:
     """The tar; a `Range` of it where one is asked for. It can be brought to another server by `POST /v1/models`."""
     with parts.database.read() as tx:
         record = exports.get_export(tx, project, id=id)

@@ -9,10 +9,11 @@ from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Who
-from service.dependencies import Parts, Window
+from service.dependencies import LabelledWindow, Parts
 from service.errors import ServiceError
+from service.given_metadata import METADATA_QUERY
 from service.repetition import Once
-from service.schemas.keys import PROJECT_NAME, Limits, ProjectCreate, ProjectObject
+from service.schemas.keys import PROJECT_NAME, ProjectCreate, ProjectObject, ProjectUpdate
 from service.schemas.lists import Listing
 from service.store import projects
 from service.store.database import Tx
@@ -45,7 +46,8 @@ def create(
     digest = request.state.body_sha256
 
     def make() -> str:
-        record = ProjectRecord(created_at=parts.clock(), **asked.model_dump())
+        said = asked.model_dump() | {"metadata": asked.metadata or {}}
+        record = ProjectRecord(created_at=parts.clock(), **said)
         with parts.database.write() as tx:
             repetition.remember(tx, digest, object_id=record.id)  # first: who comes second takes no name
             projects.insert_project(tx, record)
@@ -56,8 +58,8 @@ def create(
         return _answer(tx, projects.get_project(tx, id))
 
 
-@router.get("")
-def list_projects(parts: Parts, who: Who, page: Window) -> Listing[ProjectObject]:
+@router.get("", openapi_extra=METADATA_QUERY)
+def list_projects(parts: Parts, who: Who, page: LabelledWindow) -> Listing[ProjectObject]:
     """Projects, newest first."""
     with parts.database.read() as tx:
         records, more = projects.page_projects(tx, only=who.administers, page=page)
@@ -71,14 +73,17 @@ def retrieve(id: ProjectId, parts: Parts) -> ProjectObject:
         return _answer(tx, projects.get_project(tx, id))
 
 
-@router.post("/{id}", openapi_extra=described(Limits))
+@router.post("/{id}", openapi_extra=described(ProjectUpdate))
 def update(
-    id: ProjectId, asked: Annotated[Limits, Depends(json_body(Limits))], parts: Parts, who: Who
+    id: ProjectId, asked: Annotated[ProjectUpdate, Depends(json_body(ProjectUpdate))], parts: Parts, who: Who
 ) -> ProjectObject:
-    """Set limits; those that are left out stay."""
+    """Set limits and metadata; what is left out stays."""
     _require_all(who.administers)
+    values = asked.model_dump(exclude_unset=True)
+    if asked.metadata is None:
+        values.pop("metadata", None)
     with parts.database.write() as tx:
-        return _answer(tx, projects.set_limits(tx, id, limits=asked.model_dump(exclude_unset=True)))
+        return _answer(tx, projects.change_project(tx, id, values=values))
 
 
 def _require_all(administers: str | None) -> None:

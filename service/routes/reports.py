@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Window, Wiring, object_id
 from service.errors import ServiceError
+from service.etags import not_modified, tag_of
 from service.reports import read_page, read_report
 from service.schemas.lists import Listing
 from service.schemas.progress_answers import JobCheckpoint, JobMetrics
@@ -27,9 +29,11 @@ _PAGE_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox",
     "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
 }
 """Nothing is loaded and nothing runs, whatever the page holds; it says the same itself and names its one style sheet,
 so that this holds for a copy too."""
+_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "If-None-Match names the ETag that it has"}}
 
 
 @router.get("/v1/fine_tuning/jobs/{id}/report")
@@ -38,10 +42,12 @@ def report(id: TuningId, parts: Parts, project: Project) -> dict[str, Any]:
     return read_report(_folder(parts, project, id=id))
 
 
-@router.get("/v1/fine_tuning/jobs/{id}/report.html", response_class=HTMLResponse)
-def report_page(id: TuningId, parts: Parts, project: Project) -> HTMLResponse:
+@router.get("/v1/fine_tuning/jobs/{id}/report.html", response_class=HTMLResponse, responses=_UNCHANGED)
+def report_page(id: TuningId, request: Request, parts: Parts, project: Project) -> Response:
     """The same report as one page for people, which loads nothing."""
-    return HTMLResponse(read_page(parts.artifacts, _folder(parts, project, id=id)), headers=_PAGE_HEADERS)
+    page = read_page(parts.artifacts, _folder(parts, project, id=id))
+    headers = {**_PAGE_HEADERS, "etag": tag_of(page)}
+    return not_modified(request, headers) or HTMLResponse(page, headers=headers)
 
 
 @router.get("/v1/fine_tuning/jobs/{id}/checkpoints")

@@ -12,6 +12,7 @@ from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
 from service.dependencies import Parts, Wiring, object_id
 from service.errors import TooLarge
+from service.forms import FormShape, label
 from service.quotas import require_bytes
 from service.repetition import Once
 from service.room import declared_bytes, require_room
@@ -20,7 +21,7 @@ from service.store import files, uploads
 from service.store.errors import NotFound
 from service.store.records import new_id
 from service.store.uploads import EXPIRE_SECONDS, UploadRecord
-from service.uploads import FormShape, label, received_upload
+from service.uploads import received_upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"], dependencies=KEY_FIRST)
 UploadId = Annotated[str, Depends(object_id("upload", "upload"))]
@@ -55,6 +56,7 @@ def create(
             purpose=asked.purpose,
             num_bytes=asked.bytes,
             mapping=None if mapping is None else mapping.to_dict(),
+            metadata=asked.metadata or {},
         )
         with parts.database.write() as tx:
             repetition.remember(tx, digest, object_id=record.id)

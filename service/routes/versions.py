@@ -1,6 +1,9 @@
 """Versions of a collection: built beside the one that answers, compared, promoted, taken back."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query
@@ -9,10 +12,13 @@ from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
 from service.collection_answers import collection_object
 from service.comparison import compare as compare_versions
-from service.dependencies import CollectionPath, Parts, Wiring, object_id
+from service.dependencies import CollectionPath, Parts, Window, Wiring, object_id
 from service.errors import ServiceError
+from service.ordering import Orders
 from service.projection import draw
-from service.promotion import Promotion, order_version
+from service.promotion import Move, order_version
+from service.references import find_here
+from service.repetition import Once, Repetition
 from service.schemas.collections import CollectionObject
 from service.schemas.lists import Listing
 from service.schemas.projection import Projection
@@ -44,14 +50,16 @@ def create(
     asked: Annotated[VersionCreate, Depends(json_body(VersionCreate))],
     parts: Parts,
     project: Project,
+    orders: Orders,
     after: BackgroundTasks,
 ) -> VersionObject:
     """Build the collection's index by another model, beside the one that answers; promote it when it is ready."""
-    dimensions = parts.lookup.dimensions(parts.lookup.find(project, asked.model))
-    with parts.database.write() as tx:
+    with parts.database.read() as tx:
         collection = catalog.get_collection(tx, project, name=c)
+
+    def submit(now: float) -> str:
+        dimensions = parts.lookup.dimensions(find_here(parts.lookup, project, name=asked.model))
         _check_model(collection, asked.model, dimensions=dimensions)
-        now = parts.clock()
         version = VersionRecord(
             id=new_id("ver"),
             collection_id=collection.id,
@@ -65,22 +73,27 @@ def create(
             job_id="",
             status=VersionStatus.BUILDING,
         )
-        job = order_version(tx, collection, version=version, now=now)
-        version = replace(version, job_id=job)
-        versions.insert(tx, version)
-        answer = _answer(tx, version, collection)
+        insert = partial(orders.insert, object_id=version.id)
+        with parts.database.write() as tx:
+            catalog.lock_collection(tx, collection.id)  # it may have gone
+            job = order_version(tx, collection, version=version, now=now, insert=insert)
+            versions.insert(tx, replace(version, job_id=job))
+        return version.id
+
+    id = orders.of(f"{collection.id} {asked.model}").once(submit)
     after.add_task(parts.sweep.poke)
-    return answer
+    with parts.database.read() as tx:
+        return _answer(tx, versions.get(tx, collection.id, id=id), collection)
 
 
 @router.get("/versions")
-def list_versions(c: CollectionPath, parts: Parts, project: Project) -> Listing[VersionObject]:
+def list_versions(c: CollectionPath, parts: Parts, project: Project, page: Window) -> Listing[VersionObject]:
     """The collection's versions, newest first: the one that answers, the one before, and what was built beside."""
     with parts.database.read() as tx:
         collection = catalog.get_collection(tx, project, name=c)
-        found = versions.of_collection(tx, collection.id)
+        found, more = versions.page_versions(tx, collection.id, page=page)
         made_by = jobs.by_ids(tx, project, ids=[one.job_id for one in found])
-    return Listing.of([VersionObject.of(one, collection, job=made_by[one.job_id]) for one in found], False)
+    return Listing.of([VersionObject.of(one, collection, job=made_by[one.job_id]) for one in found], more)
 
 
 @router.get("/versions/{id}")
@@ -99,7 +112,7 @@ def delete(c: CollectionPath, id: VersionId, parts: Parts, project: Project) -> 
         versions.get(tx, collection.id, id=id)
         if collection.active_version == id:
             raise Conflict("in_use", f"Version {id} answers the queries of {collection.name!r}; promote another first")
-        versions.delete(tx, collection.id, id=id)
+        versions.delete(tx, collection, id=id)
     return VersionDeleted(id=id)
 
 
@@ -109,18 +122,16 @@ def promote(
     asked: Annotated[Promote, Depends(json_body(Promote))],
     parts: Parts,
     project: Project,
+    repetition: Once,
     after: BackgroundTasks,
     if_match: IfMatch = None,
 ) -> CollectionObject:
     """Move the collection's queries to a version, its model and its index at once."""
+    act = partial(parts.promotion.promote, project, c, id=asked.version, guard=asked.guard)
     try:
-        moved = _promotion(parts).promote(
-            project, c, id=asked.version, expected=_tag(if_match), guard=asked.guard, now=parts.clock()
-        )
+        return _moved(parts, repetition, name=c, expected=_tag(if_match), act=act)
     finally:
         after.add_task(parts.sweep.poke)
-    with parts.database.read() as tx:
-        return collection_object(tx, moved)
 
 
 @router.post("/rollback", openapi_extra=described(Rollback))
@@ -129,12 +140,12 @@ def rollback(
     asked: Annotated[Rollback, Depends(json_body(Rollback))],
     parts: Parts,
     project: Project,
+    repetition: Once,
     if_match: IfMatch = None,
 ) -> CollectionObject:
     """Move the collection's queries to the version before."""
-    moved = _promotion(parts).roll_back(project, c, expected=_tag(if_match), now=parts.clock())
-    with parts.database.read() as tx:
-        return collection_object(tx, moved)
+    act = partial(parts.promotion.roll_back, project, c)
+    return _moved(parts, repetition, name=c, expected=_tag(if_match), act=act)
 
 
 @router.post("/compare", openapi_extra=described(Compare))
@@ -148,10 +159,22 @@ def compare(
     return compare_versions(parts.search, project, name=c, asked=asked)
 
 
-def _promotion(parts: Wiring) -> Promotion:
-    return Promotion(
-        database=parts.database, indexes=parts.search.indexes, lookup=parts.lookup, embedder=parts.embedder
-    )
+def _moved(
+    parts: Wiring, repetition: Repetition, *, name: str, expected: str | None, act: Callable[..., object]
+) -> CollectionObject:
+    """The collection after `act` moved it, now or when the same request came before."""
+    project, database = repetition.project, parts.database
+    with database.read() as tx:
+        id = catalog.get_collection(tx, project, name=name).id
+    digest = sha256(f"{id} {expected} {repetition.request.state.body_sha256}".encode()).hexdigest()
+
+    def make() -> str:
+        act(move=Move(expected=expected, first=repetition.remembering(digest, object_id=id), now=parts.clock()))
+        return id
+
+    repetition.once(database, digest, make=make)
+    with database.read() as tx:
+        return collection_object(tx, catalog.get_collection(tx, project, name=id))
 
 
 def _answer(tx: Tx, version: VersionRecord, collection: CollectionRecord) -> VersionObject:

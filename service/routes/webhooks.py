@@ -1,6 +1,7 @@
 """Webhook endpoints: who is told of the ends of jobs, what was told, and what is to be told again."""
 
 import hashlib
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -9,8 +10,9 @@ from starlette.requests import Request
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
-from service.dependencies import Parts, Window, object_id
+from service.dependencies import LabelledWindow, Parts, Window, object_id
 from service.errors import ServiceError
+from service.given_metadata import METADATA_QUERY
 from service.repetition import Once
 from service.schemas.lists import Listing
 from service.schemas.webhooks import (
@@ -66,18 +68,22 @@ async def create(
     await _check(parts, asked.url)
 
     def make(tx: Tx) -> tuple[str, EndpointRecord]:
-        name, url, types = asked.name, asked.url, asked.event_types
-        made = webhooks.create_endpoint(tx, project, name=name, url=url, event_types=types, now=parts.clock())
-        return made.id, made
+        name, url, types, now = asked.name, asked.url, asked.event_types, parts.clock()
+        made = webhooks.create_endpoint(tx, project, name=name, url=url, event_types=types, now=now)
+        values = {"metadata": asked.metadata or {}}
+        return made.id, webhooks.change_endpoint(tx, project, id=made.id, now=now, values=values)
+
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
 
     digest = request.state.body_sha256
-    database = parts.database
-    made = await run_in_threadpool(shown_once, database, repetition, digest=digest, remedy=_LOST, make=make)
+    shown = partial(shown_once, parts.database, repetition, digest=digest, remedy=_LOST)
+    made = await run_in_threadpool(shown, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
-@router.get("/webhook_endpoints")
-def list_endpoints(parts: Parts, project: Project, page: Window) -> Listing[WebhookEndpoint]:
+@router.get("/webhook_endpoints", openapi_extra=METADATA_QUERY)
+def list_endpoints(parts: Parts, project: Project, page: LabelledWindow) -> Listing[WebhookEndpoint]:
     """The project's endpoints, newest first."""
     with parts.database.read() as tx:
         records, more = webhooks.page_endpoints(tx, project, page=page)
@@ -98,7 +104,7 @@ async def update(
     parts: Parts,
     project: Project,
 ) -> WebhookEndpoint:
-    """Change name, URL or events; what is still to be delivered goes to the new URL."""
+    """Change name, URL, events or metadata; what is still to be delivered goes to the new URL."""
     if asked.url is not None:
         await _check(parts, asked.url)
     values: dict[str, Any] = asked.model_dump(exclude_none=True)
@@ -136,7 +142,10 @@ def rotate_secret(
     def make(tx: Tx) -> tuple[str, EndpointRecord]:
         return id, webhooks.rotate_secret(tx, project, id=id, now=parts.clock(), grace_seconds=grace)
 
-    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make)
+    def again(tx: Tx, id: str) -> EndpointRecord:
+        return webhooks.get_endpoint(tx, project, id=id)
+
+    made = shown_once(parts.database, repetition, digest=digest, remedy=_LOST, make=make, again=again)
     return WebhookEndpoint.of(made, shows_secret=True)
 
 
@@ -180,11 +189,20 @@ def list_deliveries(id: EndpointId, parts: Parts, project: Project, page: Window
 
 
 @router.post("/webhook_endpoints/{id}/deliveries/{delivery}/replay")
-def replay(id: EndpointId, delivery: DeliveryId, parts: Parts, project: Project) -> WebhookDelivery:
+def replay(id: EndpointId, delivery: DeliveryId, parts: Parts, project: Project, repetition: Once) -> WebhookDelivery:
     """Tell it again, under the same `webhook-id`; where it is still on its way, soon instead of later."""
-    with parts.database.write() as tx:
-        webhooks.get_endpoint(tx, project, id=id)
-        return WebhookDelivery.of(deliveries.replay(tx, id, id=delivery, now=now_of(tx)))
+    digest = hashlib.sha256(f"{id} {delivery}".encode()).hexdigest()
+
+    def make() -> str:
+        with parts.database.write() as tx:
+            webhooks.get_endpoint(tx, project, id=id)
+            told = deliveries.replay(tx, id, id=delivery, now=now_of(tx)).id
+            repetition.remember(tx, digest, object_id=told)
+        return told
+
+    made = repetition.once(parts.database, digest, make=make)
+    with parts.database.read() as tx:
+        return WebhookDelivery.of(deliveries.get(tx, id, id=made))
 
 
 async def _check(parts: Parts, url: str) -> None:

@@ -25,6 +25,12 @@ from service.store.records import JobRecord
 _Count = Annotated[int, Field(ge=0, le=MAX_WHOLE)]
 
 
+class CollectionExportCreate(Request):
+    """The body of `POST /v1/collections/{c}/export`, which may be left out."""
+
+    metadata: Metadata | None = None
+
+
 class CollectionExport(Answer):
     """A collection as one file, for a while."""
 
@@ -41,6 +47,7 @@ class CollectionExport(Answer):
     """Of the file, once it can be fetched."""
     sha256: str | None
     expires_at: int | None
+    metadata: dict[str, str]
     error: JobFailure | None
 
     @classmethod

@@ -21,6 +21,8 @@ from service.schemas.vectors import MAX_DIMENSION, Vector
 MAX_HITS = 1_000
 MAX_QUERIES = 256
 """Of a call."""
+MAX_CALL_HITS = 65_536
+"""Of all queries of a call, offsets included: 256 with 256 hits each, or 64 with 1,000."""
 _NAME = "(?!col-)[a-z0-9][a-z0-9_-]{0,62}"
 COLLECTION_NAME = re.compile(_NAME)
 
@@ -113,7 +115,7 @@ class CollectionQuery(Request):
     id: DocumentId | None = None
     """A document of the collection, which is not among its own neighbours."""
     queries: Annotated[list["CollectionQuery"], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
-    """Each as if it were asked alone."""
+    """Each as if it were asked alone; all of them have at most 65,536 hits to look for, offsets included."""
     k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
     filter: BoundedFilter | None = None
     exact: bool = False
@@ -133,6 +135,9 @@ class CollectionQuery(Request):
                 raise PydanticCustomError("invalid_value", "queries stand alone; say k, filter and the like in each")
             if any(one.queries is not None for one in self.queries):
                 raise PydanticCustomError("invalid_value", "queries hold no queries of their own")
+            if (num := sum(one.offset + one.k for one in self.queries)) > MAX_CALL_HITS:
+                message = f"queries have {num:,} hits to look for, offsets included; the limit of a call is "
+                raise PydanticCustomError("invalid_value", f"{message}{MAX_CALL_HITS:,}; ask some of them in another")
             return self
         if sum(one is not None for one in (self.query, self.vector, self.id)) != 1:
             message = "give one of query (a text), vector, id (of a document) and queries, and no two of them"

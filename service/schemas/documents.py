@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+import pydantic_core
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.schemas.filters import BoundedFilter
@@ -10,33 +11,42 @@ from service.schemas.strict import (
     MAX_DOCUMENT_CHARACTERS,
     Answer,
     DocumentId,
+    Fraction,
     Request,
     Whole,
     bounded_text,
     sentence,
 )
 from service.schemas.vectors import Vector
-from service.store.collection_records import DocumentRecord
+from service.store.excerpts import Excerpt
 
 MAX_DELETED = 10_000
 """Ids of a call."""
 
-
-def _no_whole(value: object) -> object:
-    """A whole number beyond 2^53 must not slip in as a rounded float."""
-    if isinstance(value, int):
-        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
-    return value
+MAX_METADATA_BYTES = 64 << 10
+"""Of a document's metadata as JSON: it is read with every hit. The vector databases that name a limit have 40 KB."""
 
 
-_Fraction = Annotated[float, BeforeValidator(_no_whole)]
-_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | _Fraction | None
+_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | Fraction | None
 _MetadataValue = Annotated[
     _Scalar | Annotated[list[_Scalar], Field(max_length=256)],
-    sentence("must be a text, a finite number, true, false, null, or a list of these"),
+    sentence("must be a text, a finite number, a whole one within ±2^53, true, false, null, or a list of these"),
 ]
+
+
+def _small(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata, which is no place for what belongs into the text."""
+    num_bytes = len(pydantic_core.to_json(metadata))
+    if num_bytes > MAX_METADATA_BYTES:
+        message = f"has {num_bytes:,} bytes as JSON; the limit is {MAX_METADATA_BYTES:,}; "
+        raise PydanticCustomError("metadata_too_large", message + "keep what is long in text, or elsewhere by the id")
+    return metadata
+
+
 DocumentMetadata = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=128)], _MetadataValue], Field(max_length=64)
+    dict[Annotated[str, Field(min_length=1, max_length=128)], _MetadataValue],
+    Field(max_length=64),
+    AfterValidator(_small),
 ]
 
 
@@ -60,6 +70,7 @@ class DocumentsAccepted(Answer):
 
     object: Literal["collection.documents"] = "collection.documents"
     accepted: int
+    """Of equal ids in a stream the last one alone counts."""
     pending: int
     job: str | None
 
@@ -75,9 +86,9 @@ class DocumentObject(Answer):
     """Whether the client brought its vector."""
 
     @classmethod
-    def of(cls, record: DocumentRecord) -> Self:
-        """The answer about the record."""
-        return cls(id=record.id, text=record.text, metadata=dict(record.metadata), has_vector=record.vector is not None)
+    def of(cls, found: Excerpt) -> Self:
+        """The answer about a document of which everything was read."""
+        return cls(id=found.id, text=found.text, metadata=dict(found.metadata or {}), has_vector=found.is_brought)
 
 
 class DocumentsDelete(Request):
@@ -98,6 +109,8 @@ class DocumentsDeleted(Answer):
 
     object: Literal["collection.documents.deleted"] = "collection.documents.deleted"
     deleted: int
+    warnings: list[str] = Field(default_factory=list)
+    """Keys of the filter that no document has."""
 
 
 class DocumentsCount(Request):
@@ -111,3 +124,5 @@ class DocumentsCounted(Answer):
 
     object: Literal["collection.count"] = "collection.count"
     count: int
+    warnings: list[str] = Field(default_factory=list)
+    """Keys of the filter that no searchable document has."""

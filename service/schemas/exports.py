@@ -19,5 +19,6 @@ def told_of(record: ExportRecord, job: JobRecord, *, now: float) -> dict[str, An
         "bytes": record.num_bytes if there else None,
         "sha256": record.sha256,
         "expires_at": None if record.expires_at is None else int(record.expires_at),
+        "metadata": dict(record.metadata),
         "error": None if job.error is None else JobFailure.of(job.error),
     }

@@ -35,6 +35,7 @@ class FileObject(Answer):
     """The file that it was made of; null for an upload."""
     job: str | None
     """The job that made it."""
+    metadata: dict[str, str]
 
     @classmethod
     def of(cls, record: FileRecord) -> Self:
@@ -50,6 +51,7 @@ class FileObject(Answer):
             parent=record.parent,
             job=record.job_id,
             mapping=None if record.mapping is None else FileMapping(**record.mapping),
+            metadata=dict(record.metadata),
         )
 
 

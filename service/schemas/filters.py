@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from infonce import filters as library
 from infonce.filters import Comparator, Joint
-from service.schemas.strict import Request, Whole, sentence
+from service.schemas.strict import Fraction, Request, Whole, sentence
 
 MAX_DEPTH: Final = 8
 MAX_COMPARISONS: Final = 100
@@ -16,7 +16,7 @@ MAX_VALUES: Final = 1_000
 
 Joining = Literal["and", "or", "not"]
 Comparing = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists"]
-_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | float | None
+_Scalar = Annotated[str, Field(max_length=4_096)] | bool | Whole | Fraction | None
 
 
 class DocumentFilter(Request):
@@ -29,7 +29,10 @@ class DocumentFilter(Request):
     key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     value: Annotated[
         _Scalar | Annotated[list[_Scalar], Field(max_length=MAX_VALUES)],
-        sentence(f"must be a text, a finite number, true, false, null, or a list of at most {MAX_VALUES} of these"),
+        sentence(
+            "must be a text, a finite number, a whole one within ±2^53, true, false, null, or a list of at most "
+            f"{MAX_VALUES} of these"
+        ),
     ] = None
     filters: Annotated[list["DocumentFilter"], Field(min_length=1, max_length=MAX_COMPARISONS)] | None = None
 

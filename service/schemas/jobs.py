@@ -12,7 +12,7 @@ from infonce.config import HardNegatives, Pooling, Precision
 from infonce.loss_config import Negatives
 from service.schemas.collections import CollectionName
 from service.schemas.mining import MiningWhileTraining
-from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only
+from service.schemas.strict import AutoNumber, AutoWhole, Metadata, Name, Off, Request, Whole, only, sentence
 from service.store.records import DeployPolicy
 
 FILE_ID: Final = "file-[0-9a-z]{26}"
@@ -127,6 +127,14 @@ class OpenAIHyperparameters(Request):
     """Multiplies the default learning rate."""
 
 
+Suffix = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+    sentence("must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit"),
+]
+"""A part of the model's name, as long as OpenAI's; the name stands in paths, so that spaces are none of it."""
+
+
 class JobCreate(Request):
     """The body of `POST /v1/fine_tuning/jobs`."""
 
@@ -134,7 +142,7 @@ class JobCreate(Request):
     training_file: Name
     validation_file: Name | None = None
     """Pairs that are held out instead of a share of the training file."""
-    suffix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")] | None = None
+    suffix: Suffix | None = None
     seed: Whole | None = None
     metadata: Metadata | None = None
     method: Method = Method()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from service.schemas.strict import MAX_WHOLE, Answer, Request, Whole, sentence
+from service.schemas.strict import MAX_WHOLE, Answer, Metadata, Request, Whole, sentence
 from service.store.records import KeyRecord, ProjectRecord, Scope
 
 PROJECT_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -30,6 +30,7 @@ class ApiKeyCreate(Request):
     """The caller's own where it is left out."""
     scopes: Annotated[Scopes, Field(strict=False)] = (Scope.ADMIN,)
     expires_in_seconds: Annotated[Whole, Field(ge=1, le=MAX_SECONDS)] | None = None
+    metadata: Metadata | None = None
 
 
 class ApiKeyRotate(Request):
@@ -51,6 +52,7 @@ class ApiKey(Answer):
     revoked_at: int | None
     last_used_at: int | None
     """Within a minute."""
+    metadata: dict[str, str]
     secret: str | None = None
     """What is sent as `Authorization: Bearer …`; null but in the answer that made the key."""
 
@@ -66,6 +68,7 @@ class ApiKey(Answer):
             expires_at=_whole(record.expires_at),
             revoked_at=_whole(record.revoked_at),
             last_used_at=_whole(record.last_used_at),
+            metadata=dict(record.metadata),
             secret=secret,
         )
 
@@ -78,12 +81,14 @@ class ApiKeyDeleted(Answer):
     deleted: Literal[True] = True
 
 
-class Limits(Request):
+class ProjectUpdate(Request):
     """How much a project may use; null is the server's limit, what is left out stays."""
 
     max_queued_jobs: Limit | None = None
     max_stored_bytes: Limit | None = None
     max_requests_per_minute: RequestLimit | None = None
+    metadata: Metadata | None = None
+    """In place of all that it had; null changes nothing."""
 
 
 class ProjectCreate(Request):
@@ -93,6 +98,7 @@ class ProjectCreate(Request):
     max_queued_jobs: Limit | None = None
     max_stored_bytes: Limit | None = None
     max_requests_per_minute: RequestLimit | None = None
+    metadata: Metadata | None = None
 
 
 class ProjectObject(Answer):
@@ -105,6 +111,7 @@ class ProjectObject(Answer):
     max_stored_bytes: int | None
     max_requests_per_minute: int | None
     """null is the server's limit."""
+    metadata: dict[str, str]
     waiting_jobs: int
     stored_bytes: int
 
@@ -117,6 +124,7 @@ class ProjectObject(Answer):
             max_queued_jobs=record.max_queued_jobs,
             max_stored_bytes=record.max_stored_bytes,
             max_requests_per_minute=record.max_requests_per_minute,
+            metadata=dict(record.metadata),
             waiting_jobs=waiting_jobs,
             stored_bytes=stored_bytes,
         )

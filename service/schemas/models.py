@@ -2,9 +2,11 @@
 
 from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field
+
 from service.schemas.exports import told_of
 from service.schemas.job_answers import JobFailure
-from service.schemas.strict import Answer, Name, Request, only
+from service.schemas.strict import Answer, Metadata, Name, Request, only
 from service.store.exports import ExportRecord
 from service.store.records import JobRecord
 
@@ -41,6 +43,8 @@ class ModelObject(Answer):
     """Equal prints give equal vectors."""
     evaluation: dict[str, Any] | None = None
     """Base against tuned, in short; the job's `/report` has all of it."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """The job's that made it, or what came with it."""
 
 
 class ModelDeleted(Answer):
@@ -56,6 +60,7 @@ class ModelExportCreate(Request):
 
     model: Name
     format: Annotated[Literal["safetensors"], only("safetensors")] = "safetensors"
+    metadata: Metadata | None = None
 
 
 class ModelExport(Answer):
@@ -74,6 +79,7 @@ class ModelExport(Answer):
     """Of the tar, once it can be fetched; equal models have equal bytes."""
     sha256: str | None
     expires_at: int | None
+    metadata: dict[str, str]
     error: JobFailure | None
 
     @classmethod

@@ -1,9 +1,10 @@
 """What every body obeys: strict types, no unknown key, finite numbers, bounded texts."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from infonce.file_limits import DEFAULT_LIMITS
@@ -11,6 +12,8 @@ from infonce.jsonl import is_blank
 
 MAX_WHOLE = 2**53
 """The largest whole number that every JSON reader and both databases keep exactly."""
+
+MAX_METADATA_PAIRS = 16
 
 MAX_TEXT_CHARACTERS = DEFAULT_LIMITS.max_text_characters
 MAX_DOCUMENT_CHARACTERS = DEFAULT_LIMITS.max_document_characters
@@ -61,14 +64,40 @@ Off = Annotated[None, only("null")]
 
 Auto = Literal["auto"]
 Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
+
+
+def _no_whole(value: object) -> object:
+    """A whole number beyond 2^53 must not slip in as a rounded float."""
+    if isinstance(value, int):
+        raise PydanticCustomError("invalid_value", "a whole number must be within ±2^53")
+    return value
+
+
+Fraction = Annotated[float, BeforeValidator(_no_whole)]
+"""Beside `Whole` in a union."""
 AutoWhole = Annotated[Whole | Auto, sentence('must be a whole number within ±2^53, or "auto"')]
 AutoNumber = Annotated[float | Auto, sentence('must be a finite number, or "auto"')]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 DocumentId = Annotated[str, Field(min_length=1, max_length=512)]
-Metadata = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-    Field(max_length=16),
-]
+
+
+def without_controls(found: str) -> AfterValidator:
+    """A text with none of these control characters."""
+    pattern = re.compile(found)
+
+    def check(text: str) -> str:
+        if match := pattern.search(text):
+            name = "NUL (U+0000)" if match[0] == "\0" else f"the control character U+{ord(match[0]):04X}"
+            raise PydanticCustomError("invalid_text", f"{name} is not allowed; remove it")
+        return text
+
+    return AfterValidator(check)
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64), without_controls(r"[\x00-\x1f\x7f-\x9f]")]
+MetadataValue = Annotated[str, Field(max_length=512), without_controls(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")]
+"""Lines and tabs are text."""
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_PAIRS)]
 """Up to 16 pairs of strings, as OpenAI has it."""
 
 

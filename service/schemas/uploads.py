@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from service.schemas.files import FileObject
-from service.schemas.strict import Answer, Off, Request
+from service.schemas.strict import Answer, Metadata, Off, Request
 from service.store.records import FilePurpose, FileRecord
 from service.store.upload_status import UploadStatus
 from service.store.uploads import PartRecord, UploadRecord
@@ -25,6 +25,8 @@ class UploadCreate(Request):
     """For OpenAI's clients; what a file is, its first bytes say."""
     mapping: dict[str, Any] | None = None
     """The fields of pairs, where they are not those of a known dialect: anchor, positive, negatives."""
+    metadata: Metadata | None = None
+    """What the file will have."""
     expires_after: Off = None
 
 
@@ -53,6 +55,7 @@ class UploadObject(Answer):
     """pending, completed, cancelled or expired."""
     file: FileObject | None
     """What it became, once it is completed; null where that file was deleted."""
+    metadata: dict[str, str]
 
     @classmethod
     def of(cls, record: UploadRecord, file: FileRecord | None, *, now: float) -> Self:
@@ -67,6 +70,7 @@ class UploadObject(Answer):
             purpose=record.purpose.value,
             status=UploadStatus.EXPIRED.value if is_over else record.status.value,
             file=None if file is None else FileObject.of(file),
+            metadata=dict(record.metadata),
         )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from service.schemas.strict import Answer, Request
+from service.schemas.strict import Answer, Metadata, Request
 from service.store.signals import DeliveryRecord, DeliveryStatus, EndpointRecord, EventType
 from service.webhook_targets import MAX_URL_CHARACTERS
 
@@ -22,14 +22,17 @@ class WebhookEndpointCreate(Request):
     url: EndpointUrl
     """https, and a public address, unless the operator allows others."""
     event_types: EventTypes
+    metadata: Metadata | None = None
 
 
 class WebhookEndpointUpdate(Request):
-    """What is to change; what is left out stays."""
+    """What is to change; what is left out stays, and so does what is null."""
 
     name: EndpointName | None = None
     url: EndpointUrl | None = None
     event_types: EventTypes | None = None
+    metadata: Metadata | None = None
+    """In place of all that it had."""
 
 
 class WebhookSecretRotate(Request):
@@ -56,6 +59,7 @@ class WebhookEndpoint(Answer):
     updated_at: int
     signing_secret_hint: str
     """The secret's last characters."""
+    metadata: dict[str, str]
 
     signing_secret: str | None = Field(default=None, repr=False)
     """What signatures are verified with; null but in the answer that made it."""
@@ -71,6 +75,7 @@ class WebhookEndpoint(Answer):
             created_at=int(record.created_at),
             updated_at=int(record.updated_at),
             signing_secret_hint=f"whsec_...{record.secret[-_HINT_CHARACTERS:]}",
+            metadata=dict(record.metadata),
             signing_secret=record.secret if shows_secret else None,
         )
 

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -216,21 +216,22 @@ class Artifacts:
         sync(target.parent)
         sync(target.parent.parent)  # the parent itself may be new
 
-    def verify(self, folder: Path, *, part: str = "") -> None:
+    def verify(self, folder: Path, *, part: str = "", read: Callable[[int], object] = lambda num_bytes: None) -> None:
         """Every file that was sealed, and whose name begins with `part`, is there, unchanged.
+
+        `read` is told the size of each piece of a file that was read, and may wait or raise.
 
         Raises:
             ArtifactCorrupt: naming the first file that is not.
         """
         is_index = folder.absolute().is_relative_to(self.root / "collections")
         corrupt = partial(ArtifactCorrupt, folder.name, remedy=INDEX_REMEDY if is_index else MODEL_REMEDY)
-        listed = listed_checksums(folder, corrupt)
-        for name, expected in ((name, listed[name]) for name in listed if name.startswith(part)):
+        for name, expected in (one for one in listed_checksums(folder, corrupt).items() if one[0].startswith(part)):
             path = folder / name
             try:
                 if path.stat().st_size != expected["bytes"]:
                     raise corrupt(file=name, reason="has another size than was written")
-                if sha256_of(path) != expected["sha256"]:
+                if sha256_of(path, read=read) != expected["sha256"]:
                     raise corrupt(file=name, reason="has another SHA-256 than was written")
             except OSError as error:
                 raise corrupt(file=name, reason=f"cannot be read ({error.strerror})") from error

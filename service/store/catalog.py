@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from service.store import changes
 from service.store import versions as collection_versions
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Tx, insert
@@ -82,19 +83,25 @@ def delete_model(tx: Tx, project: str, *, id: str) -> ModelRecord:
 
     Raises:
         NotFound: the project has none of that id.
-        Conflict: a collection answers by it, or a job that has not ended names it (`in_use`).
+        Conflict: a job that has not ended names it, a collection answers by it or has a version of it (`in_use`).
     """
     row = tx.execute(sa.select(models).where(models.c.project == project, models.c.id == id).with_for_update()).first()
     if row is None:
         raise NotFound("model", id)
-    asked = sa.select(collections.c.name).where(collections.c.project == project, collections.c.model == id)
-    if name := tx.execute(asked.order_by(collections.c.name).limit(1)).scalar_one_or_none():
-        raise Conflict("in_use", f"The collection {name} answers by the model {id}; move it to another model first")
     spec = sa.type_coerce(jobs.c.spec, sa.Text())
     active = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED])
     users = sa.select(jobs.c.id).where(jobs.c.project == project, active, spec.contains(f'"{id}"', autoescape=True))
     if user := tx.execute(users.limit(1)).scalar_one_or_none():
         raise Conflict("in_use", f"The job {user} needs the model {id}; cancel it or wait for its end")
+    # only now: a job that has ended has written its version in the same transaction
+    asked = sa.select(collections.c.name).where(collections.c.project == project, collections.c.model == id)
+    if name := tx.execute(asked.order_by(collections.c.name).limit(1)).scalar_one_or_none():
+        raise Conflict("in_use", f"The collection {name} answers by the model {id}; move it to another model first")
+    there = sa.select(versions.c.id, collections.c.name).join_from(versions, collections)
+    there = there.where(collections.c.project == project, versions.c.model == id).order_by(versions.c.id).limit(1)
+    if version := tx.execute(there).first():
+        message = f"The collection {version.name} has a version of the model {id}, {version.id}"
+        raise Conflict("in_use", f"{message}; delete that version first")
     tx.execute(sa.delete(models).where(models.c.project == project, models.c.id == id))
     tx.execute(sa.delete(repeats).where(repeats.c.project == project, repeats.c.object_id == id))  # it may come again
     return record_of(ModelRecord, row)
@@ -155,7 +162,8 @@ def insert_version_and_activate(tx: Tx, version: VersionRecord, *, moves_model: 
     Two index jobs of one collection may end in either order; what can be found never goes back, neither to older
     documents nor to a model that the collection has left. One that `moves_model` takes the collection to its own
     model in the same row update, so that no text query meets an index of another one. It always counts, as a
-    promotion does: what was written since it read the documents is pending until the next index job.
+    promotion does; but while it lacks documents that were written since it read them, it is wanted only, and a gateway
+    embeds those before it moves the collection.
 
     Raises:
         NotFound: the collection does not exist.
@@ -168,9 +176,25 @@ def insert_version_and_activate(tx: Tx, version: VersionRecord, *, moves_model: 
     newer = row.active_version is not None and get_version(tx, row.active_version).watermark > version.watermark
     if not moves_model and (newer or row.model != version.model):
         return False
+    if moves_model and _lacks_documents(tx, version):
+        collection_versions.want(tx, version.collection_id, id=version.id)
+        return False
     collection = record_of(CollectionRecord, row)
     collection_versions.activate(tx, collection, version=version, now=version.created_at)
     return True
+
+
+def _lacks_documents(tx: Tx, version: VersionRecord) -> bool:
+    assert version.fingerprint is not None, "it has a model"
+    return bool(
+        changes.missing(tx, version.collection_id, fingerprint=version.fingerprint, after=version.watermark, limit=1)
+    )
+
+
+def waiting_to_move(tx: Tx) -> list[CollectionRecord]:
+    """The collections of all projects that are to move to a version as soon as it lacks nothing."""
+    query = sa.select(collections).where(collections.c.wanted_version.is_not(None)).order_by(collections.c.id)
+    return [record_of(CollectionRecord, row) for row in tx.execute(query)]
 
 
 def get_version(tx: Tx, id: str) -> VersionRecord:

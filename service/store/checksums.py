@@ -12,6 +12,8 @@ from service.store.errors import ArtifactCorrupt
 CHECKSUMS: Final = "checksums.json"
 """Size and SHA-256 of every other file of a sealed folder; written last, so a folder without it is unfinished."""
 
+_PIECE_BYTES: Final = 1 << 18
+
 
 def listed_checksums(folder: Path, corrupt: Callable[..., ArtifactCorrupt]) -> dict[str, dict[str, Any]]:
     """File name → bytes and sha256, with no name that leads out of the folder."""
@@ -28,10 +30,14 @@ def listed_checksums(folder: Path, corrupt: Callable[..., ArtifactCorrupt]) -> d
     return dict(files)
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of the file, in hexadecimal; read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, *, read: Callable[[int], object] = lambda num_bytes: None) -> str:
+    """The SHA-256 of the file, in hexadecimal; read in pieces, of each of which `read` is told the size."""
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while num_bytes := file.readinto(piece):
+            digest.update(piece[:num_bytes])
+            read(num_bytes)
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -22,6 +22,8 @@ class CollectionRecord:
     active_version: str | None = None
     previous_version: str | None = None
     """That answered before, and can answer again."""
+    wanted_version: str | None = None
+    """That is to answer as soon as it lacks nothing of what was written since its documents were read."""
     num_bytes: int = 0
     """Of its documents: texts, metadata and vectors."""
 

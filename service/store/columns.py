@@ -14,6 +14,8 @@ from service.store.errors import InvalidValue
 MAX_INTEGER = 2**53
 """Beyond it JSON readers round, and beyond 2**63 SQLite and PostgreSQL fail in different ways."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def plain_text(value: str) -> str:
     """The text itself.
@@ -24,7 +26,8 @@ def plain_text(value: str) -> str:
     if "\x00" in value:
         raise InvalidValue("A text holds the NUL character, which cannot be stored; remove it")
     try:
-        value.encode("utf-8")
+        if not value.isascii():
+            value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidValue("A text holds a lone surrogate and is no valid Unicode; remove it") from error
     return value
@@ -55,11 +58,20 @@ def json_value(value: Any) -> Any:
         return bounded(value)
     if isinstance(value, float) and math.isfinite(value):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):  # the first is told at once
         return {plain_text(str(key)): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
     raise InvalidValue(f"{value!r} cannot be stored as JSON; numbers must be finite")
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON text, the same bytes for every backend.
+
+    Raises:
+        InvalidValue: as `json_value`.
+    """
+    return _ENCODER.encode(json_value(value))
 
 
 class PlainText(TypeDecorator[str]):
@@ -92,7 +104,7 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         """The value as JSON text, checked."""
-        return None if value is None else json.dumps(json_value(value), ensure_ascii=False, separators=(",", ":"))
+        return None if value is None else json_text(value)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         """The value that was stored."""

@@ -26,6 +26,7 @@ from service.store.errors import (
     StoreError,
 )
 from service.store.settings import DATABASE_URL
+from service.store.state_number import StateNumber
 from service.store.tables import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ class Database:
     def __init__(self, engine: sa.Engine) -> None:
         self._writer = engine
         self._writes, self._last_write = itertools.count(1), 0
+        self._state: StateNumber | None = None
         if engine.dialect.name == "sqlite":
             self._reader = engine.execution_options(infonce_read=True)
+            self._state = StateNumber(Path(str(engine.url.database)))
         else:  # as SQLite has it: all statements of a transaction see the same state
             self._reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
@@ -114,13 +117,22 @@ class Database:
             self._last_write = next(self._writes)
 
     @property
-    def last_write(self) -> int:
-        """The number of a transaction of this object that may have written: another one whenever one has ended."""
-        return self._last_write
+    def sees_all_writes(self) -> bool:
+        """Whether `mark` tells of what other processes write as well: SQLite counts changes, PostgreSQL does not."""
+        return self._state is not None
+
+    def mark(self) -> int:
+        """Another number than before if anything was committed since then by this object, or by anybody if it sees all.
+
+        It takes a hundredth of what a transaction does.
+        """
+        return self._last_write if self._state is None else self._state.number()
 
     def close(self) -> None:
         """All idle connections are closed."""
         self._writer.dispose()
+        if self._state is not None:
+            self._state.close()
 
 
 def now_of(tx: Tx) -> float:

@@ -99,17 +99,26 @@ def page_deliveries(tx: Tx, endpoint_id: str, *, page: Page) -> tuple[list[Deliv
     return [_record(row) for row in rows], more
 
 
+def get(tx: Tx, endpoint_id: str, *, id: str) -> DeliveryRecord:
+    """What the endpoint was or is to be told.
+
+    Raises:
+        NotFound: the endpoint has no such delivery.
+    """
+    row = tx.execute(_one(endpoint_id, id)).one_or_none()
+    if row is None:
+        raise NotFound("webhook delivery", id)
+    return _record(row)
+
+
 def replay(tx: Tx, endpoint_id: str, *, id: str, now: float) -> DeliveryRecord:
     """The event will be told again under its old id: by a new delivery, or soon by one that waits.
 
     Raises:
         NotFound: the endpoint has no such delivery.
     """
-    mine = sa.and_(webhook_deliveries.c.endpoint_id == endpoint_id, webhook_deliveries.c.id == id)
-    row = tx.execute(sa.select(webhook_deliveries).where(mine).with_for_update()).one_or_none()
-    if row is None:
-        raise NotFound("webhook delivery", id)
-    old = _record(row)
+    tx.execute(_one(endpoint_id, id).with_for_update())
+    old = get(tx, endpoint_id, id=id)
     waiting = _hurried(tx, old, now=now)
     if waiting is not None:
         return waiting
@@ -148,6 +157,11 @@ def body_of(delivery: DeliveryRecord) -> Mapping[str, Any]:
         "type": delivery.event_type,
         "data": delivery.data,
     }
+
+
+def _one(endpoint_id: str, id: str) -> sa.Select[Any]:
+    mine = sa.and_(webhook_deliveries.c.endpoint_id == endpoint_id, webhook_deliveries.c.id == id)
+    return sa.select(webhook_deliveries).where(mine)
 
 
 def _due(now: float) -> sa.ColumnElement[bool]:

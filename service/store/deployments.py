@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.records import JobKind, JobRecord, JobStatus
-from service.store.tables import jobs
+from service.store.tables import collections, jobs
 from service.store.waiting import waiting_job
 
 
@@ -40,13 +40,20 @@ def outrun_by(tx: Tx, job: JobRecord) -> str | None:
 
 
 def followed(tx: Tx, records: Sequence[JobRecord]) -> list[JobRecord]:
-    """The jobs, each deployment in a result with the status that its index job has by now."""
+    """The jobs, each deployment in a result with the status that its index job has by now.
+
+    It is told as running until the collection has moved: what came while it ran may have to be embedded first.
+    """
     ids = {record.id: (record.result.get("deployment") or {}).get("job") for record in records}
     wanted = [id for id in ids.values() if id is not None]
     if not wanted:
         return list(records)
-    query = sa.select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(wanted))
-    statuses = {row.id: JobStatus(row.status).value for row in tx.execute(query)}
+    query = sa.select(jobs.c.id, jobs.c.status, jobs.c.result, collections.c.wanted_version)
+    query = query.outerjoin_from(jobs, collections, collections.c.id == jobs.c.subject).where(jobs.c.id.in_(wanted))
+    statuses = {}
+    for row in tx.execute(query):
+        waits = row.wanted_version is not None and row.result.get("version") == row.wanted_version
+        statuses[row.id] = (JobStatus.RUNNING if waits else JobStatus(row.status)).value
     return [_with_status(record, statuses.get(str(ids[record.id]))) for record in records]
 
 

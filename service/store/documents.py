@@ -10,12 +10,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.store import changes
+from service.store import changes, document_rows
 from service.store.change_tables import document_vectors
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, DocumentRecord, VersionRecord
-from service.store.database import Tx, insert
+from service.store.columns import json_text
+from service.store.database import Tx
+from service.store.document_rows import DocumentRow
 from service.store.errors import Conflict, NotFound
+from service.store.id_lists import among
 from service.store.tables import collections, record_of, versions
 from service.store.tables import documents as table
 
@@ -24,7 +27,9 @@ _MAX_AT_ONCE = 1_000
 """Documents a transaction: other writers wait for about 20 ms."""
 _MAX_CHARACTERS_AT_ONCE = 4_000_000  # a text may have 262,144: 1,000 of them would be written for seconds
 _FIELDS = [table.c[name] for name in ("id", "text", "metadata", "vector", "sequence", "filled_by")]
-_WRITTEN = ("id", "text", "metadata", "vector", "filled_by")
+_BY_IDS = sa.select(*_FIELDS).where(  # made once: to make it takes longer than to read ten documents
+    table.c.collection_id == sa.bindparam("of"), table.c.id.in_(sa.bindparam("ids", expanding=True))
+)
 _KEPT = ("text", "metadata", "vector")  # what a document takes room by
 
 
@@ -65,25 +70,22 @@ def upsert(
         Conflict: an id stands in the call twice (`duplicate_id`).
         NotFound: the collection does not exist.
     """
-    twice = [id for id, count in Counter(document.id for document in documents).items() if count > 1]
-    if twice:
-        raise Conflict(
-            "duplicate_id", f"The document id {twice[0]!r} is given more than once; send each id once a call"
-        )
+    ids = [document.id for document in documents]
+    if len(set(ids)) < len(ids):
+        twice = next(id for id, count in Counter(ids).items() if count > 1)
+        raise Conflict("duplicate_id", f"The document id {twice!r} is given more than once; send each id once a call")
     watermark = changes.reserve(tx, collection.id, count=len(documents))
     if watermark is None:
         raise NotFound("collection", collection.id)
     first = watermark - len(documents) + 1
-    rows = [{"collection_id": collection.id, "sequence": first + i, **_values(d)} for i, d in enumerate(documents)]
-    if rows:
-        ids = [document.id for document in documents]
+    if ids:
         before = _num_bytes(tx, collection.id, ids=ids)  # nobody else writes to it: its row is locked
-        tx.execute(_upsert_statement(tx), rows)
+        rows = [_row(collection.id, document, sequence=first + place) for place, document in enumerate(documents)]
+        more = document_rows.write(tx, rows) - before
         changes.supersede(tx, collection.id, ids=ids)
         if embedded is not None:
             sequences = {document.id: first + place for place, document in enumerate(documents)}
             changes.keep_vectors(tx, collection.id, embedded=embedded, sequences=sequences)
-        more = _num_bytes(tx, collection.id, ids=ids) - before
         grown = sa.update(collections).where(collections.c.id == collection.id)
         tx.execute(grown.values(num_bytes=collections.c.num_bytes + more))
     return watermark
@@ -106,20 +108,16 @@ def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, Docum
     found: dict[str, DocumentRecord] = {}
     for start in range(0, len(wanted), _BATCH):
         some = wanted[start : start + _BATCH]
-        query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id, table.c.id.in_(some))
-        found |= {row.id: record_of(DocumentRecord, row) for row in tx.execute(query)}
+        rows = tx.execute(_BY_IDS, {"of": collection_id, "ids": some})
+        found |= {row.id: record_of(DocumentRecord, row) for row in rows}
     return found
 
 
 def texts_of(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, str]:
     """The texts of those of the documents that exist and have one, by id."""
-    wanted = list(dict.fromkeys(ids))
-    found: dict[str, str] = {}
-    for start in range(0, len(wanted), _BATCH):
-        query = sa.select(table.c.id, table.c.text).where(table.c.collection_id == collection_id)
-        query = query.where(table.c.id.in_(wanted[start : start + _BATCH]), table.c.text.is_not(None))
-        found |= {row.id: row.text for row in tx.execute(query)}
-    return found
+    query = sa.select(table.c.id, table.c.text).where(table.c.collection_id == collection_id)
+    query = query.where(among(tx, table.c.id, ids=ids), table.c.text.is_not(None))
+    return {row.id: row.text for row in tx.execute(query)}
 
 
 def count(tx: Tx, collection_id: str) -> int:
@@ -132,9 +130,7 @@ def pending(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | No
 
     Of the version that answers, unless another one is given.
     """
-    if version is None:
-        return counts(tx, [collection])[collection.id].pending
-    unfound = _unfound(collection.id, searchable=version.watermark, fingerprint=version.fingerprint)
+    unfound = _unfound_by_active(tx, [collection.id]) if version is None else _unfound_by(version)
     return _counts(tx, unfound)[collection.id]
 
 
@@ -149,6 +145,12 @@ class Counted:
 def counts(tx: Tx, found: Sequence[CollectionRecord]) -> dict[str, Counted]:
     """Of each collection; all of them are one question."""
     ids = [collection.id for collection in found]
+    every, waiting = _counts(tx, table.c.collection_id.in_(ids)), _counts(tx, _unfound_by_active(tx, ids))
+    return {id: Counted(documents=every[id], pending=waiting[id]) for id in ids}
+
+
+def _unfound_by_active(tx: Tx, ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Of each collection, the documents that the version which answers cannot find."""
     last = sa.select(document_vectors.c.fingerprint).where(document_vectors.c.collection_id == collections.c.id)
     last = last.order_by(document_vectors.c.sequence.desc()).limit(1)  # of what is found before there is an index
     known = sa.case((versions.c.id.is_(None), last.scalar_subquery()), else_=versions.c.fingerprint)
@@ -158,8 +160,11 @@ def counts(tx: Tx, found: Sequence[CollectionRecord]) -> dict[str, Counted]:
         _unfound(id, searchable=searchable, fingerprint=fingerprint)
         for id, searchable, fingerprint in tx.execute(state.where(collections.c.id.in_(ids)))
     ]
-    every, waiting = _counts(tx, table.c.collection_id.in_(ids)), _counts(tx, sa.or_(sa.false(), *unfound))
-    return {id: Counted(documents=every[id], pending=waiting[id]) for id in ids}
+    return sa.or_(sa.false(), *unfound)
+
+
+def _unfound_by(version: VersionRecord) -> sa.ColumnElement[bool]:
+    return _unfound(version.collection_id, searchable=version.watermark, fingerprint=version.fingerprint)
 
 
 def _unfound(collection_id: str, *, searchable: int, fingerprint: str | None) -> sa.ColumnElement[bool]:
@@ -173,22 +178,24 @@ def _unfound(collection_id: str, *, searchable: int, fingerprint: str | None) ->
     return sa.and_(later, table.c.vector.is_(None), ~known)
 
 
-def page(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[DocumentRecord], bool]:
-    """At most so many documents in the order of their ids, behind that one, and whether more follow."""
-    query = sa.select(*_FIELDS).where(table.c.collection_id == collection_id)
-    if after is not None:
-        query = query.where(table.c.id > after)
-    rows = tx.execute(query.order_by(table.c.id).limit(limit + 1)).all()
-    return [record_of(DocumentRecord, row) for row in rows[:limit]], len(rows) > limit
-
-
 def page_ids(tx: Tx, collection_id: str, *, after: str | None, limit: int) -> tuple[list[str], bool]:
-    """The ids of such a window alone, and whether more follow."""
+    """At most so many ids in their order, behind that one, and whether more follow."""
     query = sa.select(table.c.id).where(table.c.collection_id == collection_id)
     if after is not None:
         query = query.where(table.c.id > after)
     ids = list(tx.execute(query.order_by(table.c.id).limit(limit + 1)).scalars())
     return ids[:limit], len(ids) > limit
+
+
+def page_metadata(
+    tx: Tx, collection_id: str, *, after: str | None, limit: int
+) -> tuple[dict[str, Mapping[str, Any]], bool]:
+    """The metadata of such documents, by id in the order of the ids, and whether more follow."""
+    query = sa.select(table.c.id, table.c.metadata).where(table.c.collection_id == collection_id)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    rows = tx.execute(query.order_by(table.c.id).limit(limit + 1)).all()
+    return {row.id: row.metadata for row in rows[:limit]}, len(rows) > limit
 
 
 def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentRecord]:
@@ -204,26 +211,24 @@ def iterate(tx: Tx, collection_id: str, *, watermark: int) -> Iterator[DocumentR
         last = rows[-1].sequence
 
 
-def _values(document: NewDocument) -> dict[str, Any]:
-    """Its columns; `asdict` copies metadata and vector, which takes a third of the time of storing them."""
-    return {name: getattr(document, name) for name in _WRITTEN}
-
-
-def _upsert_statement(tx: Tx) -> sa.Insert:
-    statement = insert(tx, table)
-    replaced = {name: statement.excluded[name] for name in (*_KEPT, "sequence", "filled_by")}
-    return statement.on_conflict_do_update(index_elements=["collection_id", "id"], set_=replaced)
+def _row(collection_id: str, document: NewDocument, *, sequence: int) -> DocumentRow:
+    return DocumentRow(
+        collection_id,
+        document.id,
+        document.text,
+        json_text(document.metadata),
+        document.vector,
+        sequence,
+        document.filled_by,
+    )
 
 
 def _num_bytes(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> int:
     """What those of the documents that exist take, as they are stored."""
     sizes = (sa.func.coalesce(_octets(tx, table.c[name]), 0) for name in _KEPT)
     total = sa.func.sum(sum(sizes, sa.literal(0)))
-    found = 0
-    for start in range(0, len(ids), _BATCH):
-        some = table.c.id.in_(ids[start : start + _BATCH])
-        found += int(tx.execute(sa.select(total).where(table.c.collection_id == collection_id, some)).scalar_one() or 0)
-    return found
+    query = sa.select(total).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids=ids))
+    return int(tx.execute(query).scalar_one() or 0)
 
 
 def _octets(tx: Tx, column: sa.Column[Any]) -> sa.ColumnElement[int]:

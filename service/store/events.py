@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
+from structlog.contextvars import get_contextvars
 
 from service.store.database import Tx
 from service.store.errors import BadCursor
-from service.store.records import EventRecord, Page
+from service.store.records import EventRecord, JobRecord, Page
 from service.store.tables import job_events, record_of
+
+_SUBMITTED: Final = "submitted"
+_REQUEST: Final = "request"
+"""As the lines of a log name it."""
+_REQUEST_ID: Final = "request_id"
+"""As answers name it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +38,26 @@ def append(tx: Tx, event: NewEvent) -> None:
     It is not fenced by itself: a worker appends only in a transaction whose heartbeat was accepted.
     """
     tx.execute(sa.insert(job_events).values(asdict(event)))
+
+
+def submitted(job: JobRecord) -> NewEvent:
+    """The first event of a job; it names the request that is at work, if one is, so that logs can be joined."""
+    request = get_contextvars().get(_REQUEST)
+    return NewEvent(
+        job_id=job.id,
+        attempt=job.attempt,
+        at=job.created_at,
+        type=_SUBMITTED,
+        message=f"The {job.kind} job was submitted.",
+        data={} if request is None else {_REQUEST_ID: request},
+    )
+
+
+def request_of(tx: Tx, job_id: str) -> str | None:
+    """The request that led to the job, if one did."""
+    first = sa.and_(job_events.c.job_id == job_id, job_events.c.type == _SUBMITTED)
+    data = tx.execute(sa.select(job_events.c.data).where(first).order_by(job_events.c.id).limit(1)).scalar()
+    return None if data is None else data.get(_REQUEST_ID)
 
 
 def newest(tx: Tx, job_id: str) -> int:

@@ -1,6 +1,7 @@
 """Exports of models and collections as rows; the tar lies in a sealed folder of its own until its time is over."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ class ExportRecord:
     """Of the tar."""
     expires_at: float | None = None
     """None until it has ended."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def insert_export(tx: Tx, export: ExportRecord) -> None:

@@ -15,7 +15,7 @@ from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.errors import InvalidValue, NotFound
 from service.store.events import NewEvent
-from service.store.paging import metadata_has, window
+from service.store.paging import window
 from service.store.queue import kinds_of
 from service.store.records import JobError, JobKind, JobRecord, JobStatus, Page, Phase
 from service.store.tables import jobs, record_of, values_of
@@ -43,11 +43,12 @@ def insert(tx: Tx, job: JobRecord) -> None:
     Raises:
         NotFound: one does not exist in the job's project.
     """
-    catalog.hold_models(tx, job.project, names=[job.spec.get("model") or "", *job.spec.get("models", ())])
+    named = [job.spec.get(field) or "" for field in ("model", "of_model")]
+    catalog.hold_models(tx, job.project, names=[*named, *job.spec.get("models", ())])
     files.hold(tx, job.project, ids=files.named_in(job.spec))
     error = None if job.error is None else asdict(job.error)
     tx.execute(sa.insert(jobs).values({**values_of(job, jobs), "error": error}))
-    _tell(tx, job, at=job.created_at, type="submitted", message=f"The {job.kind} job was submitted.")
+    events.append(tx, events.submitted(job))
 
 
 def get(tx: Tx, project: str, *, id: str) -> JobRecord:
@@ -75,27 +76,28 @@ def page(
     kinds: Sequence[JobKind],
     page: Page,
     status: JobStatus | None = None,
-    metadata: Mapping[str, str] | None = None,
 ) -> tuple[list[JobRecord], bool]:
-    """A window of the project's jobs of these kinds, in that status, with all of this metadata; whether more follow.
+    """A window of the project's jobs of these kinds, in that status; whether more follow.
 
     Raises:
         BadCursor: `page.after` is not in the list.
     """
     query = sa.select(jobs).where(jobs.c.project == project, jobs.c.kind.in_(kinds))
-    for key, value in (metadata or {}).items():
-        query = query.where(metadata_has(tx, jobs.c.metadata, key=key, value=value))
     in_status = [] if status is None else [jobs.c.status == status]
     rows, more = window(tx, query, table=jobs, page=page, where=in_status)
     return [_record(row) for row in rows], more
 
 
-def queued_twin(tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None) -> JobRecord | None:
+def queued_twin(
+    tx: Tx, kind: JobKind, *, subject: str, spec: Mapping[str, Any] | None = None, may_run: bool = False
+) -> JobRecord | None:
     """A job of that kind on that subject that still waits, and goes on waiting until this transaction ends.
 
-    With `spec` it is one that was asked for just that: one which may fail for more reasons is no twin.
+    With `spec` it is one that was asked for just that: one which may fail for more reasons is no twin. One that
+    `may_run` may have been claimed already.
     """
-    query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status == JobStatus.QUEUED, jobs.c.kind == kind)
+    among = [JobStatus.QUEUED, *([JobStatus.RUNNING] if may_run else [])]
+    query = sa.select(jobs).where(jobs.c.subject == subject, jobs.c.status.in_(among), jobs.c.kind == kind)
     found = map(_record, tx.execute(query.order_by(jobs.c.created_at).with_for_update()))
     return next((job for job in found if spec is None or job.spec == spec), None)
 

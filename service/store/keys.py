@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -57,6 +57,12 @@ def create(
     return key, f"inf_{id}_{secret}"
 
 
+def labelled(tx: Tx, key: KeyRecord, *, metadata: Mapping[str, str]) -> KeyRecord:
+    """The key with this metadata in place of what it had."""
+    tx.execute(sa.update(api_keys).where(api_keys.c.id == key.id).values(metadata=metadata))
+    return replace(key, metadata=metadata)
+
+
 def rotate(tx: Tx, id: str, *, project: str | None, now: float, grace_seconds: float) -> tuple[KeyRecord, str]:
     """A new key that is what the old one was, for as long, and its plain text; the old one counts for a while at most.
 
@@ -69,6 +75,7 @@ def rotate(tx: Tx, id: str, *, project: str | None, now: float, grace_seconds: f
         raise Conflict("key_ended", f"The key {id} was revoked or replaced, or has expired; make a new one")
     expires_at = None if old.expires_at is None else now + old.expires_at - old.created_at
     new, plaintext = create(tx, old.project, name=old.name, now=now, scopes=old.scopes, expires_at=expires_at)
+    new = labelled(tx, new, metadata=old.metadata)
     ends = now + grace_seconds if old.expires_at is None else min(old.expires_at, now + grace_seconds)
     tx.execute(sa.update(api_keys).where(api_keys.c.id == id).values(expires_at=ends, rotated_at=now))
     return new, plaintext

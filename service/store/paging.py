@@ -1,6 +1,6 @@
 """One window of a list, by cursor: the id of the element after which it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +16,8 @@ def window(
 ) -> tuple[list[sa.Row[Any]], bool]:
     """At most `page.limit` rows of the query in creation order or its reverse, and whether more follow.
 
-    What may change between two windows stands in `where`: the element `page.after` need not fit it any more.
+    What may change between two windows stands in `where`: the element `page.after` need not fit it any more, nor
+    `page.metadata`.
 
     Raises:
         BadCursor: `page.after` is not in the list.
@@ -30,13 +31,18 @@ def window(
         place = sa.tuple_(*order)
         query = query.where(place < mark if page.descending else place > mark)
     query = query.order_by(*(column.desc() if page.descending else column.asc() for column in order))
+    if page.metadata:
+        where = [*where, *_having(tx, table.c.metadata, metadata=page.metadata)]
     rows = list(tx.execute(query.where(*where).limit(page.limit + 1)))
     return rows[: page.limit], len(rows) > page.limit
 
 
-def metadata_has(tx: Tx, column: sa.Column[Any], *, key: str, value: str) -> sa.ColumnElement[bool]:
-    """Whether the metadata in that column says so."""
-    key, value = plain_text(key), plain_text(value)
+def _having(tx: Tx, column: sa.Column[Any], *, metadata: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    """That the JSON object in that column has each of these pairs."""
+    return [_has(tx, column, key=plain_text(key), value=plain_text(value)) for key, value in metadata.items()]
+
+
+def _has(tx: Tx, column: sa.Column[Any], *, key: str, value: str) -> sa.ColumnElement[bool]:
     if tx.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import JSONB  # not before it is needed, as in `database.insert`
 

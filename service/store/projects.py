@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -70,14 +71,14 @@ def page_projects(tx: Tx, *, only: str | None, page: Page) -> tuple[list[Project
     return [record_of(ProjectRecord, row) for row in rows], more
 
 
-def set_limits(tx: Tx, id: str, *, limits: Mapping[str, int | None]) -> ProjectRecord:
-    """The project with these limits in place of those it had; None is the server's.
+def change_project(tx: Tx, id: str, *, values: Mapping[str, Any]) -> ProjectRecord:
+    """The project with these limits and this metadata in place of what it had; None is the server's limit.
 
     Raises:
         NotFound: there is none of that name.
     """
-    if limits:
-        tx.execute(sa.update(projects).where(projects.c.id == id).values(**limits))
+    if values:
+        tx.execute(sa.update(projects).where(projects.c.id == id).values(**values))
     return get_project(tx, id)
 
 
@@ -88,13 +89,18 @@ def held(tx: Tx, id: str, *, now: float) -> ProjectRecord:
 
 
 def num_waiting_jobs(tx: Tx, id: str) -> int:
-    """How many jobs that somebody ordered wait, paused ones among them; index jobs follow from documents."""
+    """How many jobs that somebody ordered wait, paused ones among them.
+
+    Index jobs follow from documents, but for those of versions.
+    """
     return waiting_jobs_of(tx, [id])[id]
 
 
 def waiting_jobs_of(tx: Tx, ids: Sequence[str]) -> Counter[str]:
     """That number for each of the projects."""
-    waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), jobs.c.kind != JobKind.INDEX)
+    of_version = sa.type_coerce(jobs.c.spec, sa.Text()).contains('"of_model":', autoescape=True)
+    ordered = sa.or_(jobs.c.kind != JobKind.INDEX, of_version)
+    waiting = sa.and_(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]), ordered)
     query = sa.select(jobs.c.project, sa.func.count()).where(jobs.c.project.in_(ids), waiting)
     return Counter(dict(tx.execute(query.group_by(jobs.c.project)).all()))
 

@@ -54,6 +54,7 @@ class Phase(StrEnum):
     EXPORTING = "exporting"
     EMBEDDING = "embedding"
     BUILDING = "building"
+    PROMOTING = "promoting"
 
 
 class FilePurpose(StrEnum):
@@ -101,6 +102,7 @@ class FileRecord:
     """The file that it was made of; None for an upload. It may have been deleted since."""
     job_id: str | None = None
     """The job that made it, which makes no other."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +202,8 @@ class ModelRecord:
     """Of its folder; 0 where it was published before this was counted."""
     data_sha256: str | None = None
     """Of the pairs that it was trained on; None where nobody here knows."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Its job's, or what its caller gave it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,6 +222,7 @@ class KeyRecord:
     """When another key took its place; it still counts until it expires."""
     last_used_at: float | None = None
     """Within a minute."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,17 +234,19 @@ class ProjectRecord:
     max_queued_jobs: int | None = None
     max_stored_bytes: int | None = None
     max_requests_per_minute: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepeatRecord:
-    """A POST that may come again under the same Idempotency-Key, and the object that it made."""
+    """A POST that may come again under the same Idempotency-Key, and what it made."""
 
     project: str
     route: str
     key: str
     body_sha256: str
     object_id: str
+    """Of the object; where it made none, the answer itself."""
     created_at: float
 
 
@@ -250,3 +257,5 @@ class Page:
     after: str | None = None
     limit: int = 20
     descending: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Elements without all of it are left out; of tables that have none it asks nothing."""

@@ -22,6 +22,7 @@ webhook_endpoints = sa.Table(
     sa.Column("old_secret_until", sa.Double(), nullable=True),
     sa.Column("created_at", sa.Double(), nullable=False),
     sa.Column("updated_at", sa.Double(), nullable=False),
+    sa.Column("metadata", Json(), nullable=False),
     sa.Index(None, "project", "created_at", "id"),
 )
 

@@ -51,6 +51,7 @@ class EndpointRecord:
     old_secret: str | None = field(default=None, repr=False)
     old_secret_until: float | None = None
     """Until when the old secret signs beside the new one."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def secrets(self, now: float) -> tuple[str, ...]:
         """Those that sign, the newest first."""

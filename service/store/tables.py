@@ -1,7 +1,4 @@
-"""The tables.
-
-Column names are the field names of `records.py`; a test proves that the migrations make exactly these tables.
-"""
+"""The tables: columns are named as the fields of records; a test proves that the migrations make exactly these."""
 
 from typing import Any, TypeVar
 
@@ -12,7 +9,7 @@ from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0010"
+SCHEMA_VERSION = "0012"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -112,6 +109,7 @@ files = sa.Table(
     _column("mapping", Json(), optional=True),
     _column("parent", PlainText(), optional=True),
     _column("job_id", PlainText(), optional=True),
+    _column("metadata", Json()),
     sa.Index(None, "project", "created_at", "id"),
     sa.Index(None, "job_id", unique=True),  # a job makes at most one file, whatever its workers believe
 )
@@ -130,6 +128,7 @@ uploads = sa.Table(
     _column("status", Word(UploadStatus)),
     _column("completion", PlainText(), optional=True),
     _column("file_id", PlainText(), optional=True),
+    _column("metadata", Json()),
     sa.Index(None, "status", "expires_at"),  # what has to go
     sa.Index(None, "project", "status"),  # what is stored
 )
@@ -160,6 +159,7 @@ models = sa.Table(
     _column("num_bytes", Whole()),
     _column("summary", Json()),
     _column("data_sha256", PlainText(), optional=True),
+    _column("metadata", Json()),
     sa.Index(None, "project", "created_at", "id"),
 )
 
@@ -176,6 +176,7 @@ exports = sa.Table(
     _column("num_bytes", Whole()),
     _column("sha256", PlainText(), optional=True),
     _column("expires_at", sa.Double(), optional=True),
+    _column("metadata", Json()),
     sa.Index(None, "project", "created_at", "id"),
     sa.Index(None, "expires_at"),  # what has to go
 )
@@ -210,6 +211,7 @@ collections = sa.Table(
     _column("watermark", Whole()),
     _column("active_version", PlainText(), optional=True),
     _column("previous_version", PlainText(), optional=True),
+    _column("wanted_version", PlainText(), optional=True),
     _column("num_bytes", Whole()),
     sa.UniqueConstraint("project", "name"),
     sa.Index(None, "project", "created_at", "id"),
@@ -259,6 +261,7 @@ api_keys = sa.Table(
     _column("revoked_at", sa.Double(), optional=True),
     _column("rotated_at", sa.Double(), optional=True),
     _column("last_used_at", sa.Double(), optional=True),
+    _column("metadata", Json()),
 )
 
 projects = sa.Table(
@@ -269,6 +272,7 @@ projects = sa.Table(
     _column("max_queued_jobs", Whole(), optional=True),
     _column("max_stored_bytes", Whole(), optional=True),
     _column("max_requests_per_minute", Whole(), optional=True),
+    _column("metadata", Json()),
 )
 
 repeats = sa.Table(

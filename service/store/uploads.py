@@ -4,7 +4,7 @@ A part's row counts as stored bytes until the upload ends, in whatever way; then
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -40,6 +40,8 @@ class UploadRecord:
     """A digest of what it was completed with."""
     file_id: str | None = None
     """What it became; that file may have been deleted since."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the file will have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,7 +70,7 @@ def page_endpoints(tx: Tx, project: str, *, page: Page) -> tuple[list[EndpointRe
 
 
 def change_endpoint(tx: Tx, project: str, *, id: str, now: float, values: dict[str, Any]) -> EndpointRecord:
-    """The endpoint has these values of name, url and event_types; what is on its way goes to the new URL.
+    """The endpoint has these values of name, url, event_types and metadata; what is on its way goes to the new URL.
 
     Raises:
         NotFound: the project has no such endpoint.

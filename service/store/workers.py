@@ -7,7 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from service.store.database import Tx, insert
-from service.store.records import JobKind, JobStatus, Phase
+from service.store.paging import window
+from service.store.records import JobKind, JobStatus, Page, Phase
 from service.store.signal_tables import workers
 from service.store.signals import WorkerRecord
 from service.store.tables import jobs, record_of, values_of
@@ -40,11 +41,16 @@ def leave(tx: Tx, id: str) -> None:
     tx.execute(sa.delete(workers).where(workers.c.id == id))
 
 
-def alive(tx: Tx, *, now: float) -> list[WorkerRecord]:
-    """The workers that showed a sign of life within a lease, those first that began first."""
-    query = sa.select(workers).where(workers.c.seen_at >= now - SILENT_SECONDS)
-    found = [record_of(WorkerRecord, row) for row in tx.execute(query.order_by(workers.c.created_at, workers.c.id))]
-    return [replace(worker, queues=tuple(worker.queues)) for worker in found]
+def alive(tx: Tx, *, now: float, page: Page) -> tuple[list[WorkerRecord], bool]:
+    """A window of the workers that showed a sign of life within a lease, and whether more follow.
+
+    Raises:
+        BadCursor: `page.after` is no worker.
+    """
+    recent = workers.c.seen_at >= now - SILENT_SECONDS
+    rows, more = window(tx, sa.select(workers), table=workers, page=page, where=[recent])
+    found = [record_of(WorkerRecord, row) for row in rows]
+    return [replace(worker, queues=tuple(worker.queues)) for worker in found], more
 
 
 def running(tx: Tx, ids: Sequence[str]) -> dict[str, Running]:

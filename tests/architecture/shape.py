@@ -17,6 +17,7 @@ LAZY_EXPORTS = "infonce"
 BROAD_EXCEPTS = {
     "service.store.sweep:Sweep.run": "logs it, reaps nothing for one lease, sweeps on",
     "service.webhook_sender:WebhookSender.run": "logs it and sends on; what it had claimed is due again in a minute",
+    "service.mover:Mover.run": "logs it and goes on; what it was at is tried again after its pause",
     "service.embedder:Embedder._run": "gives it to those who wait for the vectors, and goes on with the next batch",
     "worker.child:_work": "prints the traceback to the run's log, sends the parent the reason, ends with its exit code",
     "infonce.rank:_work": "prints the traceback, leaves its sentence for rank 0, ends with its exit code",
@@ -54,7 +55,7 @@ FREE_PARAMETERS = (
 FOREIGN_SIGNATURES = re.compile(
     r"[.]__a?exit__$|service[.](problems:RequestIds|admission:Admission|etags:Etags|observed:Observed)[.]__call__"
     r"|service[.]slow_bodies:BodyDeadline[.]__call__"
-    r"|service[.]uploads:_Form[.]_(header_field|header_value|part_data)"
+    r"|service[.]forms:Form[.]_(header_field|header_value|part_data)"
     r"|infonce[.]logs:_without_secrets$"
     r"|infonce[.]modules:InfoNCE[.](__init__|forward)$"
 )

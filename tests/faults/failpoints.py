@@ -1,7 +1,7 @@
 """Kills an operation, or fills the disk, at its n-th call that changes what is durable, for n = 1, 2, … (SQLite's way).
 
 The calls are wrapped in a process of the test's own, so that production has no failpoints. Each run is a fork of a
-server that has imported everything and has no threads.
+server that has imported everything and has no threads; a cut needs none: from that call on nothing becomes durable.
 """
 
 import errno
@@ -34,6 +34,12 @@ class Fault(Enum):
 
     DEATH = "death"
     FULL = "full"
+    CUT = "cut"
+    """That call and all later ones raise: whoever is thrown away then has left on disk what a dead process would."""
+
+
+class Cut(Exception):
+    """What was begun ends here."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Counter:
         if threading.current_thread().name == "sweep" or (self.fault is Fault.FULL and name not in _NEEDS_ROOM):
             return
         self.num += 1
+        if self.fault is Fault.CUT and self.injected:
+            raise Cut(f"at call {self.num}, {name}")
         if self.num != self.fail_at:
             return
         if self.fault is Fault.DEATH:

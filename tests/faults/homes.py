@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from infonce.index import VectorIndex
+from infonce.index_config import IndexConfig, IndexType
 from service.store import catalog, documents, evaluations, exports, files, jobs, uploads
 from service.store.artifacts import EXPORTED, Artifacts, queries_file
 from service.store.collection_records import CollectionRecord, VersionRecord
@@ -172,7 +173,14 @@ class Home:
             catalog.insert_collection(tx, record)
         return record
 
-    def index(self, collection: CollectionRecord, ids: Sequence[str]) -> VersionRecord:
+    def index(
+        self,
+        collection: CollectionRecord,
+        ids: Sequence[str],
+        *,
+        config: IndexConfig = IndexConfig(type=IndexType.FLAT),  # noqa: B008 (frozen)
+        save: Callable[[VectorIndex, Path], object] = VectorIndex.save,
+    ) -> VersionRecord:
         """The collection's active version, over as many random vectors as there are ids."""
         draw = np.random.default_rng(len(ids)).standard_normal((len(ids), collection.dimension)).astype("<f4")
         vectors = draw / np.linalg.norm(draw, axis=1, keepdims=True)
@@ -182,7 +190,7 @@ class Home:
         id = new_id("ver")
         job = self.ended_job(JobKind.INDEX, result={"version": id})
         staging = self.artifacts.run_path(job.id, 1) / "staging"
-        VectorIndex.build(vectors, ids).save(staging)
+        save(VectorIndex.build(vectors, ids, config=config), staging)
         self.artifacts.seal(staging)
         self.artifacts.publish(staging, self.artifacts.collection_version_path(collection.id, id))
         record = VersionRecord(

@@ -10,20 +10,28 @@ from pathlib import Path
 
 import pytest
 
+from infonce.bm25 import Bm25Index
 from infonce.checkpoint import Checkpoints, newest
+from infonce.columns import Columns
 from infonce.config import Precision, TrainConfig
 from infonce.errors import IndexFault, ModelError
 from infonce.hub import FoundModel, Source
 from infonce.index import VectorIndex
+from infonce.index_config import IndexConfig, IndexType
+from infonce.live_index import Main
+from infonce.live_words import WORDS_FOLDER
 from infonce.train import train
 from service.embedder import encoder_loader
+from service.live_indexes import LiveIndexes
 from service.store.errors import ArtifactCorrupt
+from service.store.records import DEFAULT_PROJECT
 from tests.factories import tiny_encoder, toy_pairs
 from tests.faults.homes import Home
 from tests.infonce.conftest import Watcher
 
 SEED = 20_261_125
 NUM_MUTATIONS = 1_000  # of each folder
+TYPES = [kind for kind in IndexType if kind is not IndexType.AUTO]
 
 Mutation = Callable[[random.Random, bytearray], bytearray]
 
@@ -70,12 +78,14 @@ def written(path: Path, content: bytes) -> Iterator[None]:
         path.write_bytes(sound)
 
 
-def accepted(folder: Path, opens: Callable[[], bool], *, seed: int = SEED) -> list[str]:
+def accepted(
+    folder: Path, opens: Callable[[], bool], *, seed: int = SEED, num_mutations: int = NUM_MUTATIONS
+) -> list[str]:
     """The mutations with which the folder still opens; it opens without any, before and after."""
     draw, wrong, num = random.Random(seed), [], 0
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
     assert opens()
-    while num < NUM_MUTATIONS:
+    while num < num_mutations:
         path, mutate = draw.choice(files), draw.choice(MUTATIONS)
         sound = path.read_bytes()
         content = bytes(mutate(draw, bytearray(sound)))
@@ -97,19 +107,42 @@ def home(tmp_path: Path) -> Iterator[Home]:
     home.close()
 
 
-def test_no_damaged_index_is_searched(home: Home) -> None:
-    collection = home.collection(dimension=16)
-    version = home.index(collection, [f"document {number}" for number in range(200)])
-    folder = home.artifacts.collection_version_path(collection.id, version.folder)
+def indexed(home: Home, count: int, *, dimension: int, config: IndexConfig) -> tuple[Path, Callable[[], bool]]:
+    """The folder of an index with columns and words, and what says whether a gateway opens all of it."""
+    names = [f"document {number}" for number in range(count)]
+
+    def save(index: VectorIndex, folder: Path) -> None:
+        columns = Columns.build([{"lang": "en" if row % 3 else "de", "page": row % 7} for row in range(count)])
+        Main(index=index, columns=columns).save(folder)
+        Bm25Index.build([f"text number {row} about {row % 11}" for row in range(count)]).save(folder / WORDS_FOLDER)
+
+    collection = home.collection(dimension=dimension)
+    version = home.index(collection, names, config=config, save=save)
 
     def opens() -> bool:
         try:
-            home.artifacts.verify(folder)  # as service/live_indexes.py does
-            return VectorIndex.load(folder, is_proven=True).count == 200
+            served = LiveIndexes(home.database, home.artifacts).current(DEFAULT_PROJECT, collection.id)
+            return served.words.of(served.live).main.count == served.live.count == count
         except (ArtifactCorrupt, IndexFault):
             return False
 
-    assert accepted(folder, opens) == []
+    return home.artifacts.collection_version_path(collection.id, str(version.folder)), opens
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_no_damaged_index_is_searched(home: Home, type: IndexType) -> None:
+    folder, opens = indexed(home, 300, dimension=16, config=IndexConfig(type=type, exact_up_to=0))
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= {"index.faiss", "ids", "manifest.json", "columns.npz", "checksums.json", "words/words.json"}
+    assert ("approximate.faiss" in names) is (type is not IndexType.FLAT)
+    assert accepted(folder, opens, num_mutations=400) == []
+
+
+def test_no_damaged_index_of_a_real_size_is_searched(home: Home) -> None:
+    config = IndexConfig(type=IndexType.IVF_SQ8, exact_up_to=0)
+    folder, opens = indexed(home, 20_000, dimension=64, config=config)
+    assert sum(path.stat().st_size for path in folder.rglob("*")) > 6_000_000
+    assert accepted(folder, opens, num_mutations=60) == []
 
 
 def test_no_damaged_model_is_loaded(home: Home, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infonce.columns import Columns
@@ -78,3 +78,17 @@ def test_a_filter_names_its_keys() -> None:
     one = Condition(comparator=Comparator.EQ, key="lang", value="en")
     two = Condition(comparator=Comparator.EXISTS, key="year", value=True)
     assert set(keys_of(Joined(joint=Joint.NOT, parts=[one, Joined(joint=Joint.OR, parts=[two])]))) == {"lang", "year"}
+
+
+@settings(deadline=None)
+@given(parts=st.lists(st.lists(METADATA, max_size=6), max_size=4), asked=FILTERS)
+def test_columns_that_grow_are_those_of_all_documents_and_the_earlier_ones_stay(
+    parts: list[list[dict[str, Any]]], asked: Filter
+) -> None:
+    states = [Columns(0)]
+    for part in parts:
+        states.append(states[-1].extended(part))
+    for number, found in enumerate(states):
+        documents = [one for part in parts[:number] for one in part]
+        assert found.mask(asked).tolist() == [passes(asked, one) for one in documents]
+        assert set(found.by_key) == {key for one in documents for key in one}

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infonce.errors import IndexCorrupt, IndexMismatch
+from infonce.errors import ConfigError, IndexCorrupt, IndexMismatch
 from infonce.index import VectorIndex
 from infonce.index_config import IndexConfig, IndexType
 
@@ -104,6 +105,14 @@ def test_a_manifest_that_leaves_a_file_out_is_refused(tmp_path: Path) -> None:
         VectorIndex.load(tmp_path)
 
 
+def test_too_few_vectors_for_product_quantisation_are_refused() -> None:
+    config = IndexConfig(type=IndexType.IVF_PQ)
+    with pytest.raises(ConfigError, match="there are 255 vectors; it needs 256: choose flat"):
+        VectorIndex.build(units(255), names(255), config=config)
+    assert VectorIndex.build(units(256), names(256), config=config).count == 256
+    assert VectorIndex.build(units(0), [], config=config).is_exact
+
+
 def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
     index = VectorIndex.build(units(20), names(20), fingerprint="f")
     index.save(tmp_path)
@@ -171,3 +180,20 @@ def test_vectors_outlive_their_index_and_cannot_be_changed(tmp_path: Path) -> No
         np.testing.assert_array_equal(found, units(500))
         with pytest.raises(ValueError, match="read-only"):
             found[0, 0] = 1.0
+
+
+def test_many_hits_of_many_queries_are_ranked_without_all_their_vectors_in_memory() -> None:
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(3_000, 1_024)).astype(np.float32)
+    config = IndexConfig(type=IndexType.IVF_SQ8, exact_up_to=0, refine=1, probes=20)
+    index = VectorIndex.build(vectors, names(3_000), config=config)
+    queries = draw.normal(size=(64, 1_024)).astype(np.float32)
+    tracemalloc.start()
+    found = index.search(queries, 1_000)  # candidates of 262 MB
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 150e6
+    for place in (0, 15, 16, 63):
+        [alone] = index.search(queries[place : place + 1], 1_000)
+        assert found[place].ids == alone.ids
+        np.testing.assert_allclose(found[place].scores, alone.scores, rtol=1e-4)

@@ -104,6 +104,31 @@ def test_a_vector_of_another_dimension_is_refused() -> None:
         LiveIndex.over(main_of({})).with_changes([Change(id="x", vector=unit(0)[:5])])
 
 
+class Counted(dict[str, Any]):
+    """Metadata that counts how often all of it is read."""
+
+    reads = 0
+
+    def items(self) -> Any:
+        Counted.reads += 1
+        return super().items()
+
+
+def test_after_each_write_a_filter_reads_what_was_written_and_nothing_again() -> None:
+    asked = Condition(comparator=Comparator.EQ, key="even", value=True)
+    states = [LiveIndex.over(main_of({"main": (unit(0), {"even": True})}))]
+    found = []
+    for start in range(0, 300, 100):
+        rows = range(start, start + 100)
+        written = [Change(id=str(n), vector=unit(n), metadata=Counted(even=n % 2 == 0)) for n in rows]
+        states.append(states[-1].with_changes(written))
+        found.append({id for hits in states[-1].search(unit(1)[None], 999, asked=asked) for id in hits.ids})
+    assert Counted.reads == 300
+    assert found == [{"main", *map(str, range(0, end, 2))} for end in (100, 200, 300)]
+    states.append(states[-1].with_changes([Change(id="0", vector=None)]).with_changes([]))
+    assert (states[-1].count_of(asked), states[2].count_of(asked), Counted.reads) == (150, 101, 300)
+
+
 class Colliding(str):
     """A text whose hash is that of every other one."""
 

@@ -28,6 +28,7 @@ from service.settings import GatewaySettings
 from service.store import keys
 from service.store.database import migrate
 from service.store.settings import StoreSettings
+from tests.service.documented import check_answer
 
 BASE = "tiny/base"
 DIMENSIONS = 8
@@ -35,13 +36,22 @@ PAIR = {"query": "which pet barks", "positive": "the dog barks"}
 
 
 class WordEncoder:
-    """A text is the sum of its words' random directions, so that texts which share words are near."""
+    """A text is the sum of its words' random directions, so that texts which share words are near.
+
+    Other `weights` are other directions.
+    """
 
     chunk_tokens = 64
     num_bytes = 1
 
-    def __init__(self, dimensions: int = DIMENSIONS) -> None:
+    def __init__(self, dimensions: int = DIMENSIONS, *, weights: str = "words") -> None:
         self._dimensions = dimensions
+        self._weights = weights
+
+    @classmethod
+    def of_model(cls, name: str) -> "WordEncoder":
+        """Every model but the one that is there from the start has weights of its own."""
+        return cls(weights="words" if name == BASE else f"words of {name}")
 
     def prompt(self, side: Side) -> str:
         return ""
@@ -60,10 +70,10 @@ class WordEncoder:
         return self.encode_tokens(self.tokenize([self.prompt(side) + text for text in texts]))
 
     def fingerprint(self) -> str:
-        return "words"
+        return self._weights
 
     def _direction(self, id: int) -> NDArray[np.float64]:
-        return np.random.default_rng(id).standard_normal(self._dimensions)
+        return np.random.default_rng([id, _hash(self._weights)]).standard_normal(self._dimensions)
 
 
 def _hash(word: str) -> int:
@@ -167,10 +177,11 @@ def serve(settings: GatewaySettings) -> Iterator[Callable[..., Gateway]]:
 
         def load(found: FoundModel) -> WordEncoder:
             loaded.append(found.name)
-            return WordEncoder()
+            return WordEncoder.of_model(found.name)
 
         app = create_app(replace(settings, **changes), Seams(ring=bell.ring, ping=bell.ping, load=load))
         http = TestClient(app, raise_server_exceptions=raise_server_exceptions)
+        http.event_hooks = {"response": [check_answer]}
         http.__enter__()
         running.append(http)
         return Gateway(http=http, parts=app.state.wiring, bell=bell, loaded=loaded)

@@ -45,6 +45,8 @@ SAMPLES: Final[Mapping[str, Any]] = {
 """What is given for an argument of that name; "x" for any other."""
 OF_ITSELF = {"limit"}
 """Chosen by the client: a list is read window by window."""
+OF_CLIENT = {"Idempotency-Key"}
+"""Said of a client, for all that it posts (`Client.once`)."""
 WITHOUT_EFFECT = {"user"}
 """Taken for the sake of OpenAI's client."""
 Row = Call[..., Any] | Listed[..., Any] | Streamed[...]
@@ -89,10 +91,10 @@ def missing(document: Mapping[str, Any]) -> Iterator[str]:
     for path, method, operation in operations:
         rows = rows_of(method.upper(), path)
         sent = [filled(row) for row in rows]
-        said = {name for one, _ in sent for name in (*one.params, *one.headers)}
+        said = {name.partition("[")[0] for one, _ in sent for name in (*one.params, *one.headers)}
         said |= OF_ITSELF if any(isinstance(row, Listed) for row in rows) else set()
         taken = {one["name"] for one in operation.get("parameters", []) if one["in"] != "path"}
-        yield from (f"{method} {path}: {name}" for name in taken - said)
+        yield from (f"{method} {path}: {name}" for name in taken - said - OF_CLIENT)
         if any("asked" in names or one.lines is not None for one, names in sent):
             continue  # a body of the route's own kind, or rows with whatever fields
         said = {name for one, _ in sent for name in (*one.form, one.form_name)}

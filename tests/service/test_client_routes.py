@@ -17,7 +17,7 @@ from service.client_rows import Call, Listed, Streamed
 from service.errors import ApiError
 from service.schemas.collections import CollectionCreate
 from service.schemas.jobs import JobCreate
-from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, Limits, ProjectCreate
+from service.schemas.keys import ApiKeyCreate, ApiKeyRotate, ProjectCreate, ProjectUpdate
 from tests.service.conftest import BASE, DIMENSIONS, PAIR, Gateway, Live, WordEncoder, lines
 
 T = TypeVar("T")
@@ -135,12 +135,32 @@ def test_no_id_leaves_its_place_in_the_path() -> None:
 def test_keys_and_projects_are_kept_through_the_client(live: Live) -> None:
     with Client(live.url, api_key=live.key) as client:
         client.create_project(ProjectCreate(id="other"))
-        assert client.limit_project("other", Limits(max_queued_jobs=3)).max_queued_jobs == 3
+        assert client.limit_project("other", ProjectUpdate(max_queued_jobs=3)).max_queued_jobs == 3
         assert {project.id for project in client.projects()} == {"default", "other"}
         made = client.create_key(ApiKeyCreate(name="theirs", project="other"))
         new = client.rotate_key(made.id, ApiKeyRotate(grace_seconds=0))
         assert new.secret is not None and client.key(new.id).secret is None
         assert client.delete_key(new.id).deleted and {key.id for key in client.api_keys()} >= {made.id, new.id}
+
+
+def test_metadata_is_given_and_asked_for_through_the_client(live: Live, tmp_path: Path) -> None:
+    team = {"team": "search"}
+    with Client(live.url, api_key=live.key) as client:
+        file = client.upload(pairs_file(tmp_path), "fine-tune", metadata=team)
+        client.upload(pairs_file(tmp_path), "fine-tune")
+        assert list(client.files("fine-tune", metadata=team)) == [file] and len(list(client.files())) == 2
+        project = client.create_project(ProjectCreate(id="other", metadata=team))
+        assert list(client.projects(metadata=team)) == [project]
+        assert list(client.api_keys(metadata=team)) == []
+        collection = client.create_collection(CollectionCreate(name="pets", dimension=2, metadata=team))
+        assert list(client.collections(metadata=team)) == [collection]
+        assert client.export_collection("pets", metadata=team).metadata == team
+        assert client.export_collection("pets").metadata == {}
+        assert client.models(metadata=team) == [] and list(client.evaluations(metadata=team)) == []
+        tar = tmp_path / "model.tar"
+        tar.write_bytes(b"none")
+        with pytest.raises(ApiError, match="metadata"):
+            client.bring_model(tar, name="mine", metadata={"k" * 65: "v"})
 
 
 def test_an_audit_and_a_cleaned_file_come_through_the_client(live: Live, tmp_path: Path) -> None:

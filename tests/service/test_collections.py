@@ -297,7 +297,7 @@ def test_a_stream_of_lines_is_stored_and_the_last_of_equal_ids_counts(gateway: G
     rows = [{"id": f"d{n % 1_500}", "text": f"text {n}"} for n in range(2_000)]
     sent = (lines(rows[start : start + 100]) for start in range(0, len(rows), 100))
     answer = gateway.http.post("/v1/collections/pets/documents", content=sent, headers=NDJSON)
-    assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (202, 2_000, 1_500)
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["pending"]) == (202, 1_500, 1_500)
     build(gateway)
     hits = ask(gateway, query="text 1999", k=1).json()["hits"]
     assert (hits[0]["id"], hits[0]["text"]) == ("d499", "text 1999")

@@ -87,7 +87,7 @@ def test_a_terminal_shows_that_a_home_is_worked_on(tmp_path: Path, monkeypatch: 
     done = CliRunner().invoke(app, ["restore", str(copy), "--home", str(tmp_path / "new")])
     assert "Copying …" in done.stderr and done.stdout.startswith(f"{tmp_path / 'new'} holds ")
     swept = infonce("gc")
-    assert "Looking for what nothing names …" in swept.stderr
+    assert "nothing names" in swept.stderr  # what is shown last: so few things are found before a first look
     lines = [" ".join(line.split()) for line in swept.stdout.splitlines()]
     assert lines == ["0 bytes 1 repeated requests (older than 24 hours)", "0 bytes were freed, 1 things."]
 

@@ -39,7 +39,7 @@ def test_ctrl_c_in_the_middle_of_the_training_leaves_nothing_and_no_job(tmp_path
         assert "Traceback" not in demo.output.read_text()
     database = Database.open(f"sqlite:///{demo.home}/infonce.db")
     with database.read() as tx:
-        [job], _ = jobs.page(tx, DEFAULT_PROJECT, kinds=[JobKind.TRAIN], page=Page(), metadata=MARK)
+        [job], _ = jobs.page(tx, DEFAULT_PROJECT, kinds=[JobKind.TRAIN], page=Page(metadata=MARK))
     database.close()
     assert job.status is JobStatus.CANCELLED
 

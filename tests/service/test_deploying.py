@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.documents import NewDocument
 from service.store.records import Scope
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, lines, problem
-from tests.service.workshop import Bench, workshop
+from tests.service.workshop import Bench, index_by_words, work_off_index, workshop
 from worker.orders import write_order
 
 BETTER = {"metric": "ndcg@10", "evaluations": [], "verdict": "better", "retention": {"held": True}}
@@ -150,16 +151,83 @@ def test_of_two_files_the_one_that_was_named_last_counts_whichever_is_stored_fir
     }  # fmt: skip
 
 
-def test_documents_written_meanwhile_are_indexed_by_the_new_model_afterwards(gateway: Gateway) -> None:
-    order(gateway, corpus_file=corpus(gateway))
-    model = train(gateway)["fine_tuned_model"]
+def deployed(gateway: Gateway, *, late: list[dict[str, Any]]) -> str:
+    """The tuned model, whose deployment has ended after documents were written while it made its index."""
+    collection(gateway, model=BASE)
+    for id, text in (("one", "a text of its own"), ("two", "wolves howl")):
+        store(gateway, id, text)
+    order_index(gateway)
+    work_off_index(gateway.parts)
+    order(gateway)
+    model = str(train(gateway)["fine_tuned_model"])
     bench = begin_index(gateway)
-    store(gateway, "late", "came while it ran")
-    end_index(bench)
-    assert serving(gateway)[1].count == 3
-    end_index(begin_index(gateway))
-    found, version = serving(gateway)
-    assert (found.model, version.count) == (model, 4)
+    assert gateway.http.post("/v1/collections/faq/documents", json={"documents": late}).is_success
+    gateway.http.delete("/v1/collections/faq/documents", params={"id": "two"})
+    assert bench.commit(index_by_words(bench))
+    return model
+
+
+def found(gateway: Gateway, text: str) -> tuple[str, list[str], int]:
+    """The model that answers, what it finds, best first, and what is pending."""
+    body = gateway.http.post("/v1/collections/faq/query", json={"query": text, "k": 1_000}).json()
+    return body["model"], [hit["id"] for hit in body["hits"]], body["pending"]
+
+
+def waiting(gateway: Gateway) -> list[str]:
+    return [job["id"] for job in gateway.http.get("/v1/jobs").json()["data"] if job["status"] == "queued"]
+
+
+def deployment(gateway: Gateway) -> Any:
+    [job] = gateway.http.get("/v1/fine_tuning/jobs").json()["data"]
+    return job["deployment"]["status"]
+
+
+def test_documents_written_while_a_deployment_runs_are_found_before_and_after_the_move(
+    serve: Callable[..., Gateway], until: Callable[[Callable[[], bool]], None]
+) -> None:
+    gateway, other = serve(), serve()
+    model = deployed(gateway, late=[{"id": "late", "text": "came while it ran"}])
+
+    def moved() -> bool:
+        answers = [found(one, "came while it ran") for one in (gateway, other)]
+        assert all((ids, pending) == (["late", "one"], 0) for _, ids, pending in answers)
+        return all(by == model for by, *_ in answers)
+
+    until(moved)
+    assert deployment(gateway) == "succeeded" and serving(gateway)[0].previous_version is not None
+    assert found(gateway, "a text of its own") == (model, ["one", "late"], 0)
+
+
+def test_a_deployment_that_lacks_many_documents_moves_once_a_job_has_taken_them_in(
+    gateway: Gateway, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    model = deployed(gateway, late=[{"id": f"late{n}", "text": f"came while it ran {n}"} for n in range(257)])
+    until(lambda: len(waiting(gateway)) == 2)  # for the version that answers, and for the one that is to
+    assert deployment(gateway) == "running" and serving(gateway)[0].model == BASE
+    store(gateway, "later", "wolves and bears")
+    assert found(gateway, "wolves and bears") == (BASE, ["later", "one"], 257)
+    for _ in range(2):
+        work_off_index(gateway.parts)
+    _, ids, pending = found(gateway, "wolves and bears")
+    assert (ids[0], len(ids), pending) == ("later", 259, 0)
+    until(lambda: deployment(gateway) == "succeeded")
+    by, ids, pending = found(gateway, "wolves and bears")
+    assert (by, ids[0], len(ids), pending) == (model, "later", 259, 0)
+
+
+def test_who_moves_a_collection_by_hand_ends_the_wish_of_a_deployment(
+    gateway: Gateway, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    deployed(gateway, late=[{"id": f"late{n}", "text": f"came while it ran {n}"} for n in range(257)])
+    before = serving(gateway)[0]
+    assert deployment(gateway) == "running" and before.wanted_version is not None
+    stays = gateway.http.post("/v1/collections/faq/promote", json={"version": before.active_version})
+    assert stays.status_code == 409  # it lacks them as well
+    work_off_index(gateway.parts)
+    stays = gateway.http.post("/v1/collections/faq/promote", json={"version": before.active_version})
+    assert (stays.status_code, serving(gateway)[0].wanted_version) == (200, None)
+    assert gateway.http.delete(f"/v1/collections/faq/versions/{before.wanted_version}").is_success
+    assert serving(gateway)[0].model == BASE
 
 
 def test_an_index_of_the_model_before_never_takes_the_place_of_a_deployment(gateway: Gateway) -> None:

@@ -18,7 +18,7 @@ def references(node: Any) -> list[str]:
 
 def test_every_reference_of_the_document_resolves(gateway: Gateway) -> None:
     document = gateway.http.get("/openapi.json").json()
-    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    known = {f"#/components/{kind}/{name}" for kind, named in document["components"].items() for name in named}
     assert set(references(document)) <= known
 
 
@@ -39,12 +39,17 @@ def test_the_bodies_that_are_read_by_hand_are_described(gateway: Gateway, path: 
     assert document["components"]["schemas"][schema]["additionalProperties"] is False
 
 
-def test_every_error_has_the_one_shape(gateway: Gateway) -> None:
+def test_every_error_has_the_one_shape_and_is_one_that_can_be(gateway: Gateway) -> None:
     document = gateway.http.get("/openapi.json").json()
-    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
-    shapes = {status: answer for operation in operations for status, answer in operation["responses"].items()}
-    assert {status for status in shapes if status >= "4"} == {"4XX", "5XX"}
-    assert list(shapes["4XX"]["content"]) == ["application/problem+json"]
+    known, found = document["components"]["responses"], set()
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            errors = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
+            assert {"400", "500", "503"} <= set(errors) and len(errors) < len(known)
+            for status, answer in errors.items():
+                assert list(known[answer["$ref"].rsplit("/", 1)[-1]]["content"]) == ["application/problem+json"]
+                found.add(int(status))
+    assert found == {kind.status for kind in PROBLEMS.values()} - {405}  # which is no operation's
 
 
 def test_an_upload_is_described_as_a_form(gateway: Gateway) -> None:

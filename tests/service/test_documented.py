@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,6 +16,9 @@ from service.schemas.evaluations import EvaluationCreate
 from service.schemas.jobs import JobCreate
 from service.schemas.mining import MiningCreate
 from service.schemas.strict import Request
+from service.store import jobs
+from service.store.records import JobKind
+from tests.service.conftest import Gateway, problem
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -102,3 +106,40 @@ def test_a_command_line_of_the_pages_is_one_that_its_command_takes(line: str) ->
     while isinstance(command, TyperGroup):
         command, words = command.commands[words[0]], words[1:]
     command.make_context(command.name, words)
+
+
+def words(page: str, *, begin: str, end: str) -> set[str]:
+    """What stands in backticks between these two sayings of the page."""
+    text = " ".join((ROOT / page).read_text("utf-8").split())
+    return set(re.findall(r"`([a-z_]+)`", text.partition(begin)[2].partition(end)[0]))
+
+
+def test_the_kinds_of_jobs_are_those_that_the_page_names(gateway: Gateway) -> None:
+    named = words("docs/api.md", begin="Jobs are of the kinds", end=".")
+    assert named == set(JobKind)
+    for kind in named:
+        assert gateway.http.get("/v1/jobs", params={"kind": kind}).status_code == 200
+    problem(gateway.http.get("/v1/jobs", params={"kind": "import"}), 422, "invalid_value")
+
+
+def test_what_stays_auto_until_the_worker_has_measured_is_what_the_page_names(gateway: Gateway) -> None:
+    id = gateway.order(training_file=gateway.pairs()).json()["id"]
+    measured = words("docs/api.md", begin="each `auto` that file and model decide.", end="stay")
+    kept = words("docs/api.md", begin="what they became;", end="are words")
+    assert autos(gateway, id) == measured | kept and kept and measured
+    with gateway.parts.database.write() as tx:
+        job = jobs.claim(tx, "train", owner="me", now=gateway.parts.clock())
+        assert job is not None
+        resolved = {"precision": "bf16", "max_chunk_tokens": 2048, "pooling": "mean"}
+        jobs.heartbeat(tx, id, attempt=job.attempt, now=gateway.parts.clock(), update={"resolved": resolved})
+    assert autos(gateway, id) == kept
+
+
+def autos(gateway: Gateway, id: str) -> set[str]:
+    """The settings that the job's answer calls `auto`."""
+
+    def found(node: dict[str, Any]) -> set[str]:
+        inner = {name for value in node.values() if isinstance(value, dict) for name in found(value)}
+        return inner | {name for name, value in node.items() if value == "auto"}
+
+    return found(gateway.http.get(f"/v1/fine_tuning/jobs/{id}").json())

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.infonce.reported import toy_report
 from tests.service.conftest import BASE, Gateway
+from tests.service.test_models import published
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -36,3 +38,28 @@ def test_errors_other_methods_and_pages_have_no_tag(gateway: Gateway) -> None:
     body = {"model": BASE, "input": "a dog"}
     asked = gateway.http.post("/v1/embeddings", json=body, headers={"if-none-match": "*"})
     assert asked.status_code == 200 and "etag" not in asked.headers
+
+
+def test_bytes_that_the_caller_has_are_not_sent_again(gateway: Gateway) -> None:
+    file = gateway.pairs(3)
+    path = f"/v1/files/{file}/content"
+    first = gateway.http.get(path)
+    tag = first.headers["etag"]
+    for headers in ({}, {"range": "bytes=0-3"}, {"range": f"bytes={len(first.content)}-"}):
+        again = gateway.http.get(path, headers={"if-none-match": f'"other", W/{tag}', **headers})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert "content-length" not in again.headers and "content-type" not in again.headers
+    assert gateway.http.get(path, headers={"if-none-match": '"other"'}).content == first.content
+    assert gateway.http.get(path, headers={"if-none-match": '"other"', "range": "bytes=0-3"}).status_code == 206
+    gateway.parts.artifacts.file_path(file).unlink()
+    assert gateway.http.get(path, headers={"if-none-match": tag}).status_code == 503
+
+
+def test_a_report_that_the_caller_has_is_not_sent_again(gateway: Gateway) -> None:
+    path = f"{JOBS}/{published(gateway.parts, report=toy_report())}/report.html"
+    first = gateway.http.get(path)
+    again = gateway.http.get(path, headers={"if-none-match": first.headers["etag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
+    assert gateway.http.get(path, headers={"if-none-match": '"other"'}).content == first.content

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from service.forms import label
 from service.store import files
 from service.store.records import Page
-from service.uploads import label
 from tests.service.conftest import PAIR, Gateway, Live, lines, problem
 
 FORM = {"content-type": "multipart/form-data; boundary=abc"}

@@ -51,6 +51,8 @@ def test_an_export_is_a_job_and_then_a_tar_that_proves_itself(whole: Gateway) ->
     )
     part = whole.http.get(f"/v1/model_exports/{id}/content", headers={"range": "bytes=512-1023"})
     assert (part.status_code, part.content) == (206, answer.content[512:1024])
+    known = whole.http.get(f"/v1/model_exports/{id}/content", headers={"if-none-match": answer.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
 
 
 def test_equal_models_are_equal_bytes_and_count_as_stored_for_a_day(whole: Gateway) -> None:

@@ -41,6 +41,22 @@ def test_a_mapping_goes_with_a_file_as_an_extra_field(client: openai.OpenAI) -> 
     assert (file.status, file.to_dict()["counts"]["pairs"]) == ("processed", 1)
 
 
+def test_metadata_goes_with_files_and_uploads_in_the_extra_body_and_lists_filter_by_it(client: openai.OpenAI) -> None:
+    said: dict[str, Any] = {"metadata": {"team": "search", "stage": "ünï, 100 %"}}
+    file = client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune", extra_body=said)
+    client.files.create(file=("other.jsonl", PAIRS), purpose="fine-tune", extra_body={"metadata": {}})
+    assert file.to_dict()["metadata"] == client.files.retrieve(file.id).to_dict()["metadata"] == said["metadata"]
+    assert [found.id for found in client.files.list(extra_query={"metadata": {"team": "search"}})] == [file.id]
+    asked: dict[str, Any] = {"filename": "p.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
+    upload = client.uploads.create(bytes=len(PAIRS), **asked, extra_body=said)
+    part = client.uploads.parts.create(upload.id, data=PAIRS)
+    done = client.uploads.complete(upload.id, part_ids=[part.id])
+    assert done.file is not None and done.file.to_dict()["metadata"] == said["metadata"]
+    for bad in ({"a": {"b": "c"}}, {"a": ["b", "c"]}, {"k" * 65: "v"}, {str(n): "v" for n in range(17)}):
+        with pytest.raises(openai.UnprocessableEntityError, match="metadata"):
+            client.files.create(file=("faq.jsonl", PAIRS), purpose="fine-tune", extra_body={"metadata": bad})
+
+
 def test_a_broken_file_is_told_line_by_line(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.files.create(file=PAIRS + b"no json\n", purpose="fine-tune")
@@ -67,6 +83,22 @@ def test_a_job_is_created_retrieved_listed_followed_and_cancelled(client: openai
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=1))
     assert [event.data["type"] for event in events if isinstance(event.data, dict)] == ["cancelled", "submitted"]
+
+
+def test_a_suffix_is_as_long_as_openais_and_a_wrong_one_is_refused_in_words(client: openai.OpenAI) -> None:
+    file = client.files.create(file=PAIRS, purpose="fine-tune").id
+    longest, rule = "a" * 60 + "-_.9", "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit"
+    assert client.fine_tuning.jobs.create(model=BASE, training_file=file, suffix=longest).status == "queued"
+    for wrong in ("x" * 65, "support faq", "-faq", "fäq", ""):
+        with pytest.raises(openai.UnprocessableEntityError) as caught:
+            client.fine_tuning.jobs.create(model=BASE, training_file=file, suffix=wrong)
+        assert caught.value.param == "suffix" and caught.value.message.endswith(f" - suffix: {rule}")
+
+
+def test_a_file_that_is_to_go_by_itself_is_refused_by_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="expires_after"):
+        client.files.create(file=PAIRS, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert "expires_after" in (Path(__file__).parents[2] / "docs/openai.md").read_text("utf-8")
 
 
 def test_a_job_is_paused_resumed_and_refused_once_it_has_ended(client: openai.OpenAI) -> None:
@@ -112,6 +144,16 @@ def test_models_are_listed_and_retrieved_by_names_with_slashes(client: openai.Op
     assert client.models.retrieve(BASE).object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody/knows")
+
+
+def test_the_list_of_models_which_has_no_pages_there_is_whole(live: Live, client: openai.OpenAI) -> None:
+    base = {model.id for model in client.models.list()}
+    names = {f"ft:base:faq:abcd{number:04}" for number in range(30)}
+    for name in names:
+        published(live.parts, name)
+    assert {model.id for model in client.models.list()} == names | base
+    shown = client.models.list(extra_query={"limit": 10}).data
+    assert len(shown) == 10 + len(base) and {model.id for model in shown} < names | base
 
 
 def test_the_content_of_a_file_comes_back(client: openai.OpenAI) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from service.known_callers import KnownCallers
 from service.store.database import Database
 from tests.service.conftest import Gateway, problem
 
@@ -12,7 +13,9 @@ def test_without_a_database_every_route_says_when_to_come_again(gateway: Gateway
     lost = Database.open(gateway.parts.settings.store.database_url)
     lost.close()
     (home / "store.db").rename(home / "gone.db")
-    gateway.http.app.state.wiring = replace(gateway.parts, database=lost)  # type: ignore[attr-defined]
+    parts = gateway.parts
+    callers = KnownCallers(lost, parts.settings, clock=parts.clock)
+    gateway.http.app.state.wiring = replace(parts, database=lost, callers=callers)  # type: ignore[attr-defined]
     walked = 0
     for path, methods in document["paths"].items():
         for method in methods:

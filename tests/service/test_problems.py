@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from infonce import errors as library
 from service import errors
 from service.errors import PROBLEMS, describe
 from service.store import errors as store
-from tests.service.conftest import Gateway, problem
+from tests.service.conftest import BASE, Gateway, problem
+from tests.service.test_tenancy import judged
 
 
 def test_an_unknown_path_is_a_problem(gateway: Gateway) -> None:
@@ -37,6 +39,29 @@ def test_a_fault_of_our_own_says_nothing_about_itself(serve: Callable[..., Gatew
     gateway.http.app.state.wiring = None  # type: ignore[attr-defined]
     body = problem(gateway.http.get("/v1/files"), 500, "internal_error")
     assert body["error"]["type"] == "server_error" and "assert" not in body["detail"].lower()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/fine_tuning/jobs", {"training_file": "file"}, "model"),
+        ("/v1/fine_tuning/jobs/estimate", {"training_file": "file"}, "model"),
+        ("/v1/mining", {"training_file": "file"}, "model"),
+        ("/v1/evaluations", {"file": "judged", "models": [BASE, "no/such"]}, "models.1"),
+        ("/v1/model_exports", {}, "model"),
+        ("/v1/collections", {"name": "faq"}, "model"),
+        ("/v1/collections/pets/versions", {}, "model"),
+    ],
+)
+def test_a_model_that_is_not_known_is_pointed_at(gateway: Gateway, path: str, body: dict[str, Any], param: str) -> None:
+    gateway.http.post("/v1/collections", json={"name": "pets", "model": BASE})
+    files = {"file": gateway.pairs(), "judged": judged(gateway)}
+    sent = {name: files.get(str(value), value) for name, value in body.items()}
+    if "models" not in body:
+        sent["model"] = "no/such"
+    found = problem(gateway.http.post(path, json=sent), 422, "unknown_base_model")
+    assert found["error"]["param"] == param
+    assert [place["pointer"] for place in found["errors"]] == ["/" + param.replace(".", "/")]
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("my-id.1", True), ("a b", False), ("x" * 129, False), ("", False)])

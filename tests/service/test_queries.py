@@ -81,6 +81,9 @@ def test_a_key_that_no_document_has_is_a_warning(filled: Gateway) -> None:
         ({"type": "and", "filters": []}, "filter.filters"),
         ({"type": "and", "key": "a", "filters": [{"type": "exists", "key": "a"}]}, "and takes filters"),
         ({"type": "eq", "key": "a", "value": {"b": 1}}, "filter.value"),
+        ({"type": "eq", "key": "a", "value": 2**53 + 1}, "a whole one within ±2^53"),
+        ({"type": "lt", "key": "a", "value": -(2**70)}, "a whole one within ±2^53"),
+        ({"type": "in", "key": "a", "value": [1, 2**53 + 1]}, "a whole one within ±2^53"),
         ({"type": "eq", "key": "a", "value": 1, "valeu": 2}, "did you mean value?"),
     ],
 )
@@ -89,6 +92,17 @@ def test_a_filter_that_says_nothing_is_refused_with_what_it_lacks(
 ) -> None:
     assert message in str(ask(filled, query="a", filter=asked).json()["detail"])
     assert ask(filled, query="a", filter=asked).status_code == 422
+
+
+def test_a_number_is_equal_to_itself_alone(gateway: Gateway) -> None:
+    make(gateway)
+    numbers = [2**53, 2**53 - 1, 1.5, 9.1e18, -(2**53)]
+    put(gateway, [{"id": str(n), "text": f"word{n}", "metadata": {"n": number}} for n, number in enumerate(numbers)])
+    for place, number in enumerate(numbers):
+        assert ids(ask(gateway, query="a", filter={"type": "eq", "key": "n", "value": number})) == [str(place)]
+    body = {"documents": [{"id": "a", "text": "b", "metadata": {"n": 2**53 + 1}}]}
+    answer = gateway.http.post("/v1/collections/pets/documents", json=body)
+    assert "a whole one within ±2^53" in problem(answer, 422, "invalid_value")["detail"]
 
 
 def test_a_filter_has_a_limit_of_depth_and_size(filled: Gateway) -> None:

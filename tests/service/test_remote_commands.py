@@ -218,6 +218,23 @@ def test_a_search_that_cannot_be_is_refused_before_it_is_sent(
     assert code == 2 or done.stderr.count("\n") == 1
 
 
+def test_jobs_models_and_collections_are_shown_by_their_labels(infonce: Infonce, live: Live, pairs: Path) -> None:
+    id = submitted(infonce, pairs, "--metadata", "team=search", "--metadata", "stage=a=b").id
+    submitted(infonce, pairs, "--metadata", "team=ads")
+    with Client(live.url, api_key=live.key) as client:
+        client.create_collection(CollectionCreate(name="pets", dimension=2, metadata={"team": "search"}))
+
+    def ids(command: str, *labels: str) -> list[str]:
+        words = [word for label in labels for word in ("--metadata", label)]
+        return [row["id"] for row in json.loads(infonce(command, "--json", *words).stdout)["data"]]
+
+    assert ids("jobs", "team=search") == ids("jobs", "team=search", "stage=a=b") == [id] and len(ids("jobs")) == 2
+    assert len(ids("collections", "team=search")) == 1 and ids("collections", "team=ads") == []
+    assert BASE in ids("models") and ids("models", "team=search") == []
+    done = infonce("models", "--metadata", "team")
+    assert done.exit_code == 1 and "write NAME=VALUE" in done.stderr
+
+
 def test_a_server_that_is_not_there_is_a_sentence_with_a_remedy(infonce: Infonce) -> None:
     done = infonce("models", "--url", "http://127.0.0.1:9")
     assert done.exit_code == 1 and "infonce serve" in done.stderr and done.stderr.count("\n") == 1

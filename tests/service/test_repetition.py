@@ -1,5 +1,6 @@
 """A POST that comes twice makes one object."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,26 @@ from tests.service.test_keys import bearer, make
 from tests.service.test_tenancy import judged as judgements
 
 Send = Callable[..., httpx2.Response]
+ALIKE = {
+    "/v1/embeddings": "asks",
+    "/v1/collections/{c}/query": "asks",
+    "/v1/collections/{c}/count": "asks",
+    "/v1/collections/{c}/compare": "asks",
+    "/v1/collections/{c}/duplicates": "asks",
+    "/v1/collections/{c}/documents/delete": "what is gone is gone",
+    "/v1/fine_tuning/jobs/{id}/cancel": "a wish, which is there or not",
+    "/v1/fine_tuning/jobs/{id}/pause": "a wish, which is there or not",
+    "/v1/fine_tuning/jobs/{id}/resume": "takes a wish back",
+    "/v1/jobs/{id}/cancel": "a wish, which is there or not",
+    "/v1/jobs/{id}/pause": "a wish, which is there or not",
+    "/v1/jobs/{id}/resume": "takes a wish back",
+    "/v1/projects/{id}": "sets what it says",
+    "/v1/uploads/{id}/cancel": "an upload is given up once",
+    "/v1/uploads/{id}/complete": "an upload becomes one file",
+    "/v1/webhook_endpoints/{id}": "sets what it says",
+    "/v1/webhook_endpoints/{id}/test": "leaves nothing; a sample says that it is one",
+}
+"""Every POST that needs no key, for it leaves twice what it leaves once, and why."""
 
 
 def senders(gateway: Gateway) -> dict[str, Send]:
@@ -133,3 +154,69 @@ def test_another_body_is_no_retry(gateway: Gateway) -> None:
     first = send(**{"x-stainless-retry-count": "0"})
     other = send(other=True, **{"x-stainless-retry-count": "1"})
     assert other.is_success and other.json()["id"] != first.json()["id"]
+
+
+def posts(gateway: Gateway) -> dict[str, bool]:
+    """Every POST of the API, and whether it says that it takes an Idempotency-Key."""
+    paths = gateway.http.get("/openapi.json").json()["paths"]
+    found = {path: methods["post"].get("parameters", []) for path, methods in paths.items() if "post" in methods}
+    return {path: any(one["name"] == "Idempotency-Key" for one in taken) for path, taken in found.items()}
+
+
+def test_every_post_makes_its_object_once_or_leaves_twice_what_it_leaves_once(gateway: Gateway) -> None:
+    assert {path for path, is_once in posts(gateway).items() if not is_once} == set(ALIKE)
+
+
+def test_what_is_no_key_is_refused_by_every_post(gateway: Gateway) -> None:
+    paths = [re.sub(r"\{(\w+)\}", r"\1", path) for path in posts(gateway)]
+    answers = [gateway.http.post(path, headers={"idempotency-key": "x" * 10_000}) for path in paths]
+    assert len(answers) > 40
+    for answer in answers:
+        assert "10000 characters" in problem(answer, 422, "invalid_value")["detail"]
+
+
+NDJSON = {"content-type": "application/x-ndjson"}
+
+
+def documents(gateway: Gateway, *ids: str, name: str = "faq", lined: bool = False, **headers: str) -> httpx2.Response:
+    """Documents of these ids are sent, as an array or a line each."""
+    rows, path = [{"id": id, "vector": [1.0, 0.0]} for id in ids], f"/v1/collections/{name}/documents"
+    if lined:
+        return gateway.http.post(path, content=lines(rows), headers=NDJSON | headers)
+    return gateway.http.post(path, json={"documents": rows}, headers=headers)
+
+
+@pytest.mark.parametrize("lined", [False, True], ids=["array", "lines"])
+def test_documents_that_come_twice_are_stored_once(gateway: Gateway, lined: bool) -> None:
+    for name in ("faq", "other"):
+        gateway.http.post("/v1/collections", json={"name": name, "dimension": 2})
+    send, key = partial(documents, gateway, lined=lined), {"idempotency-key": "k"}
+    first = send("a", "b", **key)
+    assert gateway.http.delete("/v1/collections/faq/documents", params={"id": "a"}).json()["deleted"] == 1
+    again = send("a", "b", **key)
+    assert (again.status_code, again.json()) == (200, first.json() | {"accepted": 2})
+    assert "idempotency-replayed" not in first.headers and again.headers["idempotency-replayed"] == "true"
+    assert gateway.http.post("/v1/collections/faq/count", json={}).json()["count"] == 1  # it is still deleted
+    problem(send("c", **key), 409, "idempotency_mismatch")
+    problem(send("a", "b", name="other", **key), 409, "idempotency_mismatch")
+    assert send("a", "b", **{"x-stainless-retry-count": "0"}).is_success
+    assert send("a", "b", **{"x-stainless-retry-count": "1"}).headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in send("a", "b").headers
+
+
+def test_many_documents_name_the_same_job_again(gateway: Gateway) -> None:
+    gateway.http.post("/v1/collections", json={"name": "faq", "model": BASE})
+    rows, path = [{"id": f"t{n}", "text": f"text {n}"} for n in range(300)], "/v1/collections/faq/documents"
+    headers = NDJSON | {"idempotency-key": "k"}
+    first, again = (gateway.http.post(path, content=lines(rows), headers=headers) for _ in range(2))
+    assert first.status_code == again.status_code == 202 and first.json()["job"] == again.json()["job"] is not None
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+def test_documents_that_were_refused_leave_their_key_free(gateway: Gateway) -> None:
+    key = {"idempotency-key": "k"}
+    assert documents(gateway, "a", **key).status_code == 404
+    gateway.http.post("/v1/collections", json={"name": "faq", "dimension": 2})
+    body = {"documents": [{"id": "a", "vector": [1.0]}]}
+    problem(gateway.http.post("/v1/collections/faq/documents", json=body, headers=key), 422, "index_mismatch")
+    assert documents(gateway, "a", **key).json()["accepted"] == 1

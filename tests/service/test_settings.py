@@ -47,6 +47,12 @@ def test_what_embeddings_may_take_can_be_said() -> None:
     assert (read().model_bytes, read().max_waiting_characters) == (2 << 30, 4 << 20)
 
 
+def test_how_many_indexes_stay_open_can_be_said() -> None:
+    assert (read(INFONCE_MAX_OPEN_INDEXES="20").max_open_indexes, read().max_open_indexes) == (20, 8)
+    with pytest.raises(StartRefused, match="INFONCE_MAX_OPEN_INDEXES is '0'; it must be a whole number between 1"):
+        read(INFONCE_MAX_OPEN_INDEXES="0")
+
+
 @pytest.mark.parametrize("value", ["-1", "65536", "8e3", "eight", "٨", "9" * 5_000])
 def test_a_port_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(StartRefused, match=r"INFONCE_PORT is .* between 0 and 65535"):

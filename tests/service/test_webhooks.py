@@ -71,6 +71,9 @@ def test_openais_client_makes_lists_changes_and_deletes_endpoints(client: openai
     assert shown.to_dict()["signing_secret"] is None
     changed = client.webhooks.update(made.id, name="other", event_types=["fine_tuning.job.failed"])
     assert (changed.name, changed.url, changed.event_types) == ("other", receiver.url, ["fine_tuning.job.failed"])
+    said = client.webhooks.update(made.id, extra_body={"metadata": {"team": "search"}})
+    assert (said.name, said.to_dict()["metadata"]) == ("other", {"team": "search"})
+    assert [found.id for found in client.webhooks.list(extra_query={"metadata": {"team": "search"}})] == [made.id]
     assert client.webhooks.rotate_secret(made.id).signing_secret != made.signing_secret
     assert client.webhooks.event_types.list().data == [*EventType]
     assert client.webhooks.delete(made.id).deleted and list(client.webhooks.list()) == []
@@ -135,6 +138,18 @@ def test_a_delivery_is_replayed(gateway: Gateway, receiver: Receiver, until: Unt
     gone = gateway.http.post(f"{ENDPOINTS}/{made['id']}/deliveries/whd-{'0' * 26}/replay")
     problem(gone, 404, "not_found")
     problem(gateway.http.post(f"{ENDPOINTS}/{made['id']}/deliveries/..%2f/replay"), 404, "not_found")
+
+
+def test_a_replay_that_is_asked_for_twice_tells_once(gateway: Gateway, receiver: Receiver, until: Until) -> None:
+    made = hooked(gateway, receiver)
+    cancelled(gateway)
+    until(lambda: [one["status"] for one in log_of(gateway, made["id"])] == ["delivered"])
+    path = f"{ENDPOINTS}/{made['id']}/deliveries/{log_of(gateway, made['id'])[0]['id']}/replay"
+    first = gateway.http.post(path, headers={"x-stainless-retry-count": "0"})
+    until(lambda: [one["status"] for one in log_of(gateway, made["id"])] == ["delivered"] * 2)
+    again = gateway.http.post(path, headers={"x-stainless-retry-count": "1"})
+    assert again.json()["id"] == first.json()["id"] and again.headers["idempotency-replayed"] == "true"
+    assert len(log_of(gateway, made["id"])) == 2
 
 
 def test_jobs_of_other_kinds_are_told_under_our_names(gateway: Gateway, receiver: Receiver, until: Until) -> None:
@@ -203,6 +218,22 @@ def test_a_secret_of_an_endpoint_is_shown_once(gateway: Gateway) -> None:
     problem(gateway.http.post(path, json={}, headers=key), 409, "secret_shown")
     listed = gateway.http.get(ENDPOINTS).text
     assert made["signing_secret"] not in listed and rotated not in listed
+
+
+def test_a_client_that_lost_the_answer_gets_the_secret_by_its_own_retry(gateway: Gateway) -> None:
+    def tried(count: int, path: str = ENDPOINTS, body: dict[str, Any] = BODY) -> dict[str, Any]:
+        answer = gateway.http.post(path, json=body, headers={"x-stainless-retry-count": str(count)})
+        assert answer.status_code == 200 and ("idempotency-replayed" in answer.headers) is (count > 0)
+        made: dict[str, Any] = answer.json()
+        return made
+
+    made = tried(0)
+    assert tried(1) == tried(2) == made and made["signing_secret"].startswith("whsec_")
+    assert len(gateway.http.get(ENDPOINTS).json()["data"]) == 1
+    path = f"{ENDPOINTS}/{made['id']}/rotate_secret"
+    rotated = tried(0, path, {})
+    assert tried(1, path, {}) == rotated and rotated["signing_secret"] != made["signing_secret"]
+    assert tried(0)["id"] != made["id"]  # another one, not a retry
 
 
 def test_only_administrators_see_endpoints_and_only_their_projects(gateway: Gateway) -> None:

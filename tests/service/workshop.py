@@ -1,5 +1,6 @@
 """A worker without its processes: the body runs in the test, inputs and publication are the worker's own."""
 
+import base64
 import importlib
 import json
 import time
@@ -8,9 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from infonce.bm25 import Bm25Index
+from infonce.columns import Columns
+from infonce.config import Side
+from infonce.index import VectorIndex
+from infonce.live_index import Main
+from infonce.live_words import WORDS_FOLDER
 from service.dependencies import Wiring
 from service.store import jobs
-from service.store.records import JobRecord
+from service.store.records import JobKind, JobRecord
+from tests.service.conftest import WordEncoder
 from tests.worker.jobs.conftest import Recorder
 from worker.child import BODIES
 from worker.finished import Publication
@@ -69,3 +79,28 @@ def work_off(parts: Wiring, queue: str = "medium") -> Recorder:
     recorder, bench = Recorder(), Bench.claim(parts, queue)
     assert bench.commit(bench.published(bench.work(recorder)))
     return recorder
+
+
+def index_by_words(bench: Bench) -> Publication:
+    """The index job has made its index, as its body does but by an encoder of words, and nothing is committed yet."""
+    order = json.loads(bench.order.path.read_text())
+    encoder = WordEncoder.of_model(order["model"]["name"])
+    rows = [json.loads(line) for line in Path(order["documents"]).read_text().splitlines()]
+    vectors = np.zeros((len(rows), order["dimension"]), dtype=np.float32)
+    for place, row in enumerate(rows):
+        if row["vector"] is None:
+            vectors[place] = encoder.encode([row["text"]], side=Side.DOCUMENT)[0]
+        else:
+            vectors[place] = np.frombuffer(base64.b64decode(row["vector"]), "<f4")
+    index = VectorIndex.build(vectors, [row["id"] for row in rows], fingerprint=encoder.fingerprint())
+    Main(index=index, columns=Columns.build([row["metadata"] for row in rows])).save(bench.order.staging)
+    Bm25Index.build([row["text"] or "" for row in rows]).save(bench.order.staging / WORDS_FOLDER)
+    result = {"count": len(rows), "dimension": order["dimension"], "fingerprint": encoder.fingerprint()}
+    return bench.published(result)
+
+
+def work_off_index(parts: Wiring) -> JobRecord:
+    """The index job that waits has succeeded."""
+    bench = Bench.claim(parts, "light")
+    assert bench.job.kind is JobKind.INDEX and bench.commit(index_by_words(bench))
+    return bench.job

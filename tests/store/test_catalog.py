@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from service.store import catalog, jobs
+from service.store import catalog, documents, jobs, versions
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx
+from service.store.documents import NewDocument
 from service.store.errors import Conflict, NotFound
 from service.store.records import JobKind, JobRecord, ModelRecord, Page, new_id
 
@@ -132,3 +133,25 @@ def test_a_version_of_no_collection_is_refused(
 ) -> None:
     with database.write() as tx, pytest.raises(NotFound, match="collection"):
         catalog.insert_version_and_activate(tx, make_version(tx, make_job, make_collection(), watermark=1))
+
+
+def test_a_version_of_another_model_that_lacks_a_document_is_wanted_until_the_collection_moves(
+    database: Database, make_job: MakeJob, make_collection: MakeCollection
+) -> None:
+    collection = make_collection()
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "ab"])
+        lacking, whole = (
+            replace(make_version(tx, make_job, collection, watermark=watermark), model=model, fingerprint=model)
+            for watermark, model in ((1, "m"), (2, "n"))
+        )
+        assert not catalog.insert_version_and_activate(tx, lacking, moves_model=True)
+        [waiting] = catalog.waiting_to_move(tx)
+        assert (waiting.id, waiting.wanted_version, waiting.active_version) == (collection.id, lacking.id, None)
+        assert catalog.insert_version_and_activate(tx, whole, moves_model=True)
+        assert catalog.waiting_to_move(tx) == []
+        versions.want(tx, collection.id, id=lacking.id)
+        versions.delete(tx, collection, id=lacking.id)
+        assert catalog.waiting_to_move(tx) == []
+        assert catalog.get_collection(tx, "default", name=collection.id).model == "n"

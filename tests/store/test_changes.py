@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,14 +13,14 @@ from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.documents import NewDocument
-from service.store.records import JobRecord
+from service.store.records import JobKind, JobRecord, JobStatus
 
 MakeCollection = Callable[..., CollectionRecord]
+NUMBERS = count()
 NAMES = st.sampled_from("abcdef")
-WRITES = st.lists(
-    st.tuples(st.sampled_from(["vector", "embedded", "other model", "text", "delete"]), st.lists(NAMES, unique=True)),
-    max_size=12,
-)
+HOW = st.sampled_from(["vector", "embedded", "other model", "text", "known later", "delete"])
+WRITES = st.lists(st.tuples(HOW, st.lists(NAMES, unique=True), st.booleans()), max_size=12)
+"""How which documents are written, and whether it is read back at once."""
 
 
 @pytest.fixture
@@ -35,6 +36,12 @@ def write(database: Database, collection: CollectionRecord, how: str, ids: list[
         if how == "delete":
             documents.delete(tx, collection, ids=ids)
             return
+        if how == "known later":
+            there = documents.by_ids(tx, collection.id, ids=ids)
+            embedded = Embedded(fingerprint="f", vectors=dict.fromkeys(there, mark))
+            made_of = {id: one.sequence for id, one in there.items()}
+            changes.make_known(tx, collection.id, embedded=embedded, made_of=made_of)
+            return
         vector = mark if how == "vector" else None
         new = [NewDocument(id=id, text="t", vector=vector, metadata={"how": how}) for id in ids]
         model = {"embedded": "f", "other model": "g"}.get(how)
@@ -42,39 +49,52 @@ def write(database: Database, collection: CollectionRecord, how: str, ids: list[
         documents.upsert(tx, collection, documents=new, embedded=embedded)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(WRITES, st.integers(0, 12))
-def test_any_writes_read_back_as_a_dictionary_would_hold_them(
-    database: Database, make_collection: MakeCollection, writes: list[tuple[str, list[str]]], seen: int
+class Reader:
+    """What can be found, by who applies what is told since the last time to what was known then."""
+
+    def __init__(self, collection: CollectionRecord) -> None:
+        self._id = collection.id
+        self._seen = 0
+        self.found: dict[str, bytes] = {}
+
+    def read(self, database: Database) -> dict[str, bytes]:
+        with database.read() as tx:
+            told = list(changes.since(tx, self._id, fingerprint="f", after=self._seen))
+            self._seen = catalog.get_collection(tx, "default", name=self._id).watermark
+        assert [one.sequence for one in told] == sorted({one.sequence for one in told})
+        assert len({one.id for one in told}) == len(told)
+        for one in told:
+            self.found.pop(one.id, None)
+            if one.vector is not None:
+                self.found[one.id] = one.vector
+        return self.found
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(WRITES)
+def test_whoever_reads_now_and_then_finds_what_a_dictionary_would_hold(
+    database: Database, make_collection: MakeCollection, writes: list[tuple[str, list[str], bool]]
 ) -> None:
-    collection = make_collection(name=f"c{hash((str(writes), seen)) % 10**12}")
+    collection = make_collection(name=f"c{next(NUMBERS)}")
     with database.write() as tx:
         catalog.insert_collection(tx, collection)
     expected: dict[str, bytes | None] = {}
-    sequence, at = 0, 0
-    for number, (how, ids) in enumerate(writes):
+    often = Reader(collection)
+    for number, (how, ids, is_read) in enumerate(writes):
         mark = bytes([number] * 4)
-        if number == seen:
-            expected, at = {}, sequence
         write(database, collection, how, ids, mark=mark)
-        with database.read() as tx:
-            sequence = catalog.get_collection(tx, "default", name=collection.id).watermark
         for id in ids:
-            if how in ("vector", "embedded"):
+            if how in ("vector", "embedded") or (how == "known later" and id in expected and expected[id] is None):
                 expected[id] = mark
             elif how == "delete":
+                expected.pop(id, None)
+            elif how in ("text", "other model"):
                 expected[id] = None
-            else:
-                expected.pop(id, None)  # nothing is known of it until an index job has embedded it
-    with database.read() as tx:
-        found = list(changes.since(tx, collection.id, fingerprint="f", after=at))
-        there = set(documents.by_ids(tx, collection.id, ids=list("abcdef")))
-    assert [one.sequence for one in found] == sorted({one.sequence for one in found})
-    last = {one.id: one.vector for one in found}
-    assert {id: vector for id, vector in last.items() if vector is not None} == {
-        id: vector for id, vector in expected.items() if vector is not None and id in there
-    }
-    assert all(id not in there for id, vector in last.items() if vector is None)
+        if is_read:
+            often.read(database)
+    known = {id: vector for id, vector in expected.items() if vector is not None}
+    assert Reader(collection).read(database) == known
+    assert often.read(database) == known
 
 
 def test_pages_of_changes_are_read_to_the_end(database: Database, collection: CollectionRecord) -> None:
@@ -85,7 +105,89 @@ def test_pages_of_changes_are_read_to_the_end(database: Database, collection: Co
     with database.read() as tx:
         found = list(changes.since(tx, collection.id, fingerprint=None, after=0))
         assert changes.count_since(tx, collection.id, after=0) == len(found) == 1_300
+        for limit in (1, 650, 651, 1_299, 1_300, 1_301):  # of either kind 650
+            assert changes.count_since(tx, collection.id, after=0, at_most=limit) == min(limit, 1_300)
     assert sum(one.vector is None for one in found) == 650
+
+
+def test_many_vectors_that_become_known_late_are_told_page_by_page(
+    database: Database, collection: CollectionRecord
+) -> None:
+    often, ids = Reader(collection), [f"d{n}" for n in range(1_300)]
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in ids])
+    assert often.read(database) == {}
+    for start in (0, 650):
+        with database.write() as tx:
+            there = documents.by_ids(tx, collection.id, ids=ids[start : start + 650])
+            made = Embedded(fingerprint="f", vectors={id: id.encode() for id in there})
+            made_of = {id: one.sequence for id, one in there.items()}
+            assert changes.make_known(tx, collection.id, embedded=made, made_of=made_of) == 650
+            assert changes.make_known(tx, collection.id, embedded=made, made_of=made_of) == 0
+            more = [NewDocument(id=f"more{start + n}", vector=b"\0\0\x80?") for n in range(650)]
+            documents.upsert(tx, collection, documents=more)
+    expected = {id: id.encode() for id in ids} | {f"more{n}": b"\0\0\x80?" for n in range(1_300)}
+    assert often.read(database) == expected == Reader(collection).read(database)
+
+
+def test_a_vector_of_a_document_that_an_index_has_is_no_news(database: Database, collection: CollectionRecord) -> None:
+    ids = [f"d{n}" for n in range(1_300)]
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in ids])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys(reversed(ids), b"\0\0\x80?"))
+        made_of = {id: place for place, id in enumerate(ids, 1)}
+        assert changes.make_known(tx, collection.id, embedded=made, made_of=made_of) == 1_300
+        for after, indexed, num in ((1_300, 0, 1_300), (1_300, 1_000, 300), (1_800, 0, 800), (1_000, 1_000, 300)):
+            told = list(changes.since(tx, collection.id, fingerprint="f", after=after, indexed=indexed))
+            assert len({one.id for one in told}) == len(told) == num
+            assert {one.is_late for one in told} == {after >= 1_300}
+        assert not list(changes.since(tx, collection.id, fingerprint="g", after=1_300))
+
+
+@pytest.mark.parametrize(
+    ("answers_by", "model", "known", "num"),
+    [("f", "m", None, 2), ("g", "m", None, 0), ("f", "other", None, 0), (None, "m", None, 2), (None, "m", "g", 0)],
+)
+def test_vectors_of_a_job_can_be_found_early_where_the_collection_answers_by_its_model(
+    database: Database,
+    make_collection: MakeCollection,
+    make_job: Callable[..., JobRecord],
+    answers_by: str | None,
+    model: str,
+    known: str | None,
+    num: int,
+) -> None:
+    collection = make_collection(model="m")
+    with database.write() as tx:
+        catalog.insert_collection(tx, collection)
+        before = None if known is None else Embedded(fingerprint=known, vectors={"old": b"\0\0\x80?"})
+        documents.upsert(tx, collection, documents=[NewDocument(id="old", text="t")], embedded=before)
+        if answers_by is not None:
+            job = make_job()
+            jobs.insert(tx, job)
+            active = replace(version(collection, job_id=job.id, watermark=1), model="m", fingerprint=answers_by)
+            catalog.insert_version_and_activate(tx, active)
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "ab"])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys("ab", b"\0\0\x80?"))
+        told = {"embedded": made, "made_of": {"a": 2, "b": 3}}
+        assert versions.keep_early_vectors(tx, collection.id, model=model, **told) == num
+        assert versions.keep_early_vectors(tx, "col-none", model=model, **told) == 0
+        pending = documents.pending(tx, catalog.get_collection(tx, "default", name=collection.id))
+    assert pending == 2 - num + (answers_by is None and known is None)
+
+
+def test_of_many_vectors_some_are_forgotten_at_once(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id=id, text="t") for id in "abc"])
+        made = Embedded(fingerprint="f", vectors=dict.fromkeys("abc", b"\0\0\x80?"))
+        changes.make_known(tx, collection.id, embedded=made, made_of={"a": 1, "b": 2, "c": 3})
+        job = make_job()
+        jobs.insert(tx, job)
+        catalog.insert_version_and_activate(tx, version(collection, job_id=job.id, watermark=2))
+        assert [versions.forget_changes(tx, collection.id, at_most=1) for _ in range(3)] == [True, True, False]
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"c"}
 
 
 def test_deleting_frees_what_the_documents_took_and_names_those_that_existed(
@@ -109,18 +211,41 @@ def test_what_every_version_holds_is_forgotten_here(
             documents.upsert(tx, collection, documents=new, embedded=made)
         assert changes.fingerprint_of(tx, collection.id) == "f"
         documents.delete(tx, collection, ids=["d3"])
-        for watermark in (4, 2):
-            job = make_job()
-            jobs.insert(tx, job)
-            made = version(collection, job_id=job.id, watermark=watermark)
-            versions.insert(tx, made)
+        answering, made = (version(collection, job_id=f"job-{watermark}", watermark=watermark) for watermark in (4, 2))
+        for one in (answering, made):
+            jobs.insert(tx, make_job(id=one.job_id))
+            versions.insert(tx, one)
+        versions.forget_changes(tx, collection.id)
+        assert len(changes.vectors_of(tx, collection.id, fingerprint="f")) == 3  # they are all that can be found
+        versions.activate(tx, collection, version=answering, now=1.0)
+        running = make_job(kind=JobKind.INDEX, subject=collection.id, status=JobStatus.RUNNING)
+        jobs.insert(tx, running)
+        versions.forget_changes(tx, collection.id)
+        assert len(changes.vectors_of(tx, collection.id, fingerprint="f")) == 3  # it may need them
+        assert jobs.succeed(tx, running.id, attempt=running.attempt, now=1.0, result={})
         versions.forget_changes(tx, collection.id)
         assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"d2"}
         assert changes.count_since(tx, collection.id, after=4) == 1
-        versions.delete(tx, collection.id, id=made.id)
+        versions.delete(tx, collection, id=made.id)
         versions.forget_changes(tx, collection.id)
         assert changes.vectors_of(tx, collection.id, fingerprint="f") == {}
         assert changes.count_since(tx, collection.id, after=4) == 1  # the version has d3 in its index
+
+
+def test_a_vector_that_became_known_late_is_forgotten_with_its_document(
+    database: Database, collection: CollectionRecord, make_job: Callable[..., JobRecord]
+) -> None:
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[NewDocument(id="a", text="t")])
+        documents.upsert(tx, collection, documents=[NewDocument(id="b", text="t")])
+        embedded = Embedded(fingerprint="f", vectors={"a": b"\0\0\x80?", "b": b"\0\0\x80?"})
+        changes.make_known(tx, collection.id, embedded=embedded, made_of={"a": 1, "b": 2})
+        jobs.insert(tx, make_job(id="job-1"))
+        answering = version(collection, job_id="job-1", watermark=1)
+        versions.insert(tx, answering)
+        versions.activate(tx, collection, version=answering, now=1.0)
+        versions.forget_changes(tx, collection.id)
+        assert set(changes.vectors_of(tx, collection.id, fingerprint="f")) == {"b"}
 
 
 def version(collection: CollectionRecord, *, job_id: str, watermark: int) -> VersionRecord:

@@ -100,6 +100,16 @@ def test_two_thousand_documents_come_back_in_order_and_in_part(
         assert documents.texts_of(tx, collection.id, ids=ids) == dict.fromkeys(ids, "t")
 
 
+def test_ids_of_any_characters_are_told_apart(database: Database, collection: CollectionRecord) -> None:
+    ids = ["1", "1.0", "null", '{a,"b"}', "a\\b", "'", '"', "日", " ", "%s", "?", ":x", "[1]"]
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=[text(id, f"of {id}") for id in ids])
+        assert documents.texts_of(tx, collection.id, ids=[*ids, "NULL", "01", "a"]) == {id: f"of {id}" for id in ids}
+        assert sorted(documents.delete(tx, collection, ids=ids[:6])) == sorted(ids[:6])
+        assert set(documents.by_ids(tx, collection.id, ids=ids)) == set(ids[6:])
+        assert documents.by_ids(tx, collection.id, ids=[]) == {}
+
+
 def test_an_id_twice_in_one_call_is_refused_by_name(database: Database, collection: CollectionRecord) -> None:
     with database.write() as tx:
         with pytest.raises(Conflict, match="'b'") as caught:

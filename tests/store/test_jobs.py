@@ -72,7 +72,7 @@ def test_metadata_selects_exact_pairs(
     with database.write() as tx:
         for job in made:
             jobs.insert(tx, job)
-        found, _ = jobs.page(tx, "default", kinds=[JobKind.TRAIN], page=Page(), metadata=wanted)
+        found, _ = jobs.page(tx, "default", kinds=[JobKind.TRAIN], page=Page(metadata=wanted))
     assert {job.id for job in found} == {made[i].id for i in expected}
 
 

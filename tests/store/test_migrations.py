@@ -141,13 +141,10 @@ def fill(tx: sa.Connection, make_job: Callable[..., Any], make_file: Callable[..
     jobs.insert(tx, job)
     files.insert_file(tx, make_file())
     keys.create(tx, "default", name="k", now=1.0)
-    common = {"created_at": 2.0, "job_id": job.id, "fingerprint": "f"}
-    catalog.insert_model(
-        tx,
-        records.ModelRecord(
-            id="ft:a:b:c", project="default", folder="m", parent="p", dimensions=2, max_tokens=8, summary={}, **common
-        ),
-    )
+    common: dict[str, Any] = {"created_at": 2.0, "job_id": job.id, "fingerprint": "f"}
+    model: dict[str, Any] = {"id": "ft:a:b:c", "project": "default", "folder": "m", "parent": "p", "summary": {}}
+    model |= {"dimensions": 2, "max_tokens": 8, "metadata": job.metadata}
+    catalog.insert_model(tx, records.ModelRecord(**model, **common))
     catalog.insert_collection(tx, collection)
     documents.upsert(tx, collection, documents=[NewDocument(id="d", vector=b"\0" * 8, metadata={"n": 1})])
     version = collection_records.VersionRecord(
@@ -235,6 +232,30 @@ def test_a_model_is_told_what_it_was_trained_on_and_one_that_was_brought_goes_wi
     with database.read() as tx:
         found = tx.execute(sa.select(tables.models.c.id, tables.models.c.data_sha256).order_by("id")).all()
     assert [tuple(row) for row in found] == [("a", file.sha256), ("b", None)]
+    database.close()
+
+
+def test_a_model_is_given_its_jobs_metadata_and_everything_else_none(
+    url: str, make_job: Callable[..., Any], make_file: Callable[..., Any]
+) -> None:
+    from alembic import command
+
+    database, config, job = Database.open(url), Config(), make_job(metadata={"team": "säarch"})
+    config.set_main_option("script_location", str(MIGRATIONS))
+    common: dict[str, Any] = {"project": "default", "created_at": 1.0, "fingerprint": "f", "summary": {}}
+    common |= {"dimensions": 2, "max_tokens": 8}
+    with database.write() as tx:
+        jobs.insert(tx, job)
+        files.insert_file(tx, make_file(metadata={"lost": "by the step back"}))
+        for name, by in (("a", job.id), ("b", None)):
+            catalog.insert_model(tx, records.ModelRecord(id=name, folder=name, parent=None, job_id=by, **common))
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0010")
+    migrate(url)
+    with database.read() as tx:
+        found = tx.execute(sa.select(tables.models.c.id, tables.models.c.metadata).order_by("id")).all()
+        assert [tuple(row) for row in found] == [("a", {"team": "säarch"}), ("b", {})]
+        assert tx.execute(sa.select(tables.files.c.metadata)).scalars().all() == [{}]
     database.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from service.store import jobs, projects, repeats
 from service.store.database import Database
 from service.store.errors import Conflict, NotFound, Repeated
-from service.store.records import JobRecord, Page, ProjectRecord, RepeatRecord
+from service.store.records import JobKind, JobRecord, Page, ProjectRecord, RepeatRecord
 
 ASKED = RepeatRecord(project="p", route="/v1/files", key="k", body_sha256="a", object_id="file-1", created_at=100.0)
 
@@ -16,13 +16,13 @@ def test_a_project_is_made_once_and_its_limits_are_set_one_by_one(database: Data
     with database.write() as tx:
         projects.insert_project(tx, ProjectRecord(id="p", created_at=1.0, max_queued_jobs=3))
         projects.ensure(tx, "p", now=2.0)
-        found = projects.set_limits(tx, "p", limits={"max_stored_bytes": 5})
+        found = projects.change_project(tx, "p", values={"max_stored_bytes": 5})
         assert found == ProjectRecord(id="p", created_at=1.0, max_queued_jobs=3, max_stored_bytes=5)
-        assert projects.set_limits(tx, "p", limits={"max_queued_jobs": None}).max_queued_jobs is None
+        assert projects.change_project(tx, "p", values={"max_queued_jobs": None}).max_queued_jobs is None
         with pytest.raises(Conflict, match="choose another name"):
             projects.insert_project(tx, ProjectRecord(id="p", created_at=3.0))
         with pytest.raises(NotFound):
-            projects.set_limits(tx, "q", limits={})
+            projects.change_project(tx, "q", values={})
         assert [record.id for record in projects.page_projects(tx, only=None, page=Page())[0]] == ["p"]
         assert projects.page_projects(tx, only="q", page=Page()) == ([], False)
 
@@ -40,6 +40,16 @@ def test_of_many_at_once_no_more_are_admitted_than_may_wait(
 
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(submit, range(24))) == 3
+
+
+def test_of_index_jobs_those_of_versions_wait_as_what_somebody_ordered(
+    database: Database, make_job: Callable[..., JobRecord]
+) -> None:
+    specs = [{"collection": "c"}, {"collection": 'c "of_model":'}, {"collection": "c", "version": "v", "of_model": "m"}]
+    with database.write() as tx:
+        for spec in specs:
+            jobs.insert(tx, make_job(project="p", kind=JobKind.INDEX, spec=spec))
+        assert projects.num_waiting_jobs(tx, "p") == 1
 
 
 def test_a_repetition_finds_what_was_made_and_another_body_is_refused(database: Database) -> None:

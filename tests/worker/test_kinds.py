@@ -6,8 +6,9 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from service.store import evaluations, exports, files, jobs
+from service.store import evaluations, exports, files, jobs, tables
 from service.store.evaluations import EvaluationRecord
 from service.store.events import NewEvent
 from service.store.exports import ExportRecord
@@ -89,6 +90,18 @@ def test_a_job_whose_child_is_killed_is_repeated_and_leaves_one_result(site: Sit
     site.with_child(case.script).answer(QUEUE_OF[case.kind])
     assert (site.job(id).status, site.job(id).attempt) == (JobStatus.SUCCEEDED, 2)
     assert len(left(site)) == len(before) + (case.kind is not JobKind.ESTIMATE)
+
+
+@pytest.mark.parametrize("of_job", [{}, {"stage": "mined"}])
+def test_a_mined_file_has_the_metadata_of_its_job_or_else_of_its_parent(site: Site, of_job: dict[str, str]) -> None:
+    id = submitted(site, CASES[0])
+    with site.shop.database.write() as tx:
+        tx.execute(sa.update(tables.files).values(metadata={"team": "search"}))
+        tx.execute(sa.update(tables.jobs).values(metadata=of_job))
+    site.with_child(CASES[0].script).answer(QUEUE_OF[JobKind.MINE])
+    [made] = site.job(id).result["result_files"]
+    with site.shop.database.read() as tx:
+        assert files.get_file(tx, PROJECT, id=made).metadata == (of_job or {"team": "search"})
 
 
 def test_the_result_of_an_estimate_is_its_jobs_and_a_file_knows_who_made_it(site: Site) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from infonce.hub import Hub
-from service.store import catalog, events, jobs, wishes
+from service.store import catalog, events, jobs, tables, wishes
 from service.store.database import Database, Tx
 from service.store.errors import DatabaseUnavailable
 from service.store.queue import QUEUES
-from service.store.records import EventRecord, JobStatus, ModelRecord, Page, Phase
+from service.store.records import EventRecord, JobKind, JobStatus, ModelRecord, Page, Phase
 from tests.end_to_end.processes import until
 from tests.worker.conftest import PROJECT, Site
 
@@ -47,6 +48,14 @@ def test_successful_training_publishes_one_sealed_model(site: Site) -> None:
     assert sorted(path.name for path in site.shop.artifacts.run_path(id, 1).iterdir()) == ["log.txt", "order.json"]
 
 
+def test_a_published_model_has_the_metadata_of_its_job(site: Site) -> None:
+    id = site.submit_training()
+    with site.shop.database.write() as tx:
+        tx.execute(sa.update(tables.jobs).where(tables.jobs.c.id == id).values(metadata={"team": "search"}))
+    site.with_child("finish_training()").answer()
+    assert [model.metadata for model in all_models(site)] == [{"team": "search"}]
+
+
 def test_every_line_of_a_workers_log_has_the_ids_of_the_attempt(site: Site, written: io.StringIO) -> None:
     id = site.submit_training()
     site.with_child("finish_training()").answer()
@@ -56,6 +65,22 @@ def test_every_line_of_a_workers_log_has_the_ids_of_the_attempt(site: Site, writ
         "attempt 1 ended: Publication",
     ]
     assert {(line["job"], line["attempt"], line["kind"]) for line in lines} == {(id, 1, "train")}
+
+
+def phases(site: Site, id: str) -> list[str]:
+    return [str(event.data["phase"]) for event in all_events(site, id) if event.type == "phase"]
+
+
+def test_an_index_job_says_that_it_promotes_unless_the_version_stays_beside(site: Site) -> None:
+    collection = site.new_collection()
+    moving = site.submit_index(collection)
+    site.with_child("say('phase', phase='building')\nfinish_index()").answer("light")
+    assert (site.job(moving).status, site.job(moving).phase) == (JobStatus.SUCCEEDED, Phase.PROMOTING)
+    assert phases(site, moving)[-1] == "promoting"
+    beside = {"collection": collection.id, "version": site.job(moving).result["version"], "of_model": None}
+    staying = site.submit(JobKind.INDEX, beside, subject=collection.id)
+    site.with_child("say('phase', phase='building')\nfinish_index()").answer("light")
+    assert site.job(staying).status is JobStatus.SUCCEEDED and phases(site, staying)[-1] == "building"
 
 
 def test_no_job_means_no_work(site: Site) -> None:

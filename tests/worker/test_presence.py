@@ -9,6 +9,7 @@ import pytest
 
 from service.store import workers
 from service.store.database import Database, migrate
+from service.store.records import Page
 from service.store.signals import WorkerRecord
 from worker.presence import Presence
 from worker.settings import WORKER_PID, WorkerSettings
@@ -25,7 +26,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def seen(database: Database) -> list[WorkerRecord]:
     with database.read() as tx:
-        return workers.alive(tx, now=0.0)
+        return workers.alive(tx, now=0.0, page=Page())[0]
 
 
 def test_a_worker_is_known_while_it_lives(database: Database) -> None:

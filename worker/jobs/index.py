@@ -20,8 +20,9 @@ from infonce.index import VectorIndex
 from infonce.index_config import IndexConfig
 from infonce.live_index import Main
 from infonce.live_words import WORDS_FOLDER
-from infonce.vectors import TextEncoder
+from infonce.vectors import CachedEncoder
 from service.store.records import Phase
+from worker.jobs.early import EarlyBlocks
 from worker.jobs.embedding import cached, serving_precision, use_threads
 from worker.progress import Progress
 
@@ -81,7 +82,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         source = cached(encoder, root, precision=precision, progress=progress)
         progress.phase(Phase.EMBEDDING)
         reused = take_known(documents, order, fingerprint=fingerprint, progress=progress)
-        embed(documents, source)
+        embed(documents, source, early=EarlyBlocks(order, progress, fingerprint=fingerprint))
         reused, embedded = reused + source.reused, source.computed
     progress.phase(Phase.BUILDING)
     index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=IndexConfig())
@@ -129,19 +130,21 @@ def take_known(documents: Documents, order: Mapping[str, Any], *, fingerprint: s
     return before - len(documents.texts)
 
 
-def embed(documents: Documents, source: TextEncoder) -> None:
-    """Every row of a text holds its vector.
+def embed(documents: Documents, source: CachedEncoder, *, early: EarlyBlocks) -> None:
+    """Every row of a text holds its vector, and those that hold it first are told first.
 
     Raises:
         IndexMismatch: the model's vectors have another dimension than the collection's.
     """
-    if not documents.texts:
-        return
-    vectors = source.encode(list(documents.texts.values()), side=Side.DOCUMENT)
-    if vectors.shape[1] != documents.vectors.shape[1]:
-        sizes = f"{documents.vectors.shape[1]} dimensions and its model {vectors.shape[1]}"
-        raise IndexMismatch(f"the collection has {sizes}; make a new collection for this model")
-    documents.vectors[list(documents.texts)] = vectors
+    rows, start = list(documents.texts), 0
+    for vectors in source.encode_in_order(list(documents.texts.values()), side=Side.DOCUMENT):
+        if vectors.shape[1] != documents.vectors.shape[1]:
+            sizes = f"{documents.vectors.shape[1]} dimensions and its model {vectors.shape[1]}"
+            raise IndexMismatch(f"the collection has {sizes}; make a new collection for this model")
+        some = rows[start : start + len(vectors)]
+        documents.vectors[some] = vectors
+        early.tell({documents.ids[row]: documents.sequences[row] for row in some}, vectors)
+        start += len(vectors)
 
 
 def _vector(coded: str, id: str, *, dimension: int) -> NDArray[np.float32]:

@@ -161,6 +161,36 @@ def test_h47_a_cursor_of_another_list_is_refused(hostile: Hostile, path: str) ->
         refused(ask(hostile, "GET", f"{path}?after=file-{'0' * 26}"), 400, "bad_cursor")
 
 
+DOCUMENTS = "/v1/collections/pets/documents"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("limit=0", "invalid_value"),
+        ("limit=-1", "invalid_value"),
+        ("limit=1000000000", "invalid_value"),
+        ("limit=1180591620717411303424", "invalid_value"),
+        ("order=sideways", "invalid_value"),
+        ("after=" + "a" * 600, "invalid_value"),
+        ("after=%00", "invalid_value"),
+        ("id=", "invalid_value"),
+        ("cursor=abc", "unknown_field"),
+        ("limit=1&Limit=1", "unknown_field"),
+        ("=1", "unknown_field"),
+    ],
+)
+def test_h47_a_window_of_documents_that_is_none_is_refused(hostile: Hostile, query: str, code: str) -> None:
+    with unharmed(hostile):
+        refused(ask(hostile, "GET", f"{DOCUMENTS}?{query}"), 422, code)
+
+
+@pytest.mark.parametrize("after", ["", "%27%20or%201%3D1", "%ff%fe", "file-" + "0" * 26])
+def test_h47_any_id_is_a_place_in_the_list_of_documents(hostile: Hostile, after: str) -> None:
+    with unharmed(hostile):
+        assert ask(hostile, "GET", f"{DOCUMENTS}?after={after}").status == 200
+
+
 def ordered(hostile: Hostile) -> tuple[str, str]:
     """The ids of a new job and of its file."""
     file = ask(hostile, "GET", "/v1/files?limit=1&order=asc").json()["data"][0]["id"]

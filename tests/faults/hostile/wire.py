@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from tests.end_to_end.processes import until
 from tests.faults.hostile.gateway import Hostile
+from tests.service.documented import check
 
 SECONDS = 15.0
 """How long an answer may take; no test waits for it to pass."""
@@ -41,7 +43,9 @@ def ask(hostile: Hostile, method: str, path: str, *, body: bytes = b"", keyed: b
     """The answer to a well-formed request on a connection of its own."""
     sized = {"content_length": str(len(body))} if body or method == "POST" else {}
     asked = head(method, path, key=hostile.key if keyed else "", connection="close", **sized, **fields)
-    return exchange(hostile, asked + body)
+    answer = exchange(hostile, asked + body)
+    check(method, unquote(path.partition("?")[0]), status=answer.status)
+    return answer
 
 
 def post(hostile: Hostile, path: str, body: bytes, **fields: str) -> Answer:

@@ -23,6 +23,7 @@ class Recorder:
     events: list[str] = field(default_factory=list)
     chosen: dict[str, Any] = field(default_factory=dict)
     saved_steps: list[int] = field(default_factory=list)
+    early: list[Path] = field(default_factory=list)
 
     def phase(self, name: str) -> None:
         self.phases.append(str(name))
@@ -38,6 +39,9 @@ class Recorder:
 
     def saved(self, step: int) -> None:
         self.saved_steps.append(step)
+
+    def vectors(self, path: Path) -> None:
+        self.early.append(path)
 
     def stop_requested(self) -> bool:
         return self.stop_in in self.phases

@@ -19,6 +19,7 @@ from infonce.live_index import Main
 from infonce.live_words import WORDS_FOLDER
 from tests.factories import sentences
 from tests.worker.jobs.conftest import Recorder
+from worker.early import EarlyVectors
 from worker.jobs.embedding import cached
 from worker.jobs.index import run
 
@@ -44,6 +45,9 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "precision": "float32",
         "embedded_by": None,
         "previous": None,
+        "collection": "col-1",
+        "is_served": True,
+        "early": str(tmp_path / "early"),
     }
 
 
@@ -59,6 +63,25 @@ def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: 
     assert result["fingerprint"] == index.fingerprint == encoder.fingerprint()
     assert recorder.phases == ["loading", "embedding", "building"]
     assert recorder.steps[-1]["percent"] == 100
+
+
+def test_every_block_is_told_as_soon_as_it_is_embedded(order: dict[str, Any], recorder: Recorder) -> None:
+    texts = [f"{place} {sentences(30)[place % 30]}" for place in range(600)]
+    own = document("own", vector=[1.0] * 32)
+    Path(order["documents"]).write_text(own + "".join(document(f"d{n}", text) for n, text in enumerate(texts)))
+    run(order, recorder)
+    told = [EarlyVectors.load(path) for path in recorder.early]
+    assert [list(one.vectors) for one in told] == [[f"d{n}" for n in range(600)[at : at + 256]] for at in (0, 256, 512)]
+    index = VectorIndex.load(Path(order["staging"]))
+    rows = {id: index.vectors[row].tobytes() for row, id in enumerate(index.ids) if id != "own"}
+    assert {id: vector for one in told for id, vector in one.vectors.items()} == rows
+    assert {(one.collection, one.model, one.fingerprint) for one in told} == {("col-1", "acme/tiny", index.fingerprint)}
+    assert all(set(one.sequences.values()) == {1} and one.sequences.keys() == one.vectors.keys() for one in told)
+
+
+def test_what_another_model_answers_for_is_not_told(order: dict[str, Any], recorder: Recorder) -> None:
+    run(order | {"is_served": False}, recorder)
+    assert recorder.early == [] and recorder.phases[-1] == "building"
 
 
 def test_every_text_is_found_by_its_words_in_the_row_of_its_vector(order: dict[str, Any], recorder: Recorder) -> None:

@@ -1,0 +1,26 @@
+"""Whatever is written, moved, compacted and cut off, two gateways find what a plain dict holds."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.collection_machine import look
+from tests.faults.collection_world import Ground
+
+NUM_STORIES = 20
+"""More are looked for by `python -m tests.faults.collection_machine`."""
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """A request that is cut off is an error in the gateway's log, with all that led to it."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_two_gateways_find_what_a_dictionary_holds_whatever_is_cut_off(tmp_path: Path) -> None:
+    look(Ground.lay(tmp_path), num_examples=NUM_STORIES, num_steps=40)

@@ -1,0 +1,82 @@
+"""What a move needs stays, what allowed it holds when it is made, and what is told of versions is true."""
+
+import shutil
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from service.embedder import Embedder
+from service.errors import ServiceError
+from service.promotion import Move
+from service.schemas.versions import Guard
+from service.store import catalog, jobs
+from service.store.collection_records import VersionRecord
+from service.store.database import Database
+from service.store.errors import NotFound
+from service.store.records import DEFAULT_PROJECT, JobKind
+from service.store.waiting import waiting_job
+from tests.service.conftest import BASE, Gateway, problem
+from tests.service.test_collections import PETS, ask, build, make, put
+from tests.service.test_models import TUNED, published
+from tests.service.test_versions import OTHER, Overtaken, ask_for, evaluated, promote, roll_back, two
+from tests.service.workshop import work_off_index
+
+__all__ = ["two"]  # a fixture
+
+
+@pytest.fixture
+def moved(gateway: Gateway) -> tuple[Gateway, str, str]:
+    """A collection that answers by a tuned model, after it answered by the base model; the ids of both versions."""
+    published(gateway.parts)
+    make(gateway)
+    put(gateway, PETS)
+    first = build(gateway)
+    second = str(ask_for(gateway, TUNED).json()["id"])
+    work_off_index(gateway.parts)
+    assert promote(gateway, second).is_success
+    return gateway, first.id, second
+
+
+def test_the_model_of_a_version_that_can_answer_stays(moved: tuple[Gateway, str, str]) -> None:
+    gateway, first, second = moved
+    model = f"/v1/models/{TUNED}"
+    assert "answers by" in problem(gateway.http.delete(model), 409, "in_use")["detail"]
+    assert roll_back(gateway).json()["active_version"] == first
+    assert second in problem(gateway.http.delete(model), 409, "in_use")["detail"]
+    assert roll_back(gateway).json()["active_version"] == second
+    assert ask(gateway, query="the dog barks").json()["hits"][0]["id"] == "a"
+    roll_back(gateway)
+    assert gateway.http.delete(f"/v1/collections/pets/versions/{second}").is_success
+    assert gateway.http.delete(model).is_success
+    problem(roll_back(gateway), 409, "not_ready")
+
+
+def test_no_index_is_ordered_by_a_model_that_has_just_gone(gateway: Gateway) -> None:
+    make(gateway)
+    database: Database = gateway.parts.database
+    with database.read() as tx:
+        collection = catalog.get_collection(tx, DEFAULT_PROJECT, name="pets")
+    spec = {"collection": collection.id, "version": "ver-1", "of_model": TUNED}
+    job = waiting_job(JobKind.INDEX, project=DEFAULT_PROJECT, spec=spec, now=1.0, subject=collection.id)
+    with pytest.raises(NotFound, match=TUNED), database.write() as tx:
+        jobs.insert(tx, job)
+
+
+def test_a_guard_judges_the_version_that_answers_when_the_move_is_made(
+    two: tuple[Gateway, VersionRecord, VersionRecord],
+) -> None:
+    gateway, _, second = two
+    parts, root = gateway.parts, gateway.parts.settings.hub.models_root
+    assert root is not None
+    shutil.copytree(root / OTHER, root / "acme/best")
+    best = ask_for(gateway, "acme/best").json()["id"]
+    work_off_index(parts)
+    guard = Guard(evaluation=evaluated(gateway, {BASE: 0.5, OTHER: 0.6, "acme/best": 0.7}))
+    embedder = cast(Embedder, Overtaken(parts.embedder, lambda: promote(gateway, best)))
+    move = Move(expected=None, first=lambda tx: None, now=parts.clock())
+    with pytest.raises(ServiceError, match=r"-0\.1000 against acme/best"):
+        replace(parts.promotion, embedder=embedder).promote(
+            DEFAULT_PROJECT, "pets", id=second.id, guard=guard, move=move
+        )
+    assert gateway.http.get("/v1/collections/pets").json()["active_version"] == best
