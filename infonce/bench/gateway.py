@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
+from infonce.bench.processes import ending_orderly
 from infonce.errors import InfonceError
 from infonce.peak_memory import private_bytes
 
@@ -108,13 +109,17 @@ def _environment(place: Place) -> dict[str, str]:
 
 @contextmanager
 def _running(words: Sequence[str], environment: Mapping[str, str], *, home: Path) -> Iterator[tuple[str, int]]:
-    """Where the command listens, and its process, which ends with this one whatever ends that."""
+    """Where the command listens, and its process, which ends with this one whatever ends that.
+
+    The kernel sees to it; told by SIGTERM, this process itself does, and the store in its temporary folder goes too.
+    """
     said = home / "said.txt"  # a file: a pipe that nobody empties would stop who writes into it
     command = [*_PYTHON, "service.launch", str(os.getpid()), *_COMMAND, *words]
     with said.open("w") as out:
         process = subprocess.Popen(command, env=dict(environment), stdout=out, stderr=subprocess.STDOUT, cwd=home)
     try:
-        yield _address(process, said), process.pid
+        with ending_orderly():
+            yield _address(process, said), process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -61,12 +62,11 @@ def run(command: Sequence[str], *, on_poll: Callable[[float], None]) -> Ended:
             env={**os.environ, **_OFFLINE},
             cwd=folder,  # Python may import from where it starts, and some trainers write there
         )
-        before = signal.signal(signal.SIGTERM, _leave)  # else the process would outlive this one
         try:
-            peak = _watched(process, on_poll)
-            printed = process.stdout.read() if process.stdout else ""
+            with ending_orderly():  # else the process would outlive this one
+                peak = _watched(process, on_poll)
+                printed = process.stdout.read() if process.stdout else ""
         finally:
-            signal.signal(signal.SIGTERM, before)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -86,6 +86,16 @@ def in_fresh_process(function: Callable[P, R], *arguments: P.args, **named: P.kw
     context, parent = get_context("spawn"), (os.getpid(),)
     with ProcessPoolExecutor(1, mp_context=context, initializer=lifeline.end_with, initargs=parent) as fresh:
         return fresh.submit(function, *arguments, **named).result()
+
+
+@contextmanager
+def ending_orderly() -> Iterator[None]:
+    """Inside, SIGTERM is an exception: what was started for this process ends, and its temporary files go."""
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -33,8 +33,13 @@ SMALL = {
     "--texts": "257",
     "--written": "50",
 }
-OF_ALL = {"--rounds", "--queries"}
-OF_COLLECTIONS = OF_ALL | {"--written", "--texts"}
+OF_SEARCH = ("--rounds", "1", "--queries", "64")
+MORE = {
+    "train": ("--peer", "default", "--dropout", "0"),
+    "search": OF_SEARCH,
+    "collections": (*OF_SEARCH, "--written", "50", "--texts", "257"),
+}
+"""What a line says besides, where it does not say it: the defaults take minutes."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -142,8 +147,8 @@ def bench_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("line", BENCHES)
 def test_a_benchmark_runs_as_it_is_printed_with_smaller_numbers(line: str, bench_folder: Path) -> None:
     words = shlex.split(line)
-    needed = OF_COLLECTIONS if "collections" in words else OF_ALL if "search" in words else set()
-    words += [word for name in sorted(needed - {*words}) for word in (name, SMALL[name])]
+    more = MORE[words[2]]
+    words += [word for pair in zip(more[::2], more[1::2], strict=True) if pair[0] not in words for word in pair]
     small = [SMALL.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     environment = {"PATH": str(COMMANDS), "HOME": str(bench_folder), "INFONCE_MODELS": str(bench_folder / "models")}
     done = subprocess.run(
