@@ -96,11 +96,11 @@ def test_what_one_gateway_is_told_the_other_one_answers_by_within_a_second(
         made = opened[0].post("/v1/collections", json={"name": "shared", "model": MODELS[0]})
         assert made.status_code == 201, made.text
         rounds(both)
-        version, at = both.told(0, "/versions", {"model": MODELS[1]})
-        both.agree(0, at)
-        until_ready(opened[1], version["id"])
+        first = built(both, opened[1], model=MODELS[0])  # what has no version yet cannot be returned to
+        moved(both, 1, "/promote", {"version": first}, model=MODELS[0])
+        version = built(both, opened[1], model=MODELS[1])
         write(both, 1, {"before": (TEXTS[30], "en")})
-        moved(both, 0, "/promote", {"version": version["id"]}, model=MODELS[1])
+        moved(both, 0, "/promote", {"version": version}, model=MODELS[1])
         rounds(both)
         moved(both, 1, "/rollback", {}, model=MODELS[0])
         real.kill("second")
@@ -139,6 +139,10 @@ def moved(both: Both, at: int, path: str, body: object, *, model: str) -> None:
     both.agree(at, done)
 
 
-def until_ready(client: httpx2.Client, id: str) -> None:
-    """A worker has built the version."""
-    until(lambda: client.get(f"{PATH}/versions/{id}").json()["status"] == "ready", "the second version", seconds=120)
+def built(both: Both, client: httpx2.Client, *, model: str) -> str:
+    """The id of a version that a worker has built while what answered went on answering."""
+    version, at = both.told(0, "/versions", {"model": model})
+    both.agree(0, at)
+    path = f"{PATH}/versions/{version['id']}"
+    until(lambda: client.get(path).json()["status"] == "ready", f"a version of {model}", seconds=120)
+    return str(version["id"])
