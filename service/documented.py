@@ -23,6 +23,7 @@ _READY_LATER: Final = frozenset(
         "/v1/collections/{c}/exports/{id}/content",
         "/v1/collections/{c}/projection",
         "/v1/collections/{c}/query",
+        "/v1/evaluations/{id}/queries",
         "/v1/fine_tuning/jobs/{id}/report",
         "/v1/fine_tuning/jobs/{id}/report.html",
         "/v1/model_exports/{id}/content",
