@@ -22,7 +22,7 @@ from service.ingest import INDEXED_ANYWAY
 from service.quotas import require_bytes, require_kept
 from service.references import find_here
 from service.repetition import Repetition
-from service.schemas.collections import COLLECTION_NAME
+from service.schemas.collections import COLLECTION_NAME, NAME_RULE
 from service.store import arrivals, catalog, documents, jobs
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord
@@ -79,7 +79,7 @@ class _Bringing:
         facts = proved.manifest.collection
         wanted = facts.name if name is None else name
         if not COLLECTION_NAME.fullmatch(wanted):
-            message = f"name is {wanted[:80]!r}; it must be 1 to 63 of a-z, 0-9, _ and -, and not begin with col-"
+            message = f"name is {wanted[:80]!r}; it {NAME_RULE}"
             raise ServiceError("invalid_value", message, param="name")
         with parts.database.read() as tx:
             arrivals.require_free(tx, project, name=wanted)

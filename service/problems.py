@@ -123,9 +123,13 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """What the path can be asked for: the framework names the methods of one of its routes, and a path may have two."""
+    """What the path can be asked for: the framework names the methods of one of its routes, and a path may have two.
+
+    Where the path is a route's as it stands, that a name in another's place could read the same adds nothing.
+    """
     place = {name: request.scope[name] for name in ("type", "path", "root_path")}
     routes = request.app.router.routes
+    routes = [route for route in routes if getattr(route, "path", None) == place["path"]] or routes
     return [
         method
         for method in _METHODS

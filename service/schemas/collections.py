@@ -23,14 +23,14 @@ MAX_QUERIES = 256
 """Of a call."""
 MAX_CALL_HITS = 65_536
 """Of all queries of a call, offsets included: 256 with 256 hits each, or 64 with 1,000."""
-_NAME = "(?!col-)[a-z0-9][a-z0-9_-]{0,62}"
+_NAME = "(?!col-|import$)[a-z0-9][a-z0-9_-]{0,62}"
 COLLECTION_NAME = re.compile(_NAME)
+NAME_RULE = "must be 1 to 63 of a-z, 0-9, _ and -, begin with a letter or digit, and be neither import nor col-…"
 
 
 def _collection_name(name: str) -> str:
     if not COLLECTION_NAME.fullmatch(name):
-        message = "must be 1 to 63 of a-z, 0-9, _ and -, begin with a letter or digit, and not with col-"
-        raise PydanticCustomError("invalid_value", message)
+        raise PydanticCustomError("invalid_value", NAME_RULE)
     return name
 
 

@@ -95,6 +95,7 @@ def test_a_collection_takes_its_dimension_from_its_model(gateway: Gateway) -> No
     [
         ({"name": "Pets"}, 422, "invalid_value"),
         ({"name": "col-pets"}, 422, "invalid_value"),
+        ({"name": "import", "dimension": 2}, 422, "invalid_value"),
         ({"name": "p" * 64}, 422, "invalid_value"),
         ({"model": "nobody/knows"}, 422, "unknown_base_model"),
         ({"model": None}, 422, "missing_field"),

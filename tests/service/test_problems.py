@@ -21,7 +21,11 @@ def test_an_unknown_path_is_a_problem(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [("/healthz", "GET"), ("/v1/files", "GET, POST"), ("/v1/files/x", "DELETE, GET"), ("/v1/embeddings", "POST")],
+    [
+        *(("/healthz", "GET"), ("/v1/files", "GET, POST"), ("/v1/files/x", "DELETE, GET"), ("/v1/embeddings", "POST")),
+        *(("/v1/collections/x", "DELETE, GET"), ("/v1/collections/import", "POST")),
+        ("/v1/fine_tuning/jobs/estimate", "POST"),
+    ],
 )
 def test_a_wrong_method_is_a_problem_that_names_the_right_ones(gateway: Gateway, path: str, allowed: str) -> None:
     answer = gateway.http.patch(path)
