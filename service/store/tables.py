@@ -9,7 +9,7 @@ from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0012"
+SCHEMA_VERSION = "0014"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -212,6 +212,7 @@ collections = sa.Table(
     _column("active_version", PlainText(), optional=True),
     _column("previous_version", PlainText(), optional=True),
     _column("wanted_version", PlainText(), optional=True),
+    _column("asked_index", Json()),
     _column("num_bytes", Whole()),
     sa.UniqueConstraint("project", "name"),
     sa.Index(None, "project", "created_at", "id"),
@@ -233,6 +234,8 @@ versions = sa.Table(
     sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
     _column("status", Word(VersionStatus)),
     _column("activated_at", sa.Double(), optional=True),
+    _column("asked_index", Json()),
+    _column("built_index", Json(), optional=True),
 )
 
 documents = sa.Table(
