@@ -59,7 +59,7 @@ def read(
         else:
             rows = tx.exec_driver_sql(_some(fields, num_ids=len(some)), (collection_id, *some))
         for row in rows:
-            yield _excerpt(*row)
+            yield _excerpt(row)
 
 
 def walk(tx: Tx, collection_id: str, *, after: str | None, descending: bool, at_once: int) -> Iterator[Excerpt]:
@@ -73,7 +73,7 @@ def walk(tx: Tx, collection_id: str, *, after: str | None, descending: bool, at_
         num = 0
         for row in tx.execute(query.order_by(order).limit(at_once)):
             num, last = num + 1, row.id
-            yield _excerpt(*row)
+            yield _excerpt(row)
         if num < at_once:
             return
 
@@ -92,7 +92,8 @@ def _some(fields: frozenset[Field], *, num_ids: int | None) -> str:
     return f"{what} WHERE collection_id = {given[0]} AND id {given[1]}"
 
 
-def _excerpt(id: str, text: str | None, metadata: str | None, is_brought: bool | int, sequence: int) -> Excerpt:
+def _excerpt(row: sa.Row[Any]) -> Excerpt:
+    id, text, metadata, is_brought, sequence = row
     return Excerpt(
         id=id,
         text=text,
