@@ -92,7 +92,7 @@ def _some(fields: frozenset[Field], *, num_ids: int | None) -> str:
     return f"{what} WHERE collection_id = {given[0]} AND id {given[1]}"
 
 
-def _excerpt(row: sa.Row[Any]) -> Excerpt:
+def _excerpt(row: Sequence[Any]) -> Excerpt:
     id, text, metadata, is_brought, sequence = row
     return Excerpt(
         id=id,

@@ -87,9 +87,8 @@ def test_sound_lines_are_read_as_often_as_wanted_and_of_many_little_is_kept(char
     path = tmp_path / "documents"
     path.write_bytes(lines(rows))
     read = DocumentLines.checked(path, OWN, few=2)
-    assert read.num == 140 and isinstance(read.kept, Spool) == (path.stat().st_size > DOCUMENTS_LIMIT) == (
-        characters > 1
-    )
+    is_on_disk = isinstance(read.kept, Spool)
+    assert read.num == 140 and is_on_disk == (path.stat().st_size > DOCUMENTS_LIMIT) == (characters > 1)
     for _ in range(2):
         found = [(one.id, len(one.text or ""), np.frombuffer(one.vector or b"", "<f4")[0]) for one in read]
         assert found == [(f"d{n}", characters, pytest.approx(1 / np.hypot(1, n))) for n in range(140)]
