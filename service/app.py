@@ -25,6 +25,7 @@ from service.feeds import Feeds
 from service.importing import ModelImports
 from service.index_checks import IndexChecks
 from service.known_callers import KnownCallers
+from service.live_indexes import LiveIndexes
 from service.loaded_models import LoadedModels, Loader
 from service.metrics import FigureReader, Metrics
 from service.model_lookup import ModelLookup
@@ -178,15 +179,16 @@ def _wire(settings: GatewaySettings, seams: Seams) -> Wiring:
     loaded = LoadedModels(seams.load or loader, max_bytes=settings.model_bytes)
     counted = Metrics()
     embedder = Embedder(loaded, max_waiting_characters=settings.max_waiting_characters, observe=counted.embedded)
-    watch, most = RecallWatch(counted.recalled), settings.max_open_indexes
-    search = Search(database, artifacts, lookup=lookup, embedder=embedder, recall=watch, max_open=most)
+    indexes = LiveIndexes(database, artifacts, max_open=settings.max_open_indexes)
+    watch, threads = RecallWatch(counted.recalled), settings.threads
+    search = Search(database, indexes, lookup=lookup, embedder=embedder, recall=watch, num_threads=threads)
     uses = KeyUses()
     clock = None if seams.clock is time.time else seams.clock
     chores = (
         lambda: uses.write(database, now=seams.clock()),
         lambda: expire(database, artifacts, now=seams.clock()),
     )
-    promotion = Promotion(database=database, indexes=search.indexes, lookup=lookup, embedder=embedder)
+    promotion = Promotion(database=database, indexes=indexes, lookup=lookup, embedder=embedder)
     reach = Reach(allow_private=settings.webhook_allow_private, resolve=seams.resolve)
     return Wiring(
         settings=settings,

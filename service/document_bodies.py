@@ -4,7 +4,7 @@ What is broken is read again, document by document, to name every place.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,8 +17,10 @@ from service.bodies import DOCUMENTS_LIMIT, MAX_LISTED_PLACES, parse
 from service.errors import InvalidInput, Place
 from service.lines import parsed_lines, sound_blocks
 from service.schemas.documents import DocumentBody, DocumentsUpsert
-from service.schemas.vectors import UnitRows
+from service.schemas.vectors import LITTLE_ENDIAN, UnitRows
+from service.spool import Spool
 from service.store.collection_records import CollectionRecord
+from service.store.documents import NewDocument
 
 
 def documents_in(raw: bytes) -> list[DocumentBody]:
@@ -30,6 +32,12 @@ def documents_in(raw: bytes) -> list[DocumentBody]:
     rows = UnitRows()
     found = parse(DocumentsUpsert, raw, context=rows).documents
     return found if rows.filled() else parse(DocumentsUpsert, raw).documents
+
+
+def as_new(body: DocumentBody) -> NewDocument:
+    """The document as it will be stored."""
+    vector = None if body.vector is None else body.vector.astype(LITTLE_ENDIAN, copy=False).tobytes()
+    return NewDocument(id=body.id, text=body.text, metadata=body.metadata, vector=vector)
 
 
 def check_fit(collection: CollectionRecord, bodies: Sequence[DocumentBody]) -> None:
@@ -44,14 +52,13 @@ def check_fit(collection: CollectionRecord, bodies: Sequence[DocumentBody]) -> N
 class DocumentLines:
     """The documents of an NDJSON file, every one of which can stand in the collection; of equal ids the last counts."""
 
-    path: Path
     num: int
     """Of lines."""
     num_ids: int
     texts: Mapping[str, str] | None
     """That are to be embedded, by id, where they are few."""
-    kept: Sequence[DocumentBody] | None
-    """All of them, where they take no more room than an array may; of more the file is read once more."""
+    kept: Iterable[NewDocument]
+    """All of them: in memory where they take no more room than an array may, on disk where they take more."""
 
     @classmethod
     def checked(cls, path: Path, collection: CollectionRecord, *, few: int) -> Self:
@@ -60,29 +67,24 @@ class DocumentLines:
         Raises:
             DatasetError: lines that are no documents of this collection, or no line at all.
         """
-        kept: list[DocumentBody] | None = [] if path.stat().st_size <= DOCUMENTS_LIMIT else None
+        kept = list[NewDocument]() if path.stat().st_size <= DOCUMENTS_LIMIT else Spool(path.parent)
         texts, prints = _Texts(few), array("q")
         try:
             for block in _blocks(path):
                 check_fit(collection, block)
                 prints.extend(hash(body.id) for body in block)
                 texts.take(block)
-                if kept is not None:
-                    kept += block
+                kept.extend(as_new(body) for body in block)
         except (InvalidInput, DatasetError):
             _refuse_lines(path, collection)
             raise
         if not prints:
             _refuse_lines(path, collection)
         num_ids = len(np.unique(np.frombuffer(prints, dtype=np.int64)))  # two ids share a hash once in 2^64
-        return cls(path=path, num=len(prints), num_ids=num_ids, texts=texts.found, kept=kept)
+        return cls(num=len(prints), num_ids=num_ids, texts=texts.found, kept=kept)
 
-    def __iter__(self) -> Iterator[DocumentBody]:
-        if self.kept is not None:
-            yield from self.kept
-            return
-        for block in _blocks(self.path):
-            yield from block
+    def __iter__(self) -> Iterator[NewDocument]:
+        return iter(self.kept)
 
 
 class _Texts:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from infonce.columns import Columns
 from infonce.filters import Filter, keys_of
-from service.document_bodies import DocumentLines, check_fit
+from service.document_bodies import DocumentLines, as_new, check_fit
 from service.errors import ServiceError
 from service.quotas import require_kept
 from service.schemas.documents import DocumentBody, DocumentsAccepted, DocumentsDeleted
-from service.schemas.vectors import LITTLE_ENDIAN
 from service.settings import Quotas
 from service.store import catalog, changes, documents, jobs
 from service.store.changes import Embedded
@@ -78,22 +77,27 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
     with database.read() as tx:
         collection = catalog.get_collection(tx, into.project, name=into.name)
     check_fit(collection, bodies)
-    embedded = _embedded(collection, bodies, embed=into.embed)
+    return _stored(database, into, collection=collection, found=[as_new(body) for body in bodies])
+
+
+def _stored(database: Database, into: Into, *, collection: CollectionRecord, found: Sequence[NewDocument]) -> Stored:
+    """Documents that fit the collection are stored in one transaction."""
+    embedded = _embedded(collection, found, embed=into.embed)
     with database.write() as tx:
         newest = catalog.get_collection(tx, into.project, name=into.name)
         if newest.model != collection.model:  # a deployment moved it meanwhile: its index job embeds them
             embedded = None
-        watermark = documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
+        watermark = documents.upsert(tx, newest, documents=found, embedded=embedded)
         require_kept(tx, into.project, quotas=into.quotas, now=into.now)
-        is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
+        is_found = all(one.vector is not None or (embedded and one.id in embedded.vectors) for one in found)
         newest = replace(newest, watermark=watermark)
-        accepted, job = _accepted(tx, newest, into=into, num=len(bodies), is_found=is_found)
+        accepted, job = _accepted(tx, newest, into=into, num=len(found), is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
-def _embedded(collection: CollectionRecord, bodies: Sequence[DocumentBody], *, embed: Embed) -> Embedded | None:
+def _embedded(collection: CollectionRecord, found: Sequence[NewDocument], *, embed: Embed) -> Embedded | None:
     """The vectors of the texts, if these are few."""
-    texts = {body.id: body.text for body in bodies if body.vector is None and body.text is not None}
+    texts = {one.id: one.text for one in found if one.vector is None and one.text is not None}
     return None if len(texts) > MAX_EMBEDDED else _vectors(collection, texts, embed=embed)
 
 
@@ -122,10 +126,10 @@ def store_lines(database: Database, into: Into, *, path: Path) -> Stored:
         collection = catalog.get_collection(tx, into.project, name=into.name)
     lines = DocumentLines.checked(path, collection, few=MAX_EMBEDDED)
     if lines.num <= MAX_EMBEDDED:
-        return store_documents(database, into, bodies=list({body.id: body for body in lines}.values()))
+        return _stored(database, into, collection=collection, found=list({one.id: one for one in lines}.values()))
     texts = lines.texts or {}
     made, is_found = _vectors(collection, texts, embed=into.embed), lines.texts is not None
-    for batch in documents.in_transactions(_new(body) for body in lines):
+    for batch in documents.in_transactions(lines):
         distinct = {one.id: one for one in batch}
         with database.write() as tx:
             newest = catalog.get_collection(tx, into.project, name=collection.id)
@@ -232,8 +236,3 @@ def _is_due(tx: Tx, collection: CollectionRecord) -> bool:
     if collection.watermark - indexed <= limit:  # each write has taken a number
         return False
     return changes.count_since(tx, collection.id, after=indexed, at_most=limit + 1) > limit
-
-
-def _new(body: DocumentBody) -> NewDocument:
-    vector = None if body.vector is None else body.vector.astype(LITTLE_ENDIAN, copy=False).tobytes()
-    return NewDocument(id=body.id, text=body.text, metadata=body.metadata, vector=vector)

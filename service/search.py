@@ -1,9 +1,10 @@
 """From queries to hits with their texts: model, index and documents always of one version."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ from service.model_lookup import ModelLookup
 from service.recall import Asked as Watched
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, Hit, Hits, QueryAnswer, QueryAnswers
-from service.settings import DEFAULT_OPEN_INDEXES
 from service.shown import AnswerRoom, shown
-from service.store.artifacts import Artifacts
 from service.store.collection_records import CollectionRecord
 from service.store.database import Database
 from service.store.errors import NotFound
+
+_QUERIES_A_THREAD: Final = 16
+"""5 ms of a graph of 100,000: much more than what it takes to wake a thread."""
 
 Seconds = Mapping[str, float]
 """By stage: those of embedding the texts, and search, which is the index and the documents found."""
@@ -45,19 +47,20 @@ class Search:
     def __init__(
         self,
         database: Database,
-        artifacts: Artifacts,
+        indexes: LiveIndexes,
         *,
         lookup: ModelLookup,
         embedder: Embedder,
         recall: RecallWatch,
-        max_open: int = DEFAULT_OPEN_INDEXES,
+        num_threads: int = 1,
     ) -> None:
-        """`max_open`: how many indexes stay open."""
+        """`num_threads`: that may work on the queries of one call."""
         self._database = database
+        self._num_threads = num_threads
         self._recall = recall
         self._lookup = lookup
         self._embedder = embedder
-        self.indexes = LiveIndexes(database, artifacts, max_open=max_open)
+        self.indexes = indexes
 
     def query(self, project: str, name: str, *, asked: CollectionQuery) -> Answered:
         """The best hits of each query, and what they took.
@@ -108,7 +111,8 @@ class Search:
         found: list[Ranked] = [[] for _ in queries]
         for places in grouped(queries):
             first = queries[places[0]]
-            block = served.live.search(vectors[places], first.width, asked=first.filter, exact=first.exact)
+            with self._threads_for(len(places)):
+                block = served.live.search(vectors[places], first.width, asked=first.filter, exact=first.exact)
             ranked = [list(zip(hits.ids, hits.scores, strict=True)) for hits in block]
             if first.hybrid is not None:
                 ranked = joined(served, [queries[place] for place in places], dense=ranked)
@@ -126,6 +130,21 @@ class Search:
         warnings = {text: warnings_of(served.live, asked) for text, asked in filters.items()}
         results = [Hits(hits=hits, warnings=warnings[one.filter_text]) for one, hits in zip(queries, told, strict=True)]
         return results, {**seconds, "search": time.perf_counter() - began}
+
+    @contextmanager
+    def _threads_for(self, num_queries: int) -> Iterator[None]:
+        """Many queries at once are searched on several cores, by the threads that FAISS has for this one."""
+        import faiss  # brought by the index that is searched, not before
+
+        threads = min(self._num_threads, num_queries // _QUERIES_A_THREAD)
+        if threads < 2:  # as every thread begins
+            yield
+            return
+        faiss.omp_set_num_threads(threads)
+        try:
+            yield
+        finally:
+            faiss.omp_set_num_threads(1)
 
     def _vectors(self, served: Served, queries: Sequence[Asked]) -> tuple[NDArray[np.float32], Seconds]:
         """A vector for each query, all texts embedded at once, (n, D), and what that took."""

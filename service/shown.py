@@ -21,50 +21,55 @@ MAX_ANSWER_BYTES: Final = 32 << 20
 """Of the hits of an answer as JSON, as much as a query itself may have: 20,000 passages of 1,500 characters. Twenty
 callers at once, each with the largest, take 2 GB."""
 
+_CHARACTER_BYTES: Final = 6
+"""Of a character as JSON, at most: a control character is \\u and four digits."""
 _HIT_BYTES: Final = len('{"id":,"score":0.1234567890123456,"text":null,"metadata":null},')
 _AT_ONCE: Final = max(1, MAX_ANSWER_BYTES // MAX_DOCUMENT_CHARACTERS)
 
 
 class AnswerRoom:
-    """How many bytes the hits of an answer may still have."""
+    """How many bytes the hits of an answer may still have.
+
+    To count them takes longer than to read them, so they are counted only where there could be too many.
+    """
 
     def __init__(self) -> None:
         self._num_hits = 0
         self._num_bytes = 0
+        """Of those that were counted."""
+        self._at_most = 0
+        """Of all."""
+        self._uncounted: list[tuple[Excerpt, frozenset[Field]]] = []
 
-    def take(self, num_bytes: int) -> None:
-        """One more hit, of so many bytes.
+    def take(self, excerpt: Excerpt, fields: frozenset[Field]) -> None:
+        """One more hit, told with these fields.
 
         Raises:
             ServiceError: it has no place (`answer_too_large`).
         """
-        if self._num_bytes + num_bytes > MAX_ANSWER_BYTES:
-            told = f"{self._num_hits:,} hits have {self._num_bytes:,} bytes and the next one has {num_bytes:,}"
-            remedy = "ask for fewer hits or for fewer queries a call, or leave text or metadata out of include"
-            raise ServiceError("answer_too_large", f"{told}; the limit of an answer is {MAX_ANSWER_BYTES:,}; {remedy}")
-        self._num_hits += 1
-        self._num_bytes += num_bytes
+        self._at_most += _HIT_BYTES + _CHARACTER_BYTES * (len(excerpt.id) + excerpt.num_characters)
+        self._uncounted.append((excerpt, fields))
+        if self._at_most > MAX_ANSWER_BYTES:
+            self._count()
+
+    def _count(self) -> None:
+        for excerpt, fields in self._uncounted:
+            num_bytes = _num_bytes(excerpt, fields)
+            if self._num_bytes + num_bytes > MAX_ANSWER_BYTES:
+                told = f"{self._num_hits:,} hits have {self._num_bytes:,} bytes and the next one has {num_bytes:,}"
+                remedy = "ask for fewer hits or for fewer queries a call, or leave text or metadata out of include"
+                limit = f"the limit of an answer is {MAX_ANSWER_BYTES:,}"
+                raise ServiceError("answer_too_large", f"{told}; {limit}; {remedy}")
+            self._num_hits += 1
+            self._num_bytes += num_bytes
+        self._at_most, self._uncounted = self._num_bytes, []
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Told:
-    """What may be told of a document, and how many bytes each part has as JSON."""
-
-    excerpt: Excerpt
-    sizes: Mapping[Field, int]
-
-    @classmethod
-    def of(cls, excerpt: Excerpt) -> "_Told":
-        parts = {Field.TEXT: excerpt.text, Field.METADATA: excerpt.metadata}
-        sizes = {name: len(pydantic_core.to_json(part)) for name, part in parts.items() if part is not None}
-        return cls(excerpt=excerpt, sizes=sizes)
-
-    def bytes_with(self, fields: frozenset[Field]) -> int:
-        return (
-            _HIT_BYTES
-            + len(pydantic_core.to_json(self.excerpt.id))
-            + sum(size for name, size in self.sizes.items() if name in fields)
-        )
+def _num_bytes(excerpt: Excerpt, fields: frozenset[Field]) -> int:
+    """Of a hit as JSON."""
+    parts = {Field.TEXT: excerpt.text, Field.METADATA: excerpt.metadata}
+    told = [part for name, part in parts.items() if name in fields and part is not None]
+    return _HIT_BYTES + sum(len(pydantic_core.to_json(part)) for part in (excerpt.id, *told))
 
 
 def shown(
@@ -97,7 +102,7 @@ class DocumentWindow:
         found, num_bytes = list[DocumentObject](), 0
         at_once = min(_AT_ONCE, self.limit + 1)
         for excerpt in excerpts.walk(tx, collection_id, after=self.after, descending=self.descending, at_once=at_once):
-            num_bytes += _Told.of(excerpt).bytes_with(EVERYTHING)
+            num_bytes += _num_bytes(excerpt, EVERYTHING)
             if len(found) == self.limit or (found and num_bytes > MAX_ANSWER_BYTES):
                 return found, True
             found.append(DocumentObject.of(excerpt))
@@ -112,27 +117,27 @@ def documents_of(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> list[Docu
     return [found[id] for id in wanted if id in found]
 
 
-def _read(tx: Tx, collection_id: str, *, wanted: Mapping[str, frozenset[Field]]) -> dict[str, _Told]:
+def _read(tx: Tx, collection_id: str, *, wanted: Mapping[str, frozenset[Field]]) -> dict[str, Excerpt]:
     """Those of the documents that exist, by id, each with what some query wants of it."""
     alike: defaultdict[frozenset[Field], list[str]] = defaultdict(list)
     for id, fields in wanted.items():
         alike[fields].append(id)
-    told: dict[str, _Told] = {}
+    told: dict[str, Excerpt] = {}
     room = AnswerRoom()
     for fields, ids in alike.items():
         for excerpt in excerpts.read(tx, collection_id, ids=ids, fields=fields, at_once=_AT_ONCE):
-            told[excerpt.id] = one = _Told.of(excerpt)
-            room.take(one.bytes_with(fields))  # each is shown at least once
+            told[excerpt.id] = excerpt
+            room.take(excerpt, fields)  # each is shown at least once
     return told
 
 
-def _hits(hits: Ranked, told: Mapping[str, _Told], *, fields: frozenset[Field], room: AnswerRoom) -> list[Hit]:
+def _hits(hits: Ranked, told: Mapping[str, Excerpt], *, fields: frozenset[Field], room: AnswerRoom) -> list[Hit]:
     made = []
     for id, score in hits:
         if (one := told.get(id)) is None:
             continue
-        room.take(one.bytes_with(fields))
-        text = one.excerpt.text if Field.TEXT in fields else None
-        metadata = one.excerpt.metadata if Field.METADATA in fields else None
+        room.take(one, fields)
+        text = one.text if Field.TEXT in fields else None
+        metadata = one.metadata if Field.METADATA in fields else None
         made.append(Hit(id=id, score=score, text=text, metadata=None if metadata is None else dict(metadata)))
     return made

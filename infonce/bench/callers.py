@@ -5,7 +5,8 @@ A client library takes more time for a call than the server does, and on two cor
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -49,7 +50,7 @@ def send(url: str, bodies: Sequence[bytes], *, callers: int, media_type: str = "
     """
     head = f"POST {_of(url)}Content-Type: {media_type}\r\n"
     requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
-    return asyncio.run(_ask(url, requests, callers=callers))
+    return _alone(url, requests) if callers == 1 else asyncio.run(_ask(url, requests, callers=callers))
 
 
 def look(url: str, *, times: int, callers: int) -> Load:
@@ -65,6 +66,22 @@ def _of(url: str) -> str:
     """What stands behind the method: the path and the host."""
     where = urlsplit(url)
     return f"{where.path} HTTP/1.1\r\nHost: {where.netloc}\r\n"
+
+
+def _alone(url: str, requests: Sequence[bytes]) -> Load:
+    """One caller needs no loop, which takes a quarter of a millisecond for each answer."""
+    where, answers = urlsplit(url), list[Answered]()
+    with socket.create_connection((where.hostname, where.port)) as connection, connection.makefile("rb") as reader:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        began = perf_counter()
+        for request in requests:
+            sent = perf_counter()
+            connection.sendall(request)
+            head = b"".join(iter(reader.readline, b"\r\n"))
+            status, headers = _parsed(head)
+            body = reader.read(int(headers["content-length"]))
+            answers.append(_answered(status, headers, body=body, seconds=perf_counter() - sent))
+        return Load(seconds=perf_counter() - began, answers=answers)
 
 
 async def _ask(url: str, requests: Sequence[bytes], *, callers: int) -> Load:
@@ -87,13 +104,15 @@ async def _caller(
         began = perf_counter()
         writer.write(request)
         status, headers = _parsed(await reader.readuntil(b"\r\n\r\n"))
-        answer = await reader.readexactly(int(headers["content-length"]))
-        if not 200 <= status < 300:
-            raise InfonceError(f"the gateway answered {status}: {answer[:200].decode(errors='replace')}")
-        answers.append(
-            Answered(seconds=perf_counter() - began, stages=_stages(headers.get("server-timing", "")), body=answer)
-        )
+        body = await reader.readexactly(int(headers["content-length"]))
+        answers.append(_answered(status, headers, body=body, seconds=perf_counter() - began))
     return answers
+
+
+def _answered(status: int, headers: Mapping[str, str], *, body: bytes, seconds: float) -> Answered:
+    if not 200 <= status < 300:
+        raise InfonceError(f"the gateway answered {status}: {body[:200].decode(errors='replace')}")
+    return Answered(seconds=seconds, stages=_stages(headers.get("server-timing", "")), body=body)
 
 
 def _parsed(head: bytes) -> tuple[int, dict[str, str]]:

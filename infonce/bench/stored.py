@@ -88,13 +88,13 @@ class Collection:
         """It is gone."""
         _asked("DELETE", self.url)
 
-    def write(self, bodies: Sequence[bytes], *, media_type: str = JSON) -> Load:
-        """All of the bodies were stored, one after the other on one connection.
+    def write(self, bodies: Sequence[bytes], *, media_type: str = JSON, callers: int = 1) -> Load:
+        """All of the bodies were stored, by so many callers, each on one connection.
 
         Raises:
             InfonceError: one was refused.
         """
-        return send(f"{self.url}/documents", bodies, callers=1, media_type=media_type)
+        return send(f"{self.url}/documents", bodies, callers=callers, media_type=media_type)
 
     def fill(self, documents: Documents) -> float:
         """All documents are stored; the seconds without those of writing the bodies."""

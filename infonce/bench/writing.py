@@ -30,10 +30,12 @@ class _Form:
     name: str
     as_lists: bool
     media_type: str
+    callers: int = 1
 
 
 _FORMS: Final = (
     _Form(name="vectors, base64, arrays", as_lists=False, media_type=JSON),
+    _Form(name="vectors, base64, arrays, 2 callers", as_lists=False, media_type=JSON, callers=2),
     _Form(name="vectors, base64, a stream", as_lists=False, media_type=NDJSON),
     _Form(name="vectors, JSON lists, arrays", as_lists=True, media_type=JSON),
     _Form(name="vectors, JSON lists, a stream", as_lists=True, media_type=NDJSON),
@@ -99,9 +101,8 @@ class Written:
         bodies = [b"\n".join(some) if form.media_type == NDJSON else array(some) for some in lines]
         collection = Collection(url, "scratch")
         collection.make(model=None, dimension=documents.vectors.shape[1])
-        self._add(
-            form.name, count, rate=count / collection.write(bodies, media_type=form.media_type).seconds, bulk=None
-        )
+        load = collection.write(bodies, media_type=form.media_type, callers=form.callers)
+        self._add(form.name, count, rate=count / load.seconds, bulk=None)
         collection.drop()
 
     def _few_texts(self, url: str, model: str) -> None:

@@ -1,6 +1,7 @@
 """Documents of a body, read many at once: the same as one by one, what is broken in them included."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from service.document_bodies import DocumentLines, documents_in
 from service.errors import InvalidInput
 from service.schemas.documents import DocumentBody
 from service.schemas.vectors import to_base64
+from service.spool import Spool
 from service.store.collection_records import CollectionRecord
+from service.store.documents import NewDocument
+from service.store.errors import StorageFull
 from tests.service.conftest import lines
 
 OWN = CollectionRecord(
@@ -83,9 +87,10 @@ def test_sound_lines_are_read_as_often_as_wanted_and_of_many_little_is_kept(char
     path = tmp_path / "documents"
     path.write_bytes(lines(rows))
     read = DocumentLines.checked(path, OWN, few=2)
-    assert read.num == 140 and (read.kept is None) == (path.stat().st_size > DOCUMENTS_LIMIT) == (characters > 1)
+    is_on_disk = isinstance(read.kept, Spool)
+    assert read.num == 140 and is_on_disk == (path.stat().st_size > DOCUMENTS_LIMIT) == (characters > 1)
     for _ in range(2):
-        found = [(one.id, len(one.text or ""), np.asarray(one.vector)[0]) for one in read]
+        found = [(one.id, len(one.text or ""), np.frombuffer(one.vector or b"", "<f4")[0]) for one in read]
         assert found == [(f"d{n}", characters, pytest.approx(1 / np.hypot(1, n))) for n in range(140)]
 
 
@@ -94,3 +99,29 @@ def test_no_line_is_no_document(tmp_path: Path) -> None:
     path.write_bytes(b"\n \n")
     with pytest.raises(DatasetError, match="no documents"):
         DocumentLines.checked(path, OWN, few=2)
+
+
+def test_what_is_kept_on_disk_comes_back_as_it_was(tmp_path: Path) -> None:
+    told = [
+        NewDocument(
+            id="ß\u2028", text="line\nbreak \U0001f600", metadata={"n": 2**53, "f": 0.1, "l": [None, True, "x\\u0000"]}
+        ),
+        NewDocument(id="v", vector=b"\n[]\n" * 3),
+        NewDocument(id="empty", text="", vector=b""),
+    ]
+    spool = Spool(tmp_path)
+    spool.extend(told[:1])
+    spool.extend([])
+    spool.extend(told[1:])
+    assert list(spool) == list(spool) == told
+    assert list(tmp_path.iterdir()) == []  # without a name
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    spool, (soft, hard) = Spool(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StorageFull):
+            spool.extend(NewDocument(id=str(number), text="x" * 1_000) for number in range(1_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

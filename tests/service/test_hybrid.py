@@ -10,15 +10,14 @@ from infonce.config import Side
 from infonce.fusion import Fusion, FusionMethod, fuse
 from infonce.live_words import WORDS_FOLDER
 from service.client import Client
-from service.recall import RecallWatch
 from service.schemas.collections import CollectionCreate, CollectionQuery, Hybrid
-from service.search import Search
 from service.store.checksums import CHECKSUMS
 from service.store.collection_records import VersionRecord
 from service.store.records import DEFAULT_PROJECT
 from tests.infonce.slow_bm25 import mean_length, slow_bm25
 from tests.service.conftest import BASE, Gateway, Live, WordEncoder, problem
 from tests.service.test_collections import ask, build, make, put
+from tests.service.test_live_documents import another
 from tests.service.test_queries import ids
 from tests.service.workshop import work_off_index
 
@@ -111,20 +110,16 @@ def test_before_the_first_version_the_words_of_what_is_there_count(gateway: Gate
 
 
 def test_two_gateways_agree_whenever_each_opened_the_words(filled: Gateway) -> None:
-    parts = filled.parts
-    watch = RecallWatch(lambda _kind, _recall: None)
-    other = Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=watch)
+    search, other = filled.parts.search, another(filled)
     asked = CollectionQuery.model_validate({"query": "word1 rare word9", "k": 40, "hybrid": {"method": "weighted"}})
     for written in ({"d40": "rare word1"}, {"d40": "word9", "d3": "rare"}, {"d41": "rare"}):
-        first = parts.search.query(DEFAULT_PROJECT, "pets", asked=asked).answer
+        first = search.query(DEFAULT_PROJECT, "pets", asked=asked).answer
         put(filled, rows(written))
-        both = [one.query(DEFAULT_PROJECT, "pets", asked=asked).answer for one in (parts.search, other)]
+        both = [one.query(DEFAULT_PROJECT, "pets", asked=asked).answer for one in (search, other)]
         assert both[0] == both[1] != first
     filled.http.delete("/v1/collections/pets/documents?id=d40")
-    late = Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=watch)
-    assert (
-        len({str(one.query(DEFAULT_PROJECT, "pets", asked=asked).answer) for one in (parts.search, other, late)}) == 1
-    )
+    late = another(filled)
+    assert len({str(one.query(DEFAULT_PROJECT, "pets", asked=asked).answer) for one in (search, other, late)}) == 1
 
 
 def test_pages_are_of_one_ranking_and_a_threshold_is_of_the_joint_score(filled: Gateway) -> None:

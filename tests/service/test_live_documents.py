@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from infonce.config import Side
+from service.live_indexes import LiveIndexes
 from service.recall import RecallWatch
 from service.schemas.collections import CollectionQuery, QueryAnswer
 from service.search import Search
@@ -38,13 +39,7 @@ def test_what_was_written_is_found_at_once_beside_the_index_and_by_another_gatew
     body = ask(gateway, query="wolves howl").json()
     assert (body["hits"][0]["id"], len(body["hits"]), body["version"]) == ("d", 4, version.id)
     asked = CollectionQuery(query="wolves howl")
-    other = Search(
-        gateway.parts.database,
-        gateway.parts.artifacts,
-        lookup=gateway.parts.lookup,
-        embedder=gateway.parts.embedder,
-        recall=RecallWatch(lambda _kind, _recall: None),
-    )
+    other = another(gateway)
     assert other.query(DEFAULT_PROJECT, "pets", asked=asked).answer.model_dump(mode="json") == body
     put(gateway, [{"id": "e", "text": "wolves howl"}, {"id": "d", "text": "nothing of the kind"}])
     found = [
@@ -176,11 +171,17 @@ def test_vectors_of_a_job_that_still_runs_are_found_by_every_gateway_and_once(ga
     assert [len(hits(one, asked)) for one in (gateway.parts.search, other)] == [260, 260]
 
 
-def another(gateway: Gateway) -> Search:
+def another(gateway: Gateway, *, recall: RecallWatch | None = None, num_threads: int = 1) -> Search:
     """What a second gateway over the same store answers by."""
     parts = gateway.parts
-    recall = RecallWatch(lambda _kind, _recall: None)
-    return Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=recall)
+    return Search(
+        parts.database,
+        LiveIndexes(parts.database, parts.artifacts),
+        lookup=parts.lookup,
+        embedder=parts.embedder,
+        recall=recall or RecallWatch(lambda _kind, _recall: None),
+        num_threads=num_threads,
+    )
 
 
 def hits(search: Search, asked: CollectionQuery) -> list[str]:

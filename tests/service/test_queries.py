@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
 from infonce.config import Side
+from service.schemas.collections import CollectionQuery, QueryAnswer, QueryAnswers
+from service.store.records import DEFAULT_PROJECT
 from tests.service.conftest import Gateway, WordEncoder, problem
 from tests.service.test_collections import ask, build, make, put
+from tests.service.test_live_documents import another
 
 TEXTS = [f"word{n % 3} word{n % 5} word{n}" for n in range(30)]
 ROWS = [
@@ -142,3 +146,18 @@ def test_several_queries_are_answered_as_each_alone_and_by_one_version(filled: G
 
 def test_exact_is_the_same_for_a_small_collection(filled: Gateway) -> None:
     assert ids(ask(filled, query="word1", exact=True)) == ids(ask(filled, query="word1"))
+
+
+def test_many_queries_of_a_call_are_searched_on_several_cores_and_find_the_same(
+    filled: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(faiss, "omp_set_num_threads", told.append)
+    search, one = another(filled, num_threads=3), CollectionQuery(query="word1 word4", k=2)
+    alone = search.query(DEFAULT_PROJECT, "pets", asked=one).answer
+    assert isinstance(alone, QueryAnswer) and not told
+    for count, threads in ((31, []), (40, [2, 1]), (200, [3, 1])):
+        told.clear()
+        many = search.query(DEFAULT_PROJECT, "pets", asked=CollectionQuery(queries=[one] * count)).answer
+        assert isinstance(many, QueryAnswers) and told == threads
+        assert [result.hits for result in many.results] == [alone.hits] * count

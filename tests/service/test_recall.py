@@ -15,10 +15,10 @@ from infonce.live_index import Change, LiveIndex, Main
 from service.recall import Asked, RecallWatch, recall
 from service.schemas.collections import CollectionQuery, Hybrid
 from service.schemas.filters import DocumentFilter
-from service.search import Search
 from service.store.records import DEFAULT_PROJECT
 from tests.service.conftest import Gateway
 from tests.service.test_collections import PETS, build, make, put
+from tests.service.test_live_documents import another
 
 COUNT, DIMENSION, K = 3_000, 16, 10
 
@@ -132,8 +132,8 @@ def test_each_query_of_a_call_may_be_looked_at_but_hybrid_ones(gateway: Gateway)
     make(gateway)
     put(gateway, PETS)
     build(gateway)
-    parts, watch = gateway.parts, Counting()
-    search = Search(parts.database, parts.artifacts, lookup=parts.lookup, embedder=parts.embedder, recall=watch)
+    watch = Counting()
+    search = another(gateway, recall=watch)
     year = DocumentFilter(type="exists", key="year")
     alone = [CollectionQuery(query=text) for text in ("dog", "cat", "bird")]
     more = [CollectionQuery(query="dog", k=2, filter=year), CollectionQuery(query="a dog", hybrid=Hybrid())]
