@@ -156,7 +156,7 @@ def test_a_collection_is_written_asked_and_opened_over_http(tmp_path: Path) -> N
     assert asked["over_ms"] == pytest.approx(p50_ms["vector"] - p50_ms["faiss"])
     assert asked["over_hnswlib_ms"] == pytest.approx(p50_ms["vector"] - p50_ms["hnswlib"])
     rates = {row["name"]: row for row in rows["writing"]}
-    assert len(rates) == 7 and all(row["per_second"] > 0 for row in rates.values())
+    assert len(rates) == 8 and all(row["per_second"] > 0 for row in rates.values())
     assert (
         rates["texts, a stream, by a job"]["share"] > 0
         and rates["vectors, base64, the whole collection"]["count"] == 1_200
