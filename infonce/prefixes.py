@@ -67,4 +67,5 @@ def _others(rows: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64
     """Each line without the row that asked, or without its last one where that is not in it; (n, count − 1)."""
     is_own = rows == own[:, None]
     is_own[~is_own.any(axis=1), -1] = True
-    return rows[~is_own].reshape(len(rows), -1)
+    others: NDArray[np.int64] = rows[~is_own].reshape(len(rows), -1)
+    return others

@@ -7,9 +7,8 @@ import sqlalchemy as sa
 from service.store.collection_records import VersionStatus
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
-from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0014"
+SCHEMA_VERSION = "0013"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -112,35 +111,6 @@ files = sa.Table(
     _column("metadata", Json()),
     sa.Index(None, "project", "created_at", "id"),
     sa.Index(None, "job_id", unique=True),  # a job makes at most one file, whatever its workers believe
-)
-
-uploads = sa.Table(
-    "uploads",
-    metadata,
-    _id(),
-    _column("project", PlainText()),
-    _column("created_at", sa.Double()),
-    _column("expires_at", sa.Double()),
-    _column("filename", PlainText()),
-    _column("purpose", Word(FilePurpose)),
-    _column("num_bytes", Whole()),
-    _column("mapping", Json(), optional=True),
-    _column("status", Word(UploadStatus)),
-    _column("completion", PlainText(), optional=True),
-    _column("file_id", PlainText(), optional=True),
-    _column("metadata", Json()),
-    sa.Index(None, "status", "expires_at"),  # what has to go
-    sa.Index(None, "project", "status"),  # what is stored
-)
-
-upload_parts = sa.Table(
-    "upload_parts",
-    metadata,
-    _id(),
-    sa.Column("upload_id", PlainText, sa.ForeignKey("uploads.id"), nullable=False, index=True),
-    _column("created_at", sa.Double()),
-    _column("num_bytes", Whole()),
-    _column("sha256", PlainText()),
 )
 
 models = sa.Table(

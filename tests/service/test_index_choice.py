@@ -2,14 +2,19 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from service.store import catalog
+from service.store.records import DEFAULT_PROJECT
 from tests.service.conftest import BASE, DIMENSIONS, Gateway, problem
-from tests.service.test_collections import make
+from tests.service.test_collections import PETS, build, make, put
+from tests.service.test_versions import finish, promote, roll_back
 from tests.service.workshop import work_off
+from worker.snapshot import write_snapshot
 
 AUTO = {"type": "auto", "prefix": "auto"}
 COUNT = 1_200  # enough for an index of their own
@@ -100,4 +105,22 @@ def test_what_no_index_can_be_is_refused(gateway: Gateway, asked: dict[str, Any]
 
 def test_dimensions_that_cannot_be_cut_are_refused_for_product_quantisation(gateway: Gateway) -> None:
     answer = make(gateway, name="prime", model=None, dimension=127, index={"type": "ivf_pq"})
-    assert "choose ivf_sq8" in problem(answer, 422, "config_invalid")["detail"]
+    assert "choose ivf_sq8" in problem(answer, 422, "invalid_value")["detail"]
+
+
+def test_the_choice_moves_with_its_version_and_goes_along_into_the_file(gateway: Gateway, tmp_path: Path) -> None:
+    make(gateway)
+    put(gateway, PETS)
+    first = build(gateway)
+    asked = {"type": "hnsw", "prefix": 4}
+    answer = gateway.http.post("/v1/collections/pets/versions", json={"model": BASE, "index": asked})
+    assert (answer.status_code, answer.json()["index"], answer.json()["built"]) == (202, asked, None)
+    second = finish(gateway)
+    moved = promote(gateway, second.id).json()
+    assert (moved["active_version"], moved["index"]) == (second.id, asked)
+    with gateway.parts.database.read() as tx:
+        found = catalog.get_collection(tx, DEFAULT_PROJECT, name="pets")
+        told = write_snapshot(tx, found, version=None, folder=tmp_path / "parts", stop=lambda: False)
+    assert told.facts["collection"]["index"] == asked
+    back = roll_back(gateway).json()
+    assert (back["active_version"], back["index"]) == (first.id, AUTO)
