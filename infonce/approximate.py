@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from infonce.index_config import IndexConfig, IndexType
+from infonce.index_config import IndexConfig, IndexType, pq_parts
 
 Vectors = NDArray[np.float32]
 
@@ -19,8 +19,6 @@ _faiss: Any = faiss  # its stubs lag behind what its wrappers take
 
 _TRAINED_ON: Final = 64
 """Vectors a centre that k-means sees; FAISS would warn below 39 and ignore what is above 256."""
-_PQ_DIMENSIONS: Final = 4
-"""Of a sub-vector that one byte stands for."""
 _SQ_TRAINED_ON: Final = 100_000
 _SEED: Final = 1234
 
@@ -48,7 +46,7 @@ class Approximate:
         Shape:
             vectors (n, D) float32, unit length.
         """
-        stored = _prefix(vectors, config.prefix)
+        stored = cut_short(vectors, config.prefix)
         index = _graph(stored, config) if config.type is IndexType.HNSW else _lists(stored, config)
         index.add(np.ascontiguousarray(stored))
         return cls(index, config)
@@ -64,7 +62,7 @@ class Approximate:
         Shape:
             queries (n, D) float32; returns (n, count) int64.
         """
-        asked = np.ascontiguousarray(_prefix(queries, self.config.prefix))
+        asked = np.ascontiguousarray(cut_short(queries, self.config.prefix))
         _, rows = self._index.search(asked, count, params=self._parameters(count, selection))
         found: NDArray[np.int64] = rows
         return found
@@ -121,7 +119,7 @@ def _lists(stored: Vectors, config: IndexConfig) -> Any:
             centres, dimension, num_lists, _faiss.ScalarQuantizer.QT_8bit, _faiss.METRIC_INNER_PRODUCT
         )
     else:
-        parts = max(part for part in range(1, dimension // _PQ_DIMENSIONS + 1) if dimension % part == 0)
+        parts = pq_parts(dimension)
         index = _faiss.IndexIVFPQ(centres, dimension, num_lists, parts, 8, _faiss.METRIC_INNER_PRODUCT)
         index.pq.cp.min_points_per_centroid = 1  # a small index need not warn
     index.referenced_objects = [centres]
@@ -136,7 +134,8 @@ def _sample(stored: Vectors, count: int) -> Vectors:
     return np.ascontiguousarray(stored[np.sort(drawn)])
 
 
-def _prefix(vectors: Vectors, length: int | None) -> Vectors:
+def cut_short(vectors: Vectors, length: int | None) -> Vectors:
+    """The first dimensions alone, of unit length again; all of them for None; (n, length)."""
     if length is None:
         return vectors
     part = vectors[:, :length]

@@ -16,6 +16,17 @@ GRAPH_UP_TO: Final = 2_000_000
 PQ_CENTRES: Final = 256
 """Of each part of a vector in product quantisation, which is what one byte can name; fewer vectors have not as many."""
 
+_PQ_DIMENSIONS: Final = 4
+"""Of a part, where the dimension can be divided so."""
+_PQ_AT_MOST: Final = 16
+"""Of a part: one byte says too little of more."""
+
+
+def pq_parts(dimension: int) -> int:
+    """Into how many parts of equal length, about four dimensions each, product quantisation cuts a vector."""
+    most = max(1, dimension // _PQ_DIMENSIONS)
+    return max(parts for parts in range(1, most + 1) if dimension % parts == 0)
+
 
 class IndexType(StrEnum):
     """How vectors are arranged."""
@@ -81,11 +92,19 @@ class IndexConfig:
         if self.prefix is not None and self.prefix >= dimension:
             message = f"prefix is {self.prefix} and the vectors have {dimension} dimensions; it must be shorter"
             raise ConfigError(message, param="prefix")
-        if self.type is IndexType.IVF_PQ and 0 < count < PQ_CENTRES:
-            message = f"type is ivf_pq and there are {count} vectors; it needs {PQ_CENTRES}: choose flat"
-            raise ConfigError(message, param="type")
+        if self.type is IndexType.IVF_PQ:
+            _check_pq(count, dimension=self.prefix or dimension)
         if self.type is not IndexType.AUTO:
             return self
         if count <= FLAT_UP_TO:
             return replace(self, type=IndexType.FLAT)
         return replace(self, type=IndexType.HNSW if count <= GRAPH_UP_TO else IndexType.IVF_SQ8)
+
+
+def _check_pq(count: int, *, dimension: int) -> None:
+    if 0 < count < PQ_CENTRES:
+        message = f"type is ivf_pq and there are {count} vectors; it needs {PQ_CENTRES}: choose flat"
+        raise ConfigError(message, param="type")
+    if dimension // pq_parts(dimension) > _PQ_AT_MOST:
+        message = f"type is ivf_pq and {dimension} dimensions cannot be cut into equal parts of {_PQ_AT_MOST} or fewer"
+        raise ConfigError(f"{message}; choose ivf_sq8, or a prefix of another length", param="type")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from service.schemas.collections import CollectionObject
+from service.schemas.collections import CollectionObject, IndexAsked
 from service.store import documents
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
@@ -27,6 +27,7 @@ def collection_objects(tx: Tx, records: Sequence[CollectionRecord]) -> list[Coll
             metadata=dict(record.metadata),
             count=counts[record.id].documents,
             pending=counts[record.id].pending,
+            index=IndexAsked.model_validate(record.asked_index),
             active_version=record.active_version,
             previous_version=record.previous_version,
         )

@@ -84,6 +84,7 @@ class _Bringing:
         with parts.database.read() as tx:
             arrivals.require_free(tx, project, name=wanted)
         chosen, fingerprint, dimension = _model(parts, proved, project=project, asked=model)
+        facts.index.check(dimension)
         collection = CollectionRecord(
             id=new_id("col"),
             project=project,
@@ -93,6 +94,7 @@ class _Bringing:
             dimension=dimension,
             metadata=facts.metadata,
             watermark=0,
+            asked_index=facts.index.model_dump(),
         )
         return cls(parts=parts, proved=proved, collection=collection, fingerprint=fingerprint)
 

@@ -78,7 +78,8 @@ def index_inputs(asking: Asking) -> Inputs:
         collection = catalog.get_collection(tx, asking.job.project, name=spec["collection"])
         model = spec.get("model", spec.get("of_model", collection.model))  # a deployment and a version bring their own
         version, is_served = _renewed(tx, collection, spec=spec), model == collection.model
-        collection = replace(collection, model=model)
+        index = version.asked_index if version is not None and "version" in spec else collection.asked_index
+        collection = replace(collection, model=model, asked_index=index)
         fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
         known = {} if fingerprint is None else changes.vectors_of(tx, collection.id, fingerprint=fingerprint)
         with path.open("w", encoding="utf-8") as lines:
@@ -88,7 +89,7 @@ def index_inputs(asking: Asking) -> Inputs:
                 lines.write(json.dumps(_line(document, known.get(document.id))) + "\n")
         previous = None if version is None else _previous(shop, version)
     model = None if collection.model is None else _model(asking, collection.model)
-    values = {"model": model, "documents": str(path), "dimension": collection.dimension}
+    values = {"model": model, "documents": str(path), "dimension": collection.dimension, "index": index}
     values |= {"embedded_by": fingerprint, "previous": previous}
     values |= {"collection": collection.id, "is_served": is_served, "early": str(asking.folder / EARLY)}
     return Inputs(values=values | {"precision": shop.settings.precision.value}, collection=collection)

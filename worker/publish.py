@@ -151,4 +151,6 @@ def _version_record(finished: Finished, *, collection: CollectionRecord) -> Vers
         folder=id,
         job_id=finished.job.id,
         num_bytes=finished.num_bytes,
+        asked_index=collection.asked_index,
+        built_index=result["index"],
     )

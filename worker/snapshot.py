@@ -59,6 +59,10 @@ def write_snapshot(
             num_brought += len(batch) - len(ids)
             num_indexed += sum(one.sequence <= watermark for one in batch)
     told: dict[str, Any] = {"name": collection.name, "model": collection.model, "fingerprint": fingerprint}
-    told |= {"dimension": collection.dimension, "metadata": dict(collection.metadata)}
+    told |= {
+        "dimension": collection.dimension,
+        "index": dict(collection.asked_index),
+        "metadata": dict(collection.metadata),
+    }
     facts = {"collection": told, "counts": {"documents": num, "brought": num_brought}}
     return Snapshot(facts=facts, num_indexed=num_indexed)

@@ -45,15 +45,18 @@ def create(
     digest = request.state.body_sha256
 
     def make() -> str:
+        dimension = _dimension(asked, parts, project)
+        asked.index.check(dimension)
         record = CollectionRecord(
             id=new_id("col"),
             project=project,
             name=asked.name,
             created_at=parts.clock(),
             model=asked.model,
-            dimension=_dimension(asked, parts, project),
+            dimension=dimension,
             metadata=asked.metadata,
             watermark=0,
+            asked_index=asked.index.model_dump(),
         )
         with parts.database.write() as tx:
             repetition.remember(tx, digest, object_id=record.id)  # first: who comes second takes no name

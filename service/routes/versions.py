@@ -19,7 +19,7 @@ from service.projection import draw
 from service.promotion import Move
 from service.references import find_here
 from service.repetition import Once, Repetition
-from service.schemas.collections import CollectionObject
+from service.schemas.collections import CollectionObject, IndexAsked
 from service.schemas.lists import Listing
 from service.schemas.projection import Projection
 from service.schemas.versions import (
@@ -61,6 +61,8 @@ def create(
     def submit(now: float) -> str:
         dimensions = parts.lookup.dimensions(find_here(parts.lookup, project, name=asked.model))
         _check_model(collection, asked.model, dimensions=dimensions)
+        index = collection.asked_index if asked.index is None else asked.index.model_dump()
+        IndexAsked.model_validate(index).check(dimensions)
         version = VersionRecord(
             id=new_id("ver"),
             collection_id=collection.id,
@@ -73,6 +75,7 @@ def create(
             folder=None,
             job_id="",
             status=VersionStatus.BUILDING,
+            asked_index=index,
         )
         insert = partial(orders.insert, object_id=version.id)
         with parts.database.write() as tx:
@@ -81,7 +84,7 @@ def create(
             versions.insert(tx, replace(version, job_id=job))
         return version.id
 
-    id = orders.of(f"{collection.id} {asked.model}").once(submit)
+    id = orders.of(f"{collection.id} {asked.model_dump_json()}").once(submit)
     after.add_task(parts.sweep.poke)
     with parts.database.read() as tx:
         return _answer(tx, versions.get(tx, collection.id, id=id), collection)

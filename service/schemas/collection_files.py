@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from service.schemas.collections import CollectionName
+from service.schemas.collections import CollectionName, IndexAsked
 from service.schemas.documents import DocumentMetadata
 from service.schemas.exports import told_of
 from service.schemas.job_answers import JobFailure
@@ -78,6 +78,8 @@ class CollectionFacts(Request):
     fingerprint: Name | None
     """Of the model that made the vectors of texts; null where there are none."""
     dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
+    index: IndexAsked = Field(default_factory=IndexAsked)
+    """Files of earlier versions do not say it."""
     metadata: Metadata
 
 

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from infonce.fusion import Fusion, FusionMethod
+from infonce.index_config import PQ_CENTRES, IndexConfig, IndexType
 from service.schemas.filters import BoundedFilter
 from service.schemas.strict import (
     Answer,
@@ -15,6 +16,7 @@ from service.schemas.strict import (
     Name,
     Request,
     Text,
+    sentence,
 )
 from service.schemas.vectors import MAX_DIMENSION, Vector
 
@@ -39,12 +41,50 @@ CollectionName = Annotated[
 ]
 
 
+IndexName = Literal["auto", "flat", "hnsw", "ivf_sq8", "ivf_pq"]
+
+
+class IndexAsked(Request):
+    """How indexes are built: `auto` is by the number of documents, and a prefix of the vectors where it is enough.
+
+    With a `prefix` so many first dimensions find the candidates, which the whole vectors rank; `auto` takes the
+    shortest of those that the model was trained for whose candidates hold 99 % of a sample's true neighbours.
+    """
+
+    type: IndexName = "auto"
+    prefix: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_DIMENSION)] | Literal["auto"] | None,
+        sentence(f'must be "auto", null or a whole number from 1 to {MAX_DIMENSION}'),
+    ] = "auto"
+
+    @model_validator(mode="after")
+    def _searched_in_two_steps(self) -> Self:
+        if self.type == "flat" and isinstance(self.prefix, int):
+            message = f"flat compares whole vectors and prefix is {self.prefix}; leave it out, or choose another type"
+            raise PydanticCustomError("invalid_value", message)
+        return self
+
+    def check(self, dimension: int) -> None:
+        """Raise `ConfigError` where no index of vectors of that dimension can be built so."""
+        prefix = self.prefix if isinstance(self.prefix, int) else None
+        IndexConfig(type=IndexType(self.type), prefix=prefix).resolve(PQ_CENTRES, dimension=dimension)
+
+
+class IndexBuilt(Answer):
+    """How an index was built."""
+
+    type: IndexName
+    prefix: int | None
+    """Dimensions that find the candidates; null where whole vectors do."""
+
+
 class CollectionCreate(Request):
     """The body of `POST /v1/collections`: a model, or a dimension for vectors that the client brings."""
 
     name: CollectionName
     model: Name | None = None
     dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)] | None = None
+    index: IndexAsked = Field(default_factory=IndexAsked)
     metadata: Metadata = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -68,6 +108,8 @@ class CollectionObject(Answer):
     """Documents stored."""
     pending: int
     """Of these, how many are not searchable yet."""
+    index: IndexAsked
+    """How its next index is to be built."""
     active_version: str | None
     """That answers its queries."""
     previous_version: str | None

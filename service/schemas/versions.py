@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from service.schemas.collections import Hit
+from service.schemas.collections import Hit, IndexAsked, IndexBuilt
 from service.schemas.strict import Answer, Name, Request, Text
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.records import JobRecord, JobStatus
@@ -17,6 +17,8 @@ class VersionCreate(Request):
     """The body of `POST /v1/collections/{c}/versions`."""
 
     model: Name
+    index: IndexAsked | None = None
+    """As the collection's next one if left out; becomes the collection's when the version is promoted."""
 
 
 class Guard(Request):
@@ -60,6 +62,10 @@ class VersionObject(Answer):
     """Whether it answers the collection's queries."""
     count: int
     """Documents in its index; what was written since is searched beside it."""
+    index: IndexAsked
+    """How its indexes are to be built."""
+    built: IndexBuilt | None
+    """How the one that it has was built; null before there is one, and where that was not written down yet."""
     job: str
     """That made its index, or makes it."""
 
@@ -75,6 +81,8 @@ class VersionObject(Answer):
             status="failed" if failed else record.status.value,
             active=collection.active_version == record.id,
             count=record.count,
+            index=IndexAsked.model_validate(record.asked_index),
+            built=None if record.built_index is None else IndexBuilt.model_validate(record.built_index),
             job=record.job_id,
         )
 

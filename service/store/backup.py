@@ -25,7 +25,8 @@ from service.store.checksums import CHECKSUMS, sha256_of, sync
 from service.store.database import Database, sqlite_path, sqlite_url
 from service.store.errors import ArtifactCorrupt, Conflict, InvalidSetting
 from service.store.settings import DATABASE_URL, HOME_ARTIFACTS, HOME_DATABASE
-from service.store.tables import evaluations, exports, files, models, upload_parts, versions
+from service.store.tables import evaluations, exports, files, models, versions
+from service.store.upload_tables import upload_parts
 
 _MAX_SNAPSHOTS = 20  # each takes the database anew, after something that it named was deleted meanwhile
 _DAMAGE_REMEDY = "restore it from an older backup, or pass --leave-out-damaged"

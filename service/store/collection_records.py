@@ -1,9 +1,12 @@
 """Rows of collections, their versions and documents: a sentence a field."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+AUTO_INDEX: Final[Mapping[str, Any]] = {"type": "auto", "prefix": "auto"}
+"""By the number of documents, and by what the model's vectors show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,8 @@ class CollectionRecord:
     """That is to answer as soon as it lacks nothing of what was written since its documents were read."""
     num_bytes: int = 0
     """Of its documents: texts, metadata and vectors."""
+    asked_index: Mapping[str, Any] = field(default_factory=lambda: dict(AUTO_INDEX))
+    """How its next index is to be built, as it was asked: `type` and `prefix`."""
 
 
 class VersionStatus(StrEnum):
@@ -57,6 +62,10 @@ class VersionRecord:
     status: VersionStatus = VersionStatus.READY
     activated_at: float | None = None
     """When queries were last moved to it; None where they never were."""
+    asked_index: Mapping[str, Any] = field(default_factory=lambda: dict(AUTO_INDEX))
+    """How its indexes are to be built, as it was asked: `type` and `prefix`."""
+    built_index: Mapping[str, Any] | None = None
+    """How the one that it has was: the same keys, without `auto`; None before there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,12 +19,11 @@ from service.store.tables import (
     models,
     projects,
     record_of,
-    upload_parts,
-    uploads,
     values_of,
     versions,
 )
 from service.store.upload_status import UploadStatus
+from service.store.upload_tables import upload_parts, uploads
 
 
 def insert_project(tx: Tx, project: ProjectRecord) -> None:

@@ -7,9 +7,8 @@ import sqlalchemy as sa
 from service.store.collection_records import VersionStatus
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
-from service.store.upload_status import UploadStatus
 
-SCHEMA_VERSION = "0012"
+SCHEMA_VERSION = "0013"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -114,35 +113,6 @@ files = sa.Table(
     sa.Index(None, "job_id", unique=True),  # a job makes at most one file, whatever its workers believe
 )
 
-uploads = sa.Table(
-    "uploads",
-    metadata,
-    _id(),
-    _column("project", PlainText()),
-    _column("created_at", sa.Double()),
-    _column("expires_at", sa.Double()),
-    _column("filename", PlainText()),
-    _column("purpose", Word(FilePurpose)),
-    _column("num_bytes", Whole()),
-    _column("mapping", Json(), optional=True),
-    _column("status", Word(UploadStatus)),
-    _column("completion", PlainText(), optional=True),
-    _column("file_id", PlainText(), optional=True),
-    _column("metadata", Json()),
-    sa.Index(None, "status", "expires_at"),  # what has to go
-    sa.Index(None, "project", "status"),  # what is stored
-)
-
-upload_parts = sa.Table(
-    "upload_parts",
-    metadata,
-    _id(),
-    sa.Column("upload_id", PlainText, sa.ForeignKey("uploads.id"), nullable=False, index=True),
-    _column("created_at", sa.Double()),
-    _column("num_bytes", Whole()),
-    _column("sha256", PlainText()),
-)
-
 models = sa.Table(
     "models",
     metadata,
@@ -212,6 +182,7 @@ collections = sa.Table(
     _column("active_version", PlainText(), optional=True),
     _column("previous_version", PlainText(), optional=True),
     _column("wanted_version", PlainText(), optional=True),
+    _column("asked_index", Json()),
     _column("num_bytes", Whole()),
     sa.UniqueConstraint("project", "name"),
     sa.Index(None, "project", "created_at", "id"),
@@ -233,6 +204,8 @@ versions = sa.Table(
     sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
     _column("status", Word(VersionStatus)),
     _column("activated_at", sa.Double(), optional=True),
+    _column("asked_index", Json()),
+    _column("built_index", Json(), optional=True),
 )
 
 documents = sa.Table(

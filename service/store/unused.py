@@ -18,7 +18,8 @@ from service.store.database import Database, Tx
 from service.store.expiry import expire
 from service.store.records import JobKind, JobStatus
 from service.store.repeats import KEPT_SECONDS as REPEATS_KEPT_SECONDS
-from service.store.tables import evaluations, exports, files, jobs, models, repeats, uploads, versions
+from service.store.tables import evaluations, exports, files, jobs, models, repeats, versions
+from service.store.upload_tables import uploads
 from service.store.uploads import is_pending
 
 KEPT_SECONDS: Final = 7 * 24 * 3600.0

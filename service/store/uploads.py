@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from service.store.database import Tx
 from service.store.errors import NotFound
 from service.store.records import FilePurpose
-from service.store.tables import record_of, upload_parts, uploads, values_of
+from service.store.tables import record_of, values_of
 from service.store.upload_status import UploadStatus
+from service.store.upload_tables import upload_parts, uploads
 
 EXPIRE_SECONDS: Final = 24 * 3600.0
 """OpenAI gives an hour; a gigabyte over a slow line takes longer, and to bring what is large is what parts are for."""

@@ -65,7 +65,7 @@ def renew(tx: Tx, id: str, *, built: VersionRecord) -> bool:
         return False
     if row.status is VersionStatus.READY and row.watermark > built.watermark:
         return False
-    names = ("folder", "fingerprint", "count", "watermark", "num_bytes", "job_id")
+    names = ("folder", "fingerprint", "count", "watermark", "num_bytes", "job_id", "built_index")
     values = {name: getattr(built, name) for name in names}
     tx.execute(sa.update(versions).where(versions.c.id == id).values(status=VersionStatus.READY, **values))
     return True
@@ -80,8 +80,8 @@ def activate(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, no
     if collection.active_version == version.id:
         return
     moved = sa.update(collections).where(collections.c.id == collection.id)
-    values = {"active_version": version.id, "model": version.model, "previous_version": collection.active_version}
-    tx.execute(moved.values(**values))
+    values = {"active_version": version.id, "previous_version": collection.active_version}
+    tx.execute(moved.values(model=version.model, asked_index=version.asked_index, **values))
     tx.execute(sa.update(versions).where(versions.c.id == version.id).values(activated_at=now))
     kept = [id for id in (version.id, collection.active_version) if id is not None]
     old = sa.and_(versions.c.collection_id == collection.id, versions.c.activated_at.is_not(None))

@@ -126,7 +126,8 @@ say("done", result={"summary": {"num_queries": 1}})
 INDEXING = """
 import shutil  # FAISS takes a second to import, and the documents are those of the index that is there
 shutil.copytree({folder!r}, staging, dirs_exist_ok=True)
-say("done", result={{"count": 3, "dimension": 4, "fingerprint": None, "reused": 0, "embedded": 0}})
+index = {{"type": "flat", "prefix": None}}
+say("done", result={{"count": 3, "dimension": 4, "fingerprint": None, "index": index, "reused": 0, "embedded": 0}})
 """
 
 

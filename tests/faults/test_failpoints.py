@@ -18,11 +18,12 @@ from infonce.index import VectorIndex
 from service.store import catalog, documents, evaluations, exports, jobs
 from service.store.exports import ExportRecord
 from service.store.records import DEFAULT_PROJECT, JobKind, JobRecord, JobStatus, ModelRecord, Phase, new_id
-from service.store.tables import collections, files, models, upload_parts, uploads, versions
+from service.store.tables import collections, files, models, versions
 from service.store.tables import evaluations as evaluations_table
 from service.store.tables import exports as exports_table
 from service.store.tables import jobs as job_table
 from service.store.unused import remove_unused
+from service.store.upload_tables import upload_parts, uploads
 from service.store.uploads import is_pending
 from tests.faults import operations
 from tests.faults.failpoints import Counter, Fault, Operation, attempt, every_point, server

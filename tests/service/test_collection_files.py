@@ -125,6 +125,7 @@ def test_an_export_is_a_job_and_then_a_file_that_explains_itself(pets: Gateway) 
         "model": BASE,
         "fingerprint": "words",
         "dimension": DIMENSIONS,
+        "index": {"type": "auto", "prefix": "auto"},
         "metadata": {"team": "search"},
     }
     assert manifest["counts"] == {"documents": 5, "brought": 1, "vectors": 5}

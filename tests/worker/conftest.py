@@ -45,7 +45,9 @@ def finish_training():
 def finish_index():
     (staging / "index.faiss").write_bytes(b"index")
     count = len(Path(order["documents"]).read_text().splitlines())
-    say("done", result={"count": count, "dimension": 2, "fingerprint": None, "reused": 0, "embedded": count})
+    index = {"type": "flat", "prefix": None}
+    made = {"count": count, "dimension": 2, "fingerprint": None, "index": index}
+    say("done", result={**made, "reused": 0, "embedded": count})
 """
 """What every script begins with; the real child is tested in test_child.py."""
 

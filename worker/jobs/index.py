@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,9 +17,11 @@ from infonce.encoder import Encoder
 from infonce.errors import IndexCorrupt, IndexMismatch
 from infonce.id_table import IdTable
 from infonce.index import VectorIndex
-from infonce.index_config import IndexConfig
+from infonce.index_config import PQ_CENTRES, IndexConfig, IndexType
+from infonce.layout import read_prefixes
 from infonce.live_index import Main
 from infonce.live_words import WORDS_FOLDER
+from infonce.prefixes import shortest_prefix
 from infonce.vectors import CachedEncoder
 from service.store.records import Phase
 from worker.jobs.early import EarlyBlocks
@@ -85,7 +87,8 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         embed(documents, source, early=EarlyBlocks(order, progress, fingerprint=fingerprint))
         reused, embedded = reused + source.reused, source.computed
     progress.phase(Phase.BUILDING)
-    index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=IndexConfig())
+    config = _config(order, documents.vectors, progress=progress)
+    index = VectorIndex.build(documents.vectors, documents.ids, fingerprint=fingerprint, config=config)
     staging = Path(order["staging"])
     Main(index=index, columns=documents.columns).save(staging)
     if order["model"] is not None:  # without one no text can be asked for
@@ -94,10 +97,29 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         "count": index.count,
         "dimension": index.dimension,
         "fingerprint": fingerprint,
+        "index": {"type": config.type.value, "prefix": config.prefix},
         "precision": precision,
         "reused": reused,
         "embedded": embedded,
     }
+
+
+def _config(order: Mapping[str, Any], vectors: NDArray[np.float32], *, progress: Progress) -> IndexConfig:
+    """The order's, with what `auto` comes to for these vectors."""
+    asked, (count, dimension) = order["index"], vectors.shape
+    type = IndexType(asked["type"])
+    if type is IndexType.IVF_PQ and count < PQ_CENTRES:
+        message = f"Until there are {PQ_CENTRES} documents, as ivf_pq needs, all {count} are compared."
+        progress.event("info", "index", message=message)
+        type = IndexType.FLAT
+    config = IndexConfig(type=type).resolve(count, dimension=dimension)
+    if config.type is IndexType.FLAT:  # which compares whole vectors
+        return config
+    prefix = asked["prefix"]
+    if prefix == "auto":
+        trained = frozenset[int]() if order["model"] is None else read_prefixes(Path(order["model"]["path"]))
+        prefix = shortest_prefix(vectors, trained, config=config)
+    return replace(config, prefix=prefix).resolve(count, dimension=dimension)
 
 
 def texts_in(path: Path) -> list[str]:

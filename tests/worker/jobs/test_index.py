@@ -48,7 +48,31 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
         "collection": "col-1",
         "is_served": True,
         "early": str(tmp_path / "early"),
+        "index": {"type": "auto", "prefix": "auto"},
     }
+
+
+@pytest.mark.parametrize(("trained", "prefix"), [([16], 16), ([], None)])
+def test_a_model_that_was_trained_for_prefixes_is_searched_by_one(
+    order: dict[str, Any], recorder: Recorder, model: Path, trained: list[int], prefix: int | None
+) -> None:
+    own = model.parent / "own"
+    shutil.copytree(model, own)
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {"matryoshka_dimensions": trained}))
+    order["model"], order["index"] = {"name": "acme/own", "path": str(own)}, {"type": "hnsw", "prefix": "auto"}
+    assert run(order, recorder)["index"] == {"type": "hnsw", "prefix": prefix}
+    shutil.rmtree(own)
+    index, vectors = VectorIndex.load(Path(order["staging"])), recorder.early
+    assert vectors and index.search(index.vectors, 1) == index.search(index.vectors, 1, exact=True)
+
+
+def test_few_documents_are_compared_until_they_are_enough_for_product_quantisation(
+    order: dict[str, Any], recorder: Recorder
+) -> None:
+    order["index"] = {"type": "ivf_pq", "prefix": "auto"}
+    assert run(order, recorder)["index"] == {"type": "flat", "prefix": None}
+    assert recorder.events == ["index"]
 
 
 def test_every_text_is_found_by_its_own_vector(order: dict[str, Any], recorder: Recorder) -> None:
