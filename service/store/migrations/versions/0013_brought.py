@@ -1,0 +1,44 @@
+"""Whose vectors clients brought: how many, and by which model the collection answered when they came."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+_OF_THE_INDEX = "SELECT versions.fingerprint FROM versions WHERE versions.id = collections.active_version"
+_OF_THE_NEWEST = """
+SELECT document_vectors.fingerprint FROM document_vectors WHERE document_vectors.collection_id = collections.id
+ORDER BY document_vectors.sequence DESC LIMIT 1
+"""
+_FINGERPRINT = f"CASE WHEN active_version IS NULL THEN ({_OF_THE_NEWEST}) ELSE ({_OF_THE_INDEX}) END"
+_COUNTED = """
+SELECT collection_id, min(sequence) AS since, count(*) AS num FROM documents
+WHERE vector IS NOT NULL GROUP BY collection_id
+"""
+
+
+def upgrade() -> None:
+    """Vectors that are there were brought for the model by which their collection answers now."""
+    op.create_table(
+        "brought_vectors",
+        sa.Column("collection_id", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "since", name="pk_brought_vectors"),
+        sa.ForeignKeyConstraint(["collection_id"], ["collections.id"], name="fk_brought_vectors_collection_id"),
+    )
+    op.execute(
+        "INSERT INTO brought_vectors (collection_id, since, model, fingerprint, count) "
+        f"SELECT collections.id, counted.since, collections.model, {_FINGERPRINT}, counted.num "
+        f"FROM collections JOIN ({_COUNTED}) AS counted ON counted.collection_id = collections.id"
+    )
+
+
+def downgrade() -> None:
+    """The vectors stay; for which models they were brought is known no more."""
+    op.drop_table("brought_vectors")
