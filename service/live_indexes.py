@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from service.foreign_vectors import foreign_warnings
 from service.open_words import OpenWords
 from service.recent import Recent
 from service.repairs import Repairs
 from service.settings import DEFAULT_OPEN_INDEXES
-from service.store import catalog, changes, documents, jobs, versions
+from service.store import brought, catalog, changes, documents, jobs, versions
+from service.store.answering import Encoding
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
 from service.store.collection_records import CollectionRecord, VersionRecord
@@ -44,11 +46,18 @@ class Served:
     """Of what is searched."""
     pending: int
     """Documents that cannot be found as they are now."""
+    foreign: int
+    """Documents that brought their vectors while another model answered."""
 
     @property
     def model(self) -> str | None:
         """What embeds a query."""
         return self.collection.model if self.version is None else self.version.model
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with what is searched, whatever is asked."""
+        return foreign_warnings(self.foreign, model=self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,8 @@ class LiveIndexes:
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
             if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
                 base = self._unchanged(collection, version)
+            encoding = Encoding(model=base.served.model, fingerprint=fingerprint)
+            foreign = brought.num_foreign(brought.of_collection(tx, collection.id), encoding)
             indexed = 0 if version is None else version.watermark
             written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen, indexed=indexed)
             counted = _Counted(written)
@@ -166,6 +177,7 @@ class LiveIndexes:
             else:
                 pending = documents.pending(tx, collection, version=version)
         served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
+        served = replace(served, foreign=foreign)
         self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
 
@@ -180,6 +192,7 @@ class LiveIndexes:
                 self._database, self._artifacts, collection=collection, version=version, repairs=self._repairs
             ),
             pending=0,
+            foreign=0,
         )
         return _Open(served, 0 if version is None else version.watermark)
 

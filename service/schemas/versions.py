@@ -62,9 +62,11 @@ class VersionObject(Answer):
     """Documents in its index; what was written since is searched beside it."""
     job: str
     """That made its index, or makes it."""
+    warnings: list[str]
+    """Documents brought vectors of their own, and not for its model."""
 
     @classmethod
-    def of(cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord) -> Self:
+    def of(cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord, warnings: list[str]) -> Self:
         """The answer about the record; `job` is its job."""
         failed = record.status is VersionStatus.BUILDING and job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
         return cls(
@@ -76,6 +78,7 @@ class VersionObject(Answer):
             active=collection.active_version == record.id,
             count=record.count,
             job=record.job_id,
+            warnings=warnings,
         )
 
 
@@ -118,5 +121,7 @@ class Comparison(Answer):
     pending_a: int
     """Documents that version `a` cannot find yet: it takes them in when it is promoted."""
     pending_b: int
+    warnings: list[str]
+    """Of either version."""
     mean_overlap: float
     results: list[ComparedQuery]
