@@ -41,11 +41,11 @@ def collection_objects(tx: Tx, records: Sequence[CollectionRecord]) -> list[Coll
 
 def version_objects(tx: Tx, records: Sequence[VersionRecord], *, collection: CollectionRecord) -> list[VersionObject]:
     """The answers about versions of the collection, in their order."""
-    made_by = jobs.by_ids(tx, collection.project, ids=[one.job_id for one in records])
+    made_by = jobs.by_ids(tx, collection.project, ids=[one.job_id for one in records if one.job_id is not None])
     stretches = brought.of_collection(tx, collection.id)
     told = []
     for one in records:
         foreign = brought.num_foreign(stretches, Encoding(model=one.model, fingerprint=one.fingerprint))
         warnings = foreign_warnings(foreign, model=one.model)
-        told.append(VersionObject.of(one, collection, job=made_by[one.job_id], warnings=warnings))
+        told.append(VersionObject.of(one, collection, job=made_by.get(str(one.job_id)), warnings=warnings))
     return told

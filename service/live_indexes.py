@@ -21,7 +21,7 @@ from service.store import brought, catalog, changes, documents, jobs, versions
 from service.store.answering import Encoding
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
-from service.store.collection_records import CollectionRecord, VersionRecord
+from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
 from service.store.records import JobRecord, JobStatus
@@ -109,7 +109,8 @@ class LiveIndexes:
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
             version = versions.get(tx, collection.id, id=id)
-            if version.folder is None:
+            if version.status is VersionStatus.BUILDING:
+                assert version.job_id is not None, "a job builds it"
                 raise _not_built(version, job=jobs.get(tx, project, id=version.job_id))
         return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
 
@@ -209,12 +210,11 @@ class LiveIndexes:
                 self._of_key.pop(one, None)
 
     def _load(self, collection: CollectionRecord, version: VersionRecord | None) -> "LiveIndex":
-        """What is on disk, which is what was sealed."""
+        """What is on disk, which is what was sealed; nothing where no index was made yet."""
         from infonce.live_index import LiveIndex, Main  # brings FAISS: not before the first query
 
-        if version is None:
+        if version is None or version.folder is None:
             return LiveIndex.over(Main.empty(collection.dimension))
-        assert version.folder is not None, "it was built"
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         with self._repairs.watching(collection, version):
             self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe

@@ -60,15 +60,18 @@ class VersionObject(Answer):
     """Whether it answers the collection's queries."""
     count: int
     """Documents in its index; what was written since is searched beside it."""
-    job: str
-    """That made its index, or makes it."""
+    job: str | None
+    """That made its index, or makes it; null of what the collection answered by before it had an index."""
     warnings: list[str]
     """Documents brought vectors of their own, and not for its model."""
 
     @classmethod
-    def of(cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord, warnings: list[str]) -> Self:
+    def of(
+        cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord | None, warnings: list[str]
+    ) -> Self:
         """The answer about the record; `job` is its job."""
-        failed = record.status is VersionStatus.BUILDING and job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        has_failed = job is not None and job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        failed = record.status is VersionStatus.BUILDING and has_failed
         return cls(
             id=record.id,
             collection=collection.name,

@@ -230,7 +230,7 @@ versions = sa.Table(
     _column("watermark", Whole()),
     _column("num_bytes", Whole()),
     sa.Column("folder", PlainText, nullable=True, unique=True),
-    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
+    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=True, unique=True),
     _column("status", Word(VersionStatus)),
     _column("activated_at", sa.Double(), optional=True),
 )

@@ -309,6 +309,34 @@ def test_vectors_that_are_there_were_brought_for_the_model_that_answers_now(
     database.close()
 
 
+def test_a_step_back_leaves_no_version_that_no_job_made(
+    url: str, make_job: Callable[..., Any], make_collection: Callable[..., Any]
+) -> None:
+    from alembic import command
+
+    database, config, job = Database.open(url), Config(), make_job()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    collection = make_collection(model="before")
+    common: dict[str, Any] = {"fingerprint": "f", "created_at": 1.0, "dimension": 2, "count": 0, "watermark": 0}
+    version = collection_records.VersionRecord(
+        id="ver-1", collection_id=collection.id, model="after", folder="v", job_id=job.id, **common
+    )
+    with database.write() as tx:
+        jobs.insert(tx, job)
+        catalog.insert_collection(tx, collection)
+        assert catalog.insert_version_and_activate(tx, version, moves_model=True)
+        moved = catalog.get_collection(tx, "default", name=collection.id)
+        assert moved.previous_version is not None
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0012")
+        assert tx.execute(sa.text("SELECT id FROM versions")).scalars().all() == ["ver-1"]
+    migrate(url)
+    with database.read() as tx:
+        kept = catalog.get_collection(tx, "default", name=collection.id)
+    assert (kept.active_version, kept.previous_version) == ("ver-1", None)
+    database.close()
+
+
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
 def test_two_migrations_at_once_make_one_schema(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = f"sqlite:///{tmp_path / 'fresh.db'}"

@@ -1,4 +1,4 @@
-"""Whose vectors clients brought: how many, and by which model the collection answered when they came."""
+"""Vectors that clients brought, with the model by which their collection answered; versions that no job made."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
+_OF_NO_JOB = "SELECT id FROM versions WHERE job_id IS NULL"
 _OF_THE_INDEX = "SELECT versions.fingerprint FROM versions WHERE versions.id = collections.active_version"
 _OF_THE_NEWEST = """
 SELECT document_vectors.fingerprint FROM document_vectors WHERE document_vectors.collection_id = collections.id
@@ -22,6 +23,8 @@ WHERE vector IS NOT NULL GROUP BY collection_id
 
 def upgrade() -> None:
     """Vectors that are there were brought for the model by which their collection answers now."""
+    with op.batch_alter_table("versions") as table:
+        table.alter_column("job_id", existing_type=sa.Text(), nullable=True)
     op.create_table(
         "brought_vectors",
         sa.Column("collection_id", sa.Text(), nullable=False),
@@ -40,5 +43,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """The vectors stay; for which models they were brought is known no more."""
+    """For which models vectors were brought is known no more; what no job made is no version, and cannot answer."""
     op.drop_table("brought_vectors")
+    for name in ("active_version", "previous_version", "wanted_version"):
+        op.execute(f"UPDATE collections SET {name} = NULL WHERE {name} IN ({_OF_NO_JOB})")
+    op.execute("DELETE FROM versions WHERE job_id IS NULL")
+    with op.batch_alter_table("versions") as table:
+        table.alter_column("job_id", existing_type=sa.Text(), nullable=False)
