@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -37,12 +38,20 @@ class Answering:
 
 def answering(tx: Tx, ids: Sequence[str]) -> dict[str, Answering]:
     """By the ids of those of the collections that exist."""
+    return {
+        id: Answering(encoding=Encoding(model=model, fingerprint=fingerprint), searchable=searchable)
+        for id, model, fingerprint, searchable in tx.execute(_STATES, {"ids": ids})
+    }
+
+
+def _states() -> sa.Select[Any]:
     last = sa.select(document_vectors.c.fingerprint).where(document_vectors.c.collection_id == collections.c.id)
     last = last.order_by(document_vectors.c.sequence.desc()).limit(1)  # of what is found before there is an index
     known = sa.case((versions.c.id.is_(None), last.scalar_subquery()), else_=versions.c.fingerprint)
     state = sa.select(collections.c.id, collections.c.model, known, sa.func.coalesce(versions.c.watermark, 0))
     state = state.outerjoin_from(collections, versions, versions.c.id == collections.c.active_version)
-    return {
-        id: Answering(encoding=Encoding(model=model, fingerprint=fingerprint), searchable=searchable)
-        for id, model, fingerprint, searchable in tx.execute(state.where(collections.c.id.in_(ids)))
-    }
+    return state.where(collections.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+_STATES: Final = _states()
+"""Made once: to make it takes longer than to ask it."""

@@ -7,6 +7,7 @@ row's, in which vectors came while it answered by one model: so the number of a 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -28,6 +29,24 @@ class Stretch:
     """Of its documents that are still there with their vectors."""
 
 
+_COLUMNS: Final = [table.c[name] for name in ("collection_id", "since", "model", "fingerprint", "count")]
+_STRETCHES: Final = (  # made once, as what follows: to make a statement takes longer than to ask it
+    sa.select(*_COLUMNS).where(table.c.collection_id.in_(sa.bindparam("ids", expanding=True))).order_by(table.c.since)
+)
+_MORE: Final = (
+    sa.update(table)
+    .where(table.c.collection_id == sa.bindparam("of"), table.c.since == sa.bindparam("at"))
+    .values(count=table.c.count + sa.bindparam("num"), fingerprint=sa.bindparam("known"))
+)
+START_OF_STRETCH: Final = (
+    sa.select(sa.func.max(table.c.since))
+    .where(table.c.collection_id == documents.c.collection_id, table.c.since <= documents.c.sequence)
+    .correlate(documents)
+    .scalar_subquery()
+)
+"""Of a document's row: where the stretch begins that its vector, if it brought one, is counted in."""
+
+
 def of_collection(tx: Tx, id: str) -> list[Stretch]:
     """In the order of the numbers; there are few."""
     return of_collections(tx, [id])[id]
@@ -36,9 +55,7 @@ def of_collection(tx: Tx, id: str) -> list[Stretch]:
 def of_collections(tx: Tx, ids: Sequence[str]) -> dict[str, list[Stretch]]:
     """As `of_collection`, of each of them."""
     found: dict[str, list[Stretch]] = {id: [] for id in ids}
-    columns = (table.c[name] for name in ("collection_id", "since", "model", "fingerprint", "count"))
-    query = sa.select(*columns).where(table.c.collection_id.in_(ids)).order_by(table.c.since)
-    for id, since, model, fingerprint, num in tx.execute(query):
+    for id, since, model, fingerprint, num in tx.execute(_STRETCHES, {"ids": ids}):
         found[id].append(Stretch(since=since, encoding=Encoding(model=model, fingerprint=fingerprint), count=num))
     return found
 
@@ -51,12 +68,6 @@ def encoding_of(stretches: Sequence[Stretch], sequence: int) -> Encoding:
 def num_foreign(stretches: Iterable[Stretch], encoding: Encoding) -> int:
     """How many documents brought their vectors while another model answered."""
     return sum(one.count for one in stretches if one.encoding.differs(encoding))
-
-
-def start_of_stretch() -> sa.ScalarSelect[int]:
-    """Of a document's row: where the stretch begins that its vector, if it brought one, is counted in."""
-    earlier = sa.select(sa.func.max(table.c.since)).where(table.c.collection_id == documents.c.collection_id)
-    return earlier.where(table.c.since <= documents.c.sequence).correlate(documents).scalar_subquery()
 
 
 def let_go(tx: Tx, collection_id: str, *, gone: Mapping[int, int]) -> None:
@@ -82,6 +93,5 @@ def take_in(tx: Tx, collection_id: str, *, num: int, since: int, encoding: Encod
         told = {"model": now.model, "fingerprint": now.fingerprint}
         tx.execute(sa.insert(table).values(collection_id=collection_id, since=since, count=num, **told))
         return
-    more = sa.update(table).where(table.c.collection_id == collection_id, table.c.since == last.since)
     known = last.encoding.fingerprint or now.fingerprint  # of a model that had embedded nothing when the first came
-    tx.execute(more.values(count=table.c.count + num, fingerprint=known))
+    tx.execute(_MORE, {"of": collection_id, "at": last.since, "num": num, "known": known})

@@ -6,6 +6,7 @@ Every write gets the next sequence number of its collection; the watermark is th
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -124,10 +125,7 @@ class Held:
 
 def held(tx: Tx, collection_id: str, *, ids: sa.ColumnElement[bool]) -> Held:
     """Of those of the documents that exist, as they are stored; `ids` says which."""
-    sizes = (sa.func.coalesce(_octets(tx, table.c[name]), 0) for name in _KEPT)
-    total, stretch = sa.func.sum(sum(sizes, sa.literal(0))), brought.start_of_stretch().label("stretch")
-    query = sa.select(stretch, total, sa.func.count(table.c.vector)).where(table.c.collection_id == collection_id, ids)
-    found = tx.execute(query.group_by(stretch)).all()
+    found = tx.execute(_held(tx.dialect.name).where(table.c.collection_id == collection_id, ids)).all()
     return Held(
         num_bytes=sum(int(num_bytes) for _, num_bytes, _ in found), brought={at: num for at, _, num in found if num}
     )
@@ -263,8 +261,16 @@ def _row(collection_id: str, document: NewDocument, *, sequence: int) -> Documen
     )
 
 
-def _octets(tx: Tx, column: sa.Column[Any]) -> sa.ColumnElement[int]:
-    if tx.dialect.name == "postgresql":
+@cache
+def _held(dialect: str) -> sa.Select[Any]:
+    """By where stretches begin, what documents take and how many brought their vectors."""
+    sizes = (sa.func.coalesce(_octets(dialect, table.c[name]), 0) for name in _KEPT)
+    total, stretch = sa.func.sum(sum(sizes, sa.literal(0))), brought.START_OF_STRETCH.label("stretch")
+    return sa.select(stretch, total, sa.func.count(table.c.vector)).group_by(stretch)
+
+
+def _octets(dialect: str, column: sa.Column[Any]) -> sa.ColumnElement[int]:
+    if dialect == "postgresql":
         return sa.func.octet_length(column)
     return sa.func.length(sa.cast(column, sa.LargeBinary()))  # of a text it would count characters
 
