@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from service.references import find_here
 from service.repetition import Repetition
 from service.schemas.collections import COLLECTION_NAME, NAME_RULE
 from service.store import arrivals, catalog, documents, jobs
+from service.store.answering import Encoding
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
@@ -106,9 +108,10 @@ class _Bringing:
         try:
             with database.write() as tx:
                 arriving = arrivals.begin(tx, collection, now=self.parts.clock())
-            for batch, embedded in self._batches():
+            for batch, embedded, encoding in self._batches():
+                now = self.parts.clock()
                 with database.write() as tx:
-                    arrivals.take_in(tx, arriving, taken=batch, embedded=embedded, now=self.parts.clock())
+                    arrivals.take_in(tx, arriving, taken=batch, embedded=embedded, now=now, brought_for=encoding)
             with database.write() as tx:
                 first(tx, collection.id)  # who comes second takes no name
                 whole = arrivals.finish(tx, collection)
@@ -122,18 +125,34 @@ class _Bringing:
                     give_up(database, collection.id, before=math.inf, now=self.parts.clock())
         return collection.id
 
-    def _batches(self) -> Iterator[tuple[list[NewDocument], Embedded | None]]:
-        """Documents that are stored at once, with those of their vectors that the model made."""
-        vectors, start = self.proved.vectors, 0
-        for batch in documents.in_transactions(self._documents()):
-            rows = vectors.block(start, start + len(batch))
-            start += len(batch)
-            made = {
-                one.id: row.tobytes()
-                for one, row in zip(batch, rows, strict=True)
-                if one.vector is None and self.fingerprint is not None and row.any()
-            }
-            yield batch, Embedded(fingerprint=self.fingerprint, vectors=made) if self.fingerprint else None
+    def _batches(self) -> Iterator[tuple[list[NewDocument], Embedded | None, Encoding]]:
+        """Documents that are stored at once, those of their vectors that the model made, and for which others came."""
+        found, facts, start = self._documents(), self.proved.manifest.collection, 0
+        stretches = [(0, facts.model, facts.fingerprint)]
+        stretches += [(one.row, one.model, one.fingerprint) for one in self.proved.manifest.brought_for]
+        ends = [*(row for row, *_ in stretches[1:]), self.proved.manifest.counts.documents]
+        for (_, model, fingerprint), end in zip(stretches, ends, strict=True):
+            encoding = self._encoding(model, fingerprint)
+            for batch in documents.in_transactions(islice(found, max(0, end - start))):
+                yield batch, self._made(batch, start=start), encoding
+                start += len(batch)
+
+    def _made(self, batch: Sequence[NewDocument], *, start: int) -> Embedded | None:
+        """Vectors of texts, from that row on, that the model made."""
+        if self.fingerprint is None:
+            return None
+        rows = zip(batch, self.proved.vectors.block(start, start + len(batch)), strict=True)
+        made = {one.id: row.tobytes() for one, row in rows if one.vector is None and row.any()}
+        return Embedded(fingerprint=self.fingerprint, vectors=made)
+
+    def _encoding(self, model: str | None, fingerprint: str | None) -> Encoding:
+        """What the file says by the name that its model has here."""
+        if self.collection.model is None:
+            return Encoding(model=None, fingerprint=None)
+        is_unsaid = fingerprint is None and model == self.proved.manifest.collection.model
+        if self.fingerprint is not None and (is_unsaid or fingerprint == self.fingerprint):
+            return Encoding(model=self.collection.model, fingerprint=self.fingerprint)
+        return Encoding(model=model, fingerprint=fingerprint)
 
     def _documents(self) -> Iterator[NewDocument]:
         for row, line in enumerate(self.proved.documents()):

@@ -29,6 +29,7 @@ def compare(search: Search, project: str, *, name: str, asked: Compare) -> Compa
         k=asked.k,
         pending_a=served[0].pending,
         pending_b=served[1].pending,
+        warnings=list(dict.fromkeys(warning for one in served for warning in one.warnings)),
         mean_overlap=sum(one.overlap for one in results) / len(results),
         results=results,
     )

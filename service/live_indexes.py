@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from service.foreign_vectors import foreign_warnings
 from service.open_words import OpenWords
 from service.recent import Recent
 from service.repairs import Repairs
 from service.settings import DEFAULT_OPEN_INDEXES
-from service.store import catalog, changes, documents, jobs, versions
+from service.store import brought, catalog, changes, documents, jobs, versions
+from service.store.answering import Encoding
 from service.store.artifacts import Artifacts
 from service.store.changes import ChangeRecord
-from service.store.collection_records import CollectionRecord, VersionRecord
+from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Database, Tx
 from service.store.errors import Conflict
 from service.store.records import JobRecord, JobStatus
@@ -44,11 +46,18 @@ class Served:
     """Of what is searched."""
     pending: int
     """Documents that cannot be found as they are now."""
+    foreign: int
+    """Documents that brought their vectors while another model answered."""
 
     @property
     def model(self) -> str | None:
         """What embeds a query."""
         return self.collection.model if self.version is None else self.version.model
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with what is searched, whatever is asked."""
+        return foreign_warnings(self.foreign, model=self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,8 @@ class LiveIndexes:
         with self._database.read() as tx:
             collection = catalog.get_collection(tx, project, name=name)
             version = versions.get(tx, collection.id, id=id)
-            if version.folder is None:
+            if version.status is VersionStatus.BUILDING:
+                assert version.job_id is not None, "a job builds it"
                 raise _not_built(version, job=jobs.get(tx, project, id=version.job_id))
         return self._up_to_date(collection, version) or self.of_version(project, name, id=id)
 
@@ -157,6 +167,8 @@ class LiveIndexes:
             fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
             if fingerprint != base.served.fingerprint:  # before there is a version, the model may have been replaced
                 base = self._unchanged(collection, version)
+            encoding = Encoding(model=base.served.model, fingerprint=fingerprint)
+            foreign = brought.num_foreign(brought.of_collection(tx, collection.id), encoding)
             indexed = 0 if version is None else version.watermark
             written = changes.since(tx, collection.id, fingerprint=fingerprint, after=base.seen, indexed=indexed)
             counted = _Counted(written)
@@ -166,6 +178,7 @@ class LiveIndexes:
             else:
                 pending = documents.pending(tx, collection, version=version)
         served = replace(base.served, collection=collection, fingerprint=fingerprint, live=live, pending=pending)
+        served = replace(served, foreign=foreign)
         self._keep(key, _Open(served, collection.watermark), keys=keys)
         return served
 
@@ -180,6 +193,7 @@ class LiveIndexes:
                 self._database, self._artifacts, collection=collection, version=version, repairs=self._repairs
             ),
             pending=0,
+            foreign=0,
         )
         return _Open(served, 0 if version is None else version.watermark)
 
@@ -196,12 +210,11 @@ class LiveIndexes:
                 self._of_key.pop(one, None)
 
     def _load(self, collection: CollectionRecord, version: VersionRecord | None) -> "LiveIndex":
-        """What is on disk, which is what was sealed."""
+        """What is on disk, which is what was sealed; nothing where no index was made yet."""
         from infonce.live_index import LiveIndex, Main  # brings FAISS: not before the first query
 
-        if version is None:
+        if version is None or version.folder is None:
             return LiveIndex.over(Main.empty(collection.dimension))
-        assert version.folder is not None, "it was built"
         folder = self._artifacts.collection_version_path(version.collection_id, version.folder)
         with self._repairs.watching(collection, version):
             self._artifacts.verify(folder)  # the manifest as well, which the index itself has to believe

@@ -64,9 +64,8 @@ class OpenWords:
         from infonce.errors import IndexCorrupt
         from infonce.live_words import WORDS_FOLDER, LiveWords
 
-        if self._version is None:
+        if self._version is None or self._version.folder is None:
             return LiveWords(main=Bm25Index.build([]))
-        assert self._version.folder is not None, "it is open"
         folder = self._artifacts.collection_version_path(self._collection.id, self._version.folder)
         part = f"{WORDS_FOLDER}/"
         self._artifacts.verify(folder, part=part)

@@ -88,6 +88,7 @@ class Promotion:
     ) -> CollectionRecord:
         project, made = collection.project, Made()
         self.indexes.of_version(project, collection.id, id=version.id)  # read before anybody waits for it
+        version = self._told(project, version)
         for _ in range(_TRIES):
             self._catch_up(collection, version, made=made, now=move.now)
             with self.database.write() as tx:
@@ -105,6 +106,15 @@ class Promotion:
                     return catalog.get_collection(tx, project, name=collection.id)
         message = f"documents are written faster than version {version.id} takes them in"
         raise ServiceError("not_ready", message + "; try again")
+
+    def _told(self, project: str, version: VersionRecord) -> VersionRecord:
+        """The version with its model's fingerprint: before its first index a collection may have embedded nothing."""
+        if version.model is None or version.fingerprint is not None:
+            return version
+        found = self.embedder.embed(self.lookup.find(project, version.model), ["warm"], side=Side.DOCUMENT)
+        with self.database.write() as tx:
+            versions.learn(tx, version.id, fingerprint=found.fingerprint)
+            return versions.get(tx, version.collection_id, id=version.id)
 
     def _catch_up(self, collection: CollectionRecord, version: VersionRecord, *, made: Made, now: float) -> None:
         """The version's model has embedded what was written since its index was made, and is loaded."""

@@ -127,7 +127,7 @@ class Search:
         with self._database.read() as tx:
             told = shown(tx, served.collection.id, queries=queries, found=cut, room=room)
         filters = {one.filter_text: one.filter for one in queries}
-        warnings = {text: warnings_of(served.live, asked) for text, asked in filters.items()}
+        warnings = {text: [*served.warnings, *warnings_of(served.live, asked)] for text, asked in filters.items()}
         results = [Hits(hits=hits, warnings=warnings[one.filter_text]) for one, hits in zip(queries, told, strict=True)]
         return results, {**seconds, "search": time.perf_counter() - began}
 

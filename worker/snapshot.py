@@ -5,14 +5,14 @@ A vector that only the index has is a row of zeros here; the child, which may lo
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from infonce.collection_file import DOCUMENTS, VECTORS
 from infonce.errors import Stopped
-from service.store import changes, documents
+from service.store import brought, changes, documents
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Tx
 
@@ -40,6 +40,7 @@ def write_snapshot(
     """
     fingerprint = changes.fingerprint_of(tx, collection.id) if version is None else version.fingerprint
     watermark = 0 if version is None else version.watermark
+    stretches, brought_for = brought.of_collection(tx, collection.id), list[dict[str, Any]]()
     num = num_brought = num_indexed = 0
     found = documents.iterate(tx, collection.id, watermark=collection.watermark)
     folder.mkdir()
@@ -51,7 +52,11 @@ def write_snapshot(
             known = {}
             if fingerprint is not None:
                 known = changes.vectors_of(tx, collection.id, fingerprint=fingerprint, ids=ids)
-            for one in batch:
+            for row, one in enumerate(batch, start=num):
+                if one.vector is not None:
+                    encoding = asdict(brought.encoding_of(stretches, one.sequence))
+                    if not brought_for or not encoding.items() <= brought_for[-1].items():
+                        brought_for.append({"row": row, **encoding})
                 said = {"id": one.id, "text": one.text, "metadata": dict(one.metadata)}
                 lines.write(json.dumps({**said, "brought": one.vector is not None}) + "\n")
                 vectors.write(one.vector or known.get(one.id) or bytes(4 * collection.dimension))
@@ -64,5 +69,6 @@ def write_snapshot(
         "index": dict(collection.asked_index),
         "metadata": dict(collection.metadata),
     }
-    facts = {"collection": told, "counts": {"documents": num, "brought": num_brought}}
+    counts = {"documents": num, "brought": num_brought}
+    facts = {"collection": told, "counts": counts, "brought_for": brought_for}
     return Snapshot(facts=facts, num_indexed=num_indexed)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query
 
 from service.bodies import described, json_body
 from service.callers import KEY_FIRST, Project
-from service.collection_answers import collection_object
+from service.collection_answers import collection_object, version_objects
 from service.comparison import compare as compare_versions
 from service.dependencies import CollectionPath, Parts, Window, Wiring, object_id
 from service.errors import ServiceError
@@ -31,7 +31,7 @@ from service.schemas.versions import (
     VersionDeleted,
     VersionObject,
 )
-from service.store import catalog, jobs, versions
+from service.store import catalog, versions
 from service.store.collection_records import CollectionRecord, VersionRecord, VersionStatus
 from service.store.database import Tx
 from service.store.errors import Conflict
@@ -96,8 +96,7 @@ def list_versions(c: CollectionPath, parts: Parts, project: Project, page: Windo
     with parts.database.read() as tx:
         collection = catalog.get_collection(tx, project, name=c)
         found, more = versions.page_versions(tx, collection.id, page=page)
-        made_by = jobs.by_ids(tx, project, ids=[one.job_id for one in found])
-    return Listing.of([VersionObject.of(one, collection, job=made_by[one.job_id]) for one in found], more)
+        return Listing.of(version_objects(tx, found, collection=collection), more)
 
 
 @router.get("/versions/{id}")
@@ -182,7 +181,8 @@ def _moved(
 
 
 def _answer(tx: Tx, version: VersionRecord, collection: CollectionRecord) -> VersionObject:
-    return VersionObject.of(version, collection, job=jobs.get(tx, collection.project, id=version.job_id))
+    [told] = version_objects(tx, [version], collection=collection)
+    return told
 
 
 @router.get("/projection")

@@ -1,8 +1,10 @@
 """Collections as files: what an export is told as, and what the file of one says."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.schemas.collections import CollectionName, IndexAsked
 from service.schemas.documents import DocumentMetadata
@@ -93,6 +95,15 @@ class CountFacts(Request):
     """Documents that have a vector."""
 
 
+class BroughtFacts(Request):
+    """By which model the collection answered when clients brought vectors."""
+
+    row: _Count
+    """The first of these documents, the last of which is before the next row that is told; they are counted from 0."""
+    model: Name | None
+    fingerprint: Name | None
+
+
 class CollectionManifest(Request):
     """The file's `manifest.json`; format and version were looked at before."""
 
@@ -100,7 +111,16 @@ class CollectionManifest(Request):
     version: Any
     collection: CollectionFacts
     counts: CountFacts
+    brought_for: list[BroughtFacts] = Field(default_factory=list)
+    """In the order of the rows. What comes before the first, or all, was brought for the model that answers."""
     parts: PartsFacts
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        rows = [one.row for one in self.brought_for]
+        if any(row >= following for row, following in pairwise(rows)):
+            raise PydanticCustomError("invalid_value", "brought_for must be in the order of its rows, each once")
+        return self
 
 
 class DocumentLine(Request):

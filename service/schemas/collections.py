@@ -108,12 +108,16 @@ class CollectionObject(Answer):
     """Documents stored."""
     pending: int
     """Of these, how many are not searchable yet."""
+    brought: int
+    """Of these, how many brought vectors of their own, which no model makes anew."""
     index: IndexAsked
     """How its next index is to be built."""
     active_version: str | None
     """That answers its queries."""
     previous_version: str | None
     """That answered before; a rollback returns to it."""
+    warnings: list[str]
+    """Documents brought vectors of their own, and not for the model that answers now."""
 
 
 class CollectionDeleted(Answer):
@@ -214,7 +218,10 @@ class Hits(Answer):
 
 
 class QueryAnswer(Answer):
-    """What was found, and by which model in which version; a filter's key that no document has is a warning."""
+    """What was found, and by which model in which version.
+
+    A filter's key that no document has is a warning, and so are vectors that were brought for another model.
+    """
 
     object: Literal["collection.query"] = "collection.query"
     hits: list[Hit]

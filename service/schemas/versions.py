@@ -66,13 +66,18 @@ class VersionObject(Answer):
     """How its indexes are to be built."""
     built: IndexBuilt | None
     """How the one that it has was built; null before there is one, and where that was not written down yet."""
-    job: str
-    """That made its index, or makes it."""
+    job: str | None
+    """That made its index, or makes it; null of what the collection answered by before it had an index."""
+    warnings: list[str]
+    """Documents brought vectors of their own, and not for its model."""
 
     @classmethod
-    def of(cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord) -> Self:
+    def of(
+        cls, record: VersionRecord, collection: CollectionRecord, *, job: JobRecord | None, warnings: list[str]
+    ) -> Self:
         """The answer about the record; `job` is its job."""
-        failed = record.status is VersionStatus.BUILDING and job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        has_failed = job is not None and job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        failed = record.status is VersionStatus.BUILDING and has_failed
         return cls(
             id=record.id,
             collection=collection.name,
@@ -84,6 +89,7 @@ class VersionObject(Answer):
             index=IndexAsked.model_validate(record.asked_index),
             built=None if record.built_index is None else IndexBuilt.model_validate(record.built_index),
             job=record.job_id,
+            warnings=warnings,
         )
 
 
@@ -126,5 +132,7 @@ class Comparison(Answer):
     pending_a: int
     """Documents that version `a` cannot find yet: it takes them in when it is promoted."""
     pending_b: int
+    warnings: list[str]
+    """Of either version."""
     mean_overlap: float
     results: list[ComparedQuery]

@@ -12,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from service.store import catalog, documents
+from service.store.answering import Encoding
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
@@ -41,8 +42,11 @@ def take_in(
     taken: Sequence[NewDocument],
     embedded: Embedded | None,
     now: float,
+    brought_for: Encoding | None = None,
 ) -> None:
     """The documents are stored, and the collection has shown a sign of life.
+
+    `brought_for`: for which model the vectors came that are the clients'; the collection's, if nothing is said.
 
     Raises:
         Conflict: it was given up, or an id comes twice (`duplicate_id`).
@@ -50,7 +54,7 @@ def take_in(
     alive = sa.update(collections).where(collections.c.id == arriving.id, collections.c.project == ARRIVING)
     if tx.execute(alive.values(created_at=now)).rowcount == 0:
         raise _given_up()
-    documents.upsert(tx, arriving, documents=taken, embedded=embedded)
+    documents.upsert(tx, arriving, documents=taken, embedded=embedded, brought_for=brought_for)
 
 
 def finish(tx: Tx, collection: CollectionRecord) -> CollectionRecord:

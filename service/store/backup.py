@@ -184,7 +184,8 @@ def _named(artifacts: Artifacts, database: Path) -> dict[str, Artifact | None]:
             folders += [artifacts.evaluation_path(name) for name in evaluated]
             exported = sa.select(exports.c.folder).where(exports.c.folder.is_not(None))
             folders += [artifacts.export_path(name) for name in tx.execute(exported).scalars()]
-            for collection, folder in tx.execute(sa.select(versions.c.collection_id, versions.c.folder)).all():
+            built = sa.select(versions.c.collection_id, versions.c.folder).where(versions.c.folder.is_not(None))
+            for collection, folder in tx.execute(built).all():
                 folders.append(artifacts.collection_version_path(collection, folder))
     finally:
         engine.dispose()

@@ -1,4 +1,7 @@
-"""The tables of what was written to collections since their indexes were made; they belong to `tables.metadata`."""
+"""The tables of what indexes do not tell: writes since they were made, and whose vectors clients brought.
+
+They belong to `tables.metadata`.
+"""
 
 import sqlalchemy as sa
 
@@ -23,4 +26,14 @@ deletions = sa.Table(
     sa.Column("document_id", PlainText, primary_key=True),
     sa.Column("sequence", Whole(), nullable=False),
     sa.Index(None, "collection_id", "sequence"),
+)
+
+brought_vectors = sa.Table(
+    "brought_vectors",
+    metadata,
+    sa.Column("collection_id", PlainText, sa.ForeignKey("collections.id"), primary_key=True),
+    sa.Column("since", Whole(), primary_key=True),
+    sa.Column("model", PlainText, nullable=True),
+    sa.Column("fingerprint", PlainText, nullable=True),
+    sa.Column("count", Whole(), nullable=False),
 )

@@ -54,9 +54,9 @@ class VersionRecord:
     watermark: int
     """The newest document write that the index contains."""
     folder: str | None
-    """None while its first index is built."""
-    job_id: str
-    """That made its index, or makes it."""
+    """None while its first index is built, and of what a collection answered by before it had any."""
+    job_id: str | None
+    """That made its index, or makes it; None where there never was one."""
     num_bytes: int = 0
     """Of its folder; 0 where it was published before this was counted."""
     status: VersionStatus = VersionStatus.READY

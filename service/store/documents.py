@@ -6,11 +6,13 @@ Every write gets the next sequence number of its collection; the watermark is th
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.store import changes, document_rows
+from service.store import brought, changes, document_rows
+from service.store.answering import Answering, Encoding, answering
 from service.store.change_tables import document_vectors
 from service.store.changes import Embedded
 from service.store.collection_records import CollectionRecord, DocumentRecord, VersionRecord
@@ -19,7 +21,7 @@ from service.store.database import Tx
 from service.store.document_rows import DocumentRow
 from service.store.errors import Conflict, NotFound
 from service.store.id_lists import among
-from service.store.tables import collections, record_of, versions
+from service.store.tables import collections, record_of
 from service.store.tables import documents as table
 
 _BATCH = 500  # rows per statement: large enough to be cheap, small enough for either backend's parameter limit
@@ -60,11 +62,17 @@ def in_transactions(found: Iterable[NewDocument]) -> Iterator[list[NewDocument]]
 
 
 def upsert(
-    tx: Tx, collection: CollectionRecord, *, documents: Sequence[NewDocument], embedded: Embedded | None = None
+    tx: Tx,
+    collection: CollectionRecord,
+    *,
+    documents: Sequence[NewDocument],
+    embedded: Embedded | None = None,
+    brought_for: Encoding | None = None,
 ) -> int:
     """All of these documents are stored, in place of those with the same ids; returns the watermark.
 
-    Those that bring a vector, or have theirs among `embedded`, can be found from now on.
+    Those that bring a vector, or have theirs among `embedded`, can be found from now on. Vectors are brought for the
+    model by which the collection answers, unless it is known that they were for another.
 
     Raises:
         Conflict: an id stands in the call twice (`duplicate_id`).
@@ -79,13 +87,16 @@ def upsert(
         raise NotFound("collection", collection.id)
     first = watermark - len(documents) + 1
     if ids:
-        before = _num_bytes(tx, collection.id, ids=ids)  # nobody else writes to it: its row is locked
+        before = held(tx, collection.id, ids=among(tx, table.c.id, ids=ids))  # nobody else writes: its row is locked
         rows = [_row(collection.id, document, sequence=first + place) for place, document in enumerate(documents)]
-        more = document_rows.write(tx, rows) - before
+        more = document_rows.write(tx, rows) - before.num_bytes
+        brought.let_go(tx, collection.id, gone=before.brought)
         changes.supersede(tx, collection.id, ids=ids)
         if embedded is not None:
             sequences = {document.id: first + place for place, document in enumerate(documents)}
             changes.keep_vectors(tx, collection.id, embedded=embedded, sequences=sequences)
+        num_brought = sum(document.vector is not None for document in documents)
+        brought.take_in(tx, collection.id, num=num_brought, since=first, encoding=brought_for)
         grown = sa.update(collections).where(collections.c.id == collection.id)
         tx.execute(grown.values(num_bytes=collections.c.num_bytes + more))
     return watermark
@@ -95,11 +106,29 @@ def delete(tx: Tx, collection: CollectionRecord, *, ids: Sequence[str]) -> list[
     """Those of these documents that existed, which are gone and can be found no more."""
     if changes.reserve(tx, collection.id, count=0) is None:  # from here on nobody else writes to it
         return []
-    held = _num_bytes(tx, collection.id, ids=list(dict.fromkeys(ids)))
+    before = held(tx, collection.id, ids=among(tx, table.c.id, ids=list(dict.fromkeys(ids))))
     gone = changes.delete(tx, collection, ids=ids)
+    brought.let_go(tx, collection.id, gone=before.brought)
     shrunk = sa.update(collections).where(collections.c.id == collection.id)
-    tx.execute(shrunk.values(num_bytes=collections.c.num_bytes - held))
+    tx.execute(shrunk.values(num_bytes=collections.c.num_bytes - before.num_bytes))
     return gone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """What some of a collection's documents take."""
+
+    num_bytes: int
+    brought: Mapping[int, int]
+    """How many brought their vectors, by where the stretches begin in which these came."""
+
+
+def held(tx: Tx, collection_id: str, *, ids: sa.ColumnElement[bool]) -> Held:
+    """Of those of the documents that exist, as they are stored; `ids` says which."""
+    found = tx.execute(_held(tx.dialect.name).where(table.c.collection_id == collection_id, ids)).all()
+    return Held(
+        num_bytes=sum(int(num_bytes) for _, num_bytes, _ in found), brought={at: num for at, _, num in found if num}
+    )
 
 
 def by_ids(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> dict[str, DocumentRecord]:
@@ -130,35 +159,44 @@ def pending(tx: Tx, collection: CollectionRecord, *, version: VersionRecord | No
 
     Of the version that answers, unless another one is given.
     """
-    unfound = _unfound_by_active(tx, [collection.id]) if version is None else _unfound_by(version)
+    unfound = _unfound_by_active(answering(tx, [collection.id])) if version is None else _unfound_by(version)
     return _counts(tx, unfound)[collection.id]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counted:
-    """How many documents a collection has, and how many of them cannot be found yet."""
+    """How many documents a collection has."""
 
     documents: int
     pending: int
+    """That cannot be found yet."""
+    brought: int
+    """That brought their vectors."""
+    foreign: int
+    """Of these, while another model answered."""
 
 
 def counts(tx: Tx, found: Sequence[CollectionRecord]) -> dict[str, Counted]:
     """Of each collection; all of them are one question."""
     ids = [collection.id for collection in found]
-    every, waiting = _counts(tx, table.c.collection_id.in_(ids)), _counts(tx, _unfound_by_active(tx, ids))
-    return {id: Counted(documents=every[id], pending=waiting[id]) for id in ids}
+    states, brought_of = answering(tx, ids), brought.of_collections(tx, ids)
+    every, waiting = _counts(tx, table.c.collection_id.in_(ids)), _counts(tx, _unfound_by_active(states))
+    return {
+        id: Counted(
+            documents=every[id],
+            pending=waiting[id],
+            brought=sum(one.count for one in brought_of[id]),
+            foreign=brought.num_foreign(brought_of[id], states[id].encoding),
+        )
+        for id in ids
+    }
 
 
-def _unfound_by_active(tx: Tx, ids: Sequence[str]) -> sa.ColumnElement[bool]:
+def _unfound_by_active(states: Mapping[str, Answering]) -> sa.ColumnElement[bool]:
     """Of each collection, the documents that the version which answers cannot find."""
-    last = sa.select(document_vectors.c.fingerprint).where(document_vectors.c.collection_id == collections.c.id)
-    last = last.order_by(document_vectors.c.sequence.desc()).limit(1)  # of what is found before there is an index
-    known = sa.case((versions.c.id.is_(None), last.scalar_subquery()), else_=versions.c.fingerprint)
-    state = sa.select(collections.c.id, sa.func.coalesce(versions.c.watermark, 0), known)
-    state = state.outerjoin_from(collections, versions, versions.c.id == collections.c.active_version)
     unfound = [
-        _unfound(id, searchable=searchable, fingerprint=fingerprint)
-        for id, searchable, fingerprint in tx.execute(state.where(collections.c.id.in_(ids)))
+        _unfound(id, searchable=state.searchable, fingerprint=state.encoding.fingerprint)
+        for id, state in states.items()
     ]
     return sa.or_(sa.false(), *unfound)
 
@@ -223,16 +261,16 @@ def _row(collection_id: str, document: NewDocument, *, sequence: int) -> Documen
     )
 
 
-def _num_bytes(tx: Tx, collection_id: str, *, ids: Sequence[str]) -> int:
-    """What those of the documents that exist take, as they are stored."""
-    sizes = (sa.func.coalesce(_octets(tx, table.c[name]), 0) for name in _KEPT)
-    total = sa.func.sum(sum(sizes, sa.literal(0)))
-    query = sa.select(total).where(table.c.collection_id == collection_id, among(tx, table.c.id, ids=ids))
-    return int(tx.execute(query).scalar_one() or 0)
+@cache
+def _held(dialect: str) -> sa.Select[Any]:
+    """By where stretches begin, what documents take and how many brought their vectors."""
+    sizes = (sa.func.coalesce(_octets(dialect, table.c[name]), 0) for name in _KEPT)
+    total, stretch = sa.func.sum(sum(sizes, sa.literal(0))), brought.START_OF_STRETCH.label("stretch")
+    return sa.select(stretch, total, sa.func.count(table.c.vector)).group_by(stretch)
 
 
-def _octets(tx: Tx, column: sa.Column[Any]) -> sa.ColumnElement[int]:
-    if tx.dialect.name == "postgresql":
+def _octets(dialect: str, column: sa.Column[Any]) -> sa.ColumnElement[int]:
+    if dialect == "postgresql":
         return sa.func.octet_length(column)
     return sa.func.length(sa.cast(column, sa.LargeBinary()))  # of a text it would count characters
 

@@ -7,8 +7,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from service.store import catalog, changes, exports, wishes
-from service.store.change_tables import deletions, document_vectors
+from service.store import brought, catalog, changes, exports, wishes
+from service.store import documents as stored
+from service.store.change_tables import brought_vectors, deletions, document_vectors
 from service.store.collection_records import CollectionRecord
 from service.store.database import Tx
 from service.store.errors import Conflict
@@ -49,7 +50,8 @@ def go_on(tx: Tx, collection: CollectionRecord, *, now: float) -> bool:
     for id in list(tx.execute(sa.select(jobs.c.id).where(of_it, _UNFINISHED).order_by(jobs.c.id)).scalars()):
         wishes.request_cancel(tx, collection.project, id=id, now=now)
     exports.end_of_collection(tx, collection.id, now=now)
-    tx.execute(sa.delete(versions).where(versions.c.collection_id == collection.id))
+    for table in (versions, brought_vectors):
+        tx.execute(sa.delete(table).where(table.c.collection_id == collection.id))
     held = sa.and_(repeats.c.project == collection.project, repeats.c.object_id == collection.id)
     tx.execute(sa.delete(repeats).where(held))  # it may come again
     tx.execute(sa.delete(collections).where(collections.c.id == collection.id))
@@ -59,5 +61,8 @@ def go_on(tx: Tx, collection: CollectionRecord, *, now: float) -> bool:
 def _remove_some(tx: Tx, collection_id: str, *, table: sa.Table, key: str) -> int:
     """How many rows of the table are gone."""
     of_here = table.c.collection_id == collection_id
-    some = sa.select(table.c[key]).where(of_here).limit(ROWS_AT_ONCE)
+    some = sa.select(table.c[key]).where(of_here).order_by(table.c[key]).limit(ROWS_AT_ONCE)
+    if table is documents:
+        gone = stored.held(tx, collection_id, ids=table.c[key].in_(some))
+        brought.let_go(tx, collection_id, gone=gone.brought)
     return tx.execute(sa.delete(table).where(of_here, table.c[key].in_(some))).rowcount

@@ -8,7 +8,7 @@ from service.store.collection_records import VersionStatus
 from service.store.columns import Json, PlainText, Whole, Word
 from service.store.records import FilePurpose, JobKind, JobStatus, Phase
 
-SCHEMA_VERSION = "0013"
+SCHEMA_VERSION = "0014"
 """The newest migration. A constant, so that a process checks the schema without importing Alembic (0.5 s)."""
 
 R = TypeVar("R")
@@ -201,7 +201,7 @@ versions = sa.Table(
     _column("watermark", Whole()),
     _column("num_bytes", Whole()),
     sa.Column("folder", PlainText, nullable=True, unique=True),
-    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=False, unique=True),
+    sa.Column("job_id", PlainText, sa.ForeignKey("jobs.id"), nullable=True, unique=True),
     _column("status", Word(VersionStatus)),
     _column("activated_at", sa.Double(), optional=True),
     _column("asked_index", Json()),

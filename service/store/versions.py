@@ -15,7 +15,7 @@ from service.store.collection_records import CollectionRecord, VersionRecord, Ve
 from service.store.database import Tx
 from service.store.errors import NotFound
 from service.store.paging import window
-from service.store.records import JobKind, JobStatus, Page
+from service.store.records import JobKind, JobStatus, Page, new_id
 from service.store.tables import collections, documents, jobs, record_of, repeats, values_of, versions
 
 
@@ -74,18 +74,48 @@ def renew(tx: Tx, id: str, *, built: VersionRecord) -> bool:
 def activate(tx: Tx, collection: CollectionRecord, *, version: VersionRecord, now: float) -> None:
     """The collection answers by this version's model and index alone, and can return to the one before.
 
-    Versions that answered before that one are gone: only the last step can be taken back. No other one is wanted.
+    Before its first version that is what it answered by without any, if that was another model. Versions that
+    answered before that one are gone: only the last step can be taken back. No other one is wanted.
     """
     want(tx, collection.id, id=None)
     if collection.active_version == version.id:
         return
+    previous = collection.active_version
+    if previous is None and collection.model != version.model:
+        previous = _insert_first_state(tx, collection)
     moved = sa.update(collections).where(collections.c.id == collection.id)
-    values = {"active_version": version.id, "previous_version": collection.active_version}
+    values = {"active_version": version.id, "previous_version": previous}
     tx.execute(moved.values(model=version.model, asked_index=version.asked_index, **values))
     tx.execute(sa.update(versions).where(versions.c.id == version.id).values(activated_at=now))
-    kept = [id for id in (version.id, collection.active_version) if id is not None]
+    kept = [id for id in (version.id, previous) if id is not None]
     old = sa.and_(versions.c.collection_id == collection.id, versions.c.activated_at.is_not(None))
     tx.execute(sa.delete(versions).where(old, versions.c.id.not_in(kept)))
+
+
+def _insert_first_state(tx: Tx, collection: CollectionRecord) -> str:
+    """The id of a version that answers as the collection does without any: all that it finds is beside an index."""
+    version = VersionRecord(
+        id=new_id("ver"),
+        collection_id=collection.id,
+        created_at=collection.created_at,
+        model=collection.model,
+        fingerprint=changes.fingerprint_of(tx, collection.id),
+        dimension=collection.dimension,
+        count=0,
+        watermark=0,
+        folder=None,
+        job_id=None,
+        activated_at=collection.created_at,
+        asked_index=collection.asked_index,
+    )
+    insert(tx, version)
+    return version.id
+
+
+def learn(tx: Tx, id: str, *, fingerprint: str) -> None:
+    """The version's model is that encoder: nothing was embedded by it before, and nothing told."""
+    unknown = sa.and_(versions.c.id == id, versions.c.fingerprint.is_(None))
+    tx.execute(sa.update(versions).where(unknown).values(fingerprint=fingerprint))
 
 
 def want(tx: Tx, collection_id: str, *, id: str | None) -> None:

@@ -1,8 +1,9 @@
 """A collection is a plain dict, whatever is written, moved, compacted and cut off: a state machine over real parts.
 
 What is promised: a write that was answered with 200 can be found from then on, on every gateway and after every move;
-each hit is a document as it is now, with the score that the model which the answer names gives it; and `pending`
-counts what is missing. `python -m tests.faults.collection_machine --examples 1000` looks longer than the tests do.
+each hit is a document as it is now, with the score that the model which the answer names gives it; `pending` counts
+what is missing, and a warning the vectors of clients that came while another model answered.
+`python -m tests.faults.collection_machine --examples 1000` looks longer than the tests do.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from service.foreign_vectors import foreign_warnings
 from tests.faults.collection_world import (
     MODELS,
     NAME,
@@ -96,6 +98,8 @@ class AgainstADictionary(RuleBasedStateMachine):
         self.documents: dict[str, Written] = {}
         self.must: set[str] = set()
         """What has to be found by the version that answers; of other documents it may be that they are pending."""
+        self.came_for: dict[str, str | None] = {}
+        """By which model the collection answered when a document was written, by its id."""
         self.at_work: list[tuple[AtWork, dict[str, Written]]] = []
         """Jobs whose index is made, and the documents that it was made of."""
         made = self.gateways[0].ask("POST", "", {"name": NAME, "model": model})
@@ -142,7 +146,7 @@ class AgainstADictionary(RuleBasedStateMachine):
         self, at: int, asked: tuple[str, str, object], *, after: Mapping[str, Written], cut: int | None = None
     ) -> dict[str, Any] | None:
         """The answer; None where it was cut off: then either all of it or nothing has happened."""
-        before = self.documents
+        before, collection = self.documents, self.home.collection()
         answer = self.request(at, asked, cut=cut)
         stored, whole = self.home.stored(), {id: one.stored for id, one in after.items()}
         if answer is not None or stored == whole:
@@ -150,6 +154,8 @@ class AgainstADictionary(RuleBasedStateMachine):
             self.documents = dict(after)
         else:
             assert stored == {id: one.stored for id, one in before.items()}
+        if self.home.collection().watermark > collection.watermark:
+            self.came_for |= dict.fromkeys(asked_to_write(before, after), collection.model)
         self.must &= self.documents.keys()
         return answer
 
@@ -242,7 +248,13 @@ class AgainstADictionary(RuleBasedStateMachine):
         if was_cut():
             self.reopen(at)
         after = self.home.collection()
-        if (after.active_version, after.previous_version) == (to, before.active_version):
+        if after.active_version == to != before.active_version:
+            had_none = before.active_version is None
+            if had_none and after.model != before.model:  # what it answered by is a version now
+                [first] = [one for one in self.versions() if one["id"] == after.previous_version]
+                assert (first["model"], first["job"]) == (before.model, None)
+            else:
+                assert after.previous_version == before.active_version
             self.must = set(self.documents)
             return
         assert (after.active_version, after.previous_version) == (before.active_version, before.previous_version)
@@ -292,6 +304,11 @@ class AgainstADictionary(RuleBasedStateMachine):
         ids = self.right(found, scores[0])
         assert self.must <= ids, f"{sorted(self.must - ids)} cannot be found"
         assert len(ids) + body["pending"] == len(self.documents)
+        brought = [id for id, one in self.documents.items() if one.brought is not None]
+        foreign = sum(self.came_for[id] != body["model"] for id in brought)
+        assert body["results"][0]["warnings"] == foreign_warnings(foreign, model=body["model"])
+        told = gateway.ask("GET", f"/{NAME}").json()
+        assert (told["brought"], told["warnings"]) == (len(brought), body["results"][0]["warnings"])
         passing = {id for id in ids if lang in (None, self.documents[id].lang)}
         self.best(narrowed, {id: scores[0][id] for id in passing}, k=k)
         self.best(near, {id: scores[1][id] for id in ids}, k=k)
@@ -335,6 +352,11 @@ class AgainstADictionary(RuleBasedStateMachine):
     def the_rows_are_the_dictionary(self) -> None:
         if hasattr(self, "home"):
             assert self.home.stored() == {id: one.stored for id, one in self.documents.items()}
+
+
+def asked_to_write(before: Mapping[str, Written], after: Mapping[str, Written]) -> list[str]:
+    """The ids of documents that a call has written, as they were or otherwise."""
+    return [id for id, one in after.items() if before.get(id) is not one]
 
 
 def equal(lang: str) -> dict[str, Any]:

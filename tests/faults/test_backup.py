@@ -82,6 +82,16 @@ def test_a_restored_home_has_the_same_rows_and_bytes_and_serves(home: Home, tmp_
     again.close()
 
 
+def test_a_version_that_has_no_index_yet_is_backed_up_as_its_row(home: Home, tmp_path: Path) -> None:
+    with home.database.write() as tx:
+        tx.execute(sa.text("UPDATE collections SET active_version = NULL"))
+        tx.execute(sa.text("UPDATE versions SET folder = NULL, status = 'building'"))
+    assert take(home, tmp_path / "backup").damaged == ()
+    again = put_back(tmp_path / "backup", tmp_path / "again")
+    assert rows(again) == rows(home) and rows(home)["versions"]
+    again.close()
+
+
 def test_a_backup_while_files_come_and_go_names_only_what_it_holds(home: Home, tmp_path: Path) -> None:
     stop, num = threading.Event(), 0
 

@@ -12,7 +12,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from service.store import catalog, collection_records, documents, files, jobs, keys, records, signals, tables
+from service.store import brought, catalog, collection_records, documents, files, jobs, keys, records, signals, tables
+from service.store.changes import Embedded
 from service.store.database import MIGRATIONS, Database, migrate
 from service.store.documents import NewDocument
 from service.store.errors import SchemaMismatch
@@ -162,7 +163,7 @@ def test_every_row_survives_a_step_back_and_forth(
     config.set_main_option("script_location", str(MIGRATIONS))
 
     def rows() -> dict[str, list[tuple[Any, ...]]]:
-        searched = ("document_vectors", "deletions")
+        searched = ("document_vectors", "deletions", "brought_vectors")
         told = ("webhook_endpoints", "webhook_deliveries", "workers", "curve_points")
         later = ("projects", "repeats", "evaluations", "uploads", "upload_parts", "exports", *searched, *told)
         kept = [table for name, table in tables.metadata.tables.items() if name not in later]
@@ -256,6 +257,83 @@ def test_a_model_is_given_its_jobs_metadata_and_everything_else_none(
         found = tx.execute(sa.select(tables.models.c.id, tables.models.c.metadata).order_by("id")).all()
         assert [tuple(row) for row in found] == [("a", {"team": "säarch"}), ("b", {})]
         assert tx.execute(sa.select(tables.files.c.metadata)).scalars().all() == [{}]
+    database.close()
+
+
+def test_vectors_that_are_there_were_brought_for_the_model_that_answers_now(
+    url: str, make_job: Callable[..., Any], make_collection: Callable[..., Any]
+) -> None:
+    from alembic import command
+
+    database, config = Database.open(url), Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    names = ("none", "texts", "new", "indexed", "moved")
+    made = {name: make_collection(name=name, model=None if name == "none" else f"model of {name}") for name in names}
+    vector = b"\0\0\x80?"
+    with database.write() as tx:
+        for name, collection in made.items():
+            catalog.insert_collection(tx, collection)
+            text, embedded = NewDocument(id="t", text="t"), Embedded(fingerprint=f"early {name}", vectors={"t": vector})
+            documents.upsert(tx, collection, documents=[text], embedded=None if name == "none" else embedded)
+            own = [NewDocument(id=id, vector=vector) for id in "ab" if name != "texts"]
+            documents.upsert(tx, collection, documents=own)
+        for name in ("indexed", "moved"):
+            job = make_job()
+            jobs.insert(tx, job)
+            version = collection_records.VersionRecord(
+                id=f"ver-{name}",
+                collection_id=made[name].id,
+                created_at=1.0,
+                model=f"model of {name}" if name == "indexed" else "other",
+                fingerprint=f"index {name}",
+                dimension=2,
+                count=3,
+                watermark=3,
+                folder=name,
+                job_id=job.id,
+            )
+            assert catalog.insert_version_and_activate(tx, version, moves_model=name == "moved")
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0012")
+    migrate(url)
+    with database.read() as tx:
+        found = {name: brought.of_collection(tx, collection.id) for name, collection in made.items()}
+    assert found.pop("texts") == []
+    told = {name: (one.since, one.count, one.encoding.model, one.encoding.fingerprint) for name, [one] in found.items()}
+    assert told == {
+        "none": (2, 2, None, None),
+        "new": (2, 2, "model of new", "early new"),
+        "indexed": (2, 2, "model of indexed", "index indexed"),
+        "moved": (2, 2, "other", "index moved"),
+    }
+    database.close()
+
+
+def test_a_step_back_leaves_no_version_that_no_job_made(
+    url: str, make_job: Callable[..., Any], make_collection: Callable[..., Any]
+) -> None:
+    from alembic import command
+
+    database, config, job = Database.open(url), Config(), make_job()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    collection = make_collection(model="before")
+    common: dict[str, Any] = {"fingerprint": "f", "created_at": 1.0, "dimension": 2, "count": 0, "watermark": 0}
+    version = collection_records.VersionRecord(
+        id="ver-1", collection_id=collection.id, model="after", folder="v", job_id=job.id, **common
+    )
+    with database.write() as tx:
+        jobs.insert(tx, job)
+        catalog.insert_collection(tx, collection)
+        assert catalog.insert_version_and_activate(tx, version, moves_model=True)
+        moved = catalog.get_collection(tx, "default", name=collection.id)
+        assert moved.previous_version is not None
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0012")
+        assert tx.execute(sa.text("SELECT id FROM versions")).scalars().all() == ["ver-1"]
+    migrate(url)
+    with database.read() as tx:
+        kept = catalog.get_collection(tx, "default", name=collection.id)
+    assert (kept.active_version, kept.previous_version) == ("ver-1", None)
     database.close()
 
 
