@@ -5,10 +5,9 @@
 
 import itertools
 import os
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -26,8 +25,10 @@ from service.store.errors import (
     StoreError,
 )
 from service.store.settings import DATABASE_URL
+from service.store.sqlite_connection import BUSY_SECONDS, begin, prepare
 from service.store.state_number import StateNumber
 from service.store.tables import SCHEMA_VERSION
+from service.store.turns import Turns
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -36,15 +37,6 @@ Tx: TypeAlias = sa.Connection
 """An open transaction; every function of the store that touches rows takes one first."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_BUSY_SECONDS = 10
-_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # the lower 8 bits of an error
-_PRAGMAS = (
-    f"busy_timeout={_BUSY_SECONDS * 1000}",  # milliseconds; first, for the next line may already meet a lock
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "trusted_schema=OFF",
-)
 _POSTGRES: dict[str, Any] = {
     "connect_timeout": 3,
     "keepalives": 1,
@@ -64,9 +56,11 @@ class Database:
         self._writer = engine
         self._writes, self._last_write = itertools.count(1), 0
         self._state: StateNumber | None = None
+        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
         if engine.dialect.name == "sqlite":
             self._reader = engine.execution_options(infonce_read=True)
             self._state = StateNumber(Path(str(engine.url.database)))
+            self._turn = Turns(seconds=BUSY_SECONDS).next
         else:  # as SQLite has it: all statements of a transaction see the same state
             self._reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
@@ -111,7 +105,7 @@ class Database:
             Conflict: another row forbids it.
         """
         try:
-            with _translated(), self._writer.begin() as tx:
+            with self._turn(), _translated(), self._writer.begin() as tx:
                 yield tx
         finally:  # a commit whose answer was lost may have happened
             self._last_write = next(self._writes)
@@ -229,29 +223,9 @@ def _engine(url: sa.URL) -> sa.Engine:
             raise InvalidSetting(DATABASE_URL, "needs psycopg: pip install 'infonce-service[postgres]'") from error
     # 40 connections: FastAPI's thread pool has 40 threads, and an open file is cheap; what is opened stays open
     engine = sa.create_engine(url, hide_parameters=True, pool_size=40, max_overflow=0, pool_timeout=10)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
     return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the module's own BEGIN comes too late: it lost 436 of 600 updates in a test
-    deadline = time.monotonic() + _BUSY_SECONDS
-    for pragma in _PRAGMAS:
-        while True:
-            try:
-                connection.execute(f"PRAGMA {pragma}")
-                break
-            except sqlite3.OperationalError as error:  # a change of the journal waits for no other one
-                if error.sqlite_errorcode & 0xFF not in _BUSY_CODES or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("infonce_read", False)
-    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reading else 'OFF'}")  # as PostgreSQL's READ ONLY
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _make_private(path: Path) -> None:
