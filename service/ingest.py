@@ -68,6 +68,8 @@ class Stored:
 def store_documents(database: Database, into: Into, *, bodies: Sequence[DocumentBody]) -> Stored:
     """All of the documents are stored, or none; up to 256 texts, and all that bring vectors, can be found then.
 
+    Where the collection moves to another model while texts are embedded, that one embeds them again.
+
     Raises:
         NotFound: no such collection.
         InvalidInput: a document does not fit the collection; up to 20 places are named.
@@ -75,19 +77,28 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
         ServiceError: the project would have stored more than it may (`storage_quota`).
         Unavailable: too many others wait for their texts to be embedded.
     """
-    with database.read() as tx:
-        collection = catalog.get_collection(tx, into.project, name=into.name)
-    check_fit(collection, bodies)
-    embedded = _embedded(collection, bodies, embed=into.embed)
-    with database.write() as tx:
-        newest = catalog.get_collection(tx, into.project, name=into.name)
-        if newest.model != collection.model:  # a deployment moved it meanwhile: its index job embeds them
-            embedded = None
-        watermark = documents.upsert(tx, newest, documents=[_new(body) for body in bodies], embedded=embedded)
-        require_kept(tx, into.project, quotas=into.quotas, now=into.now)
-        is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
-        newest = replace(newest, watermark=watermark)
-        accepted, job = _accepted(tx, newest, into=into, num=len(bodies), is_found=is_found)
+    for is_last in (False, False, True):  # twice in a row it hardly moves within the milliseconds that this takes
+        with database.read() as tx:
+            collection = catalog.get_collection(tx, into.project, name=into.name)
+        check_fit(collection, bodies)
+        embedded = _embedded(collection, bodies, embed=into.embed)
+        with database.write() as tx:
+            newest = catalog.get_collection(tx, into.project, name=into.name)
+            if embedded is None or newest.model == collection.model:
+                return _store(tx, newest, into=into, bodies=bodies, embedded=embedded)
+            if is_last:  # it has moved each time while texts were embedded: its index job embeds them
+                return _store(tx, newest, into=into, bodies=bodies, embedded=None)
+    raise AssertionError("the last try stores them")
+
+
+def _store(
+    tx: Tx, collection: CollectionRecord, *, into: Into, bodies: Sequence[DocumentBody], embedded: Embedded | None
+) -> Stored:
+    watermark = documents.upsert(tx, collection, documents=[_new(body) for body in bodies], embedded=embedded)
+    require_kept(tx, into.project, quotas=into.quotas, now=into.now)
+    is_found = all(body.vector is not None or (embedded and body.id in embedded.vectors) for body in bodies)
+    collection = replace(collection, watermark=watermark)
+    accepted, job = _accepted(tx, collection, into=into, num=len(bodies), is_found=is_found)
     return Stored(accepted=accepted, leaves_work=job is not None and job.created_at == into.now)
 
 
