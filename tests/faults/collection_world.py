@@ -28,7 +28,7 @@ from service.settings import GatewaySettings
 from service.store import catalog, documents, jobs, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import Embedded
-from service.store.collection_records import CollectionRecord
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx, migrate, now_of, sqlite_url
 from service.store.errors import NotFound
 from service.store.queue import QUEUE_OF
@@ -103,9 +103,10 @@ class GatewayProcess:
         self._http = httpx2.AsyncClient(transport=transport, base_url="http://gateway")
 
     def ask(self, method: str, path: str, body: object = None) -> httpx2.Response:
-        """The answer of a route below the collection."""
-        asked = self._http.request(method, f"/v1/collections{path}", json=body)
-        return self._loop.run_until_complete(asked)
+        """The answer of a route below the collections; a text is sent as lines."""
+        lines = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
+        sent: dict[str, Any] = lines if isinstance(body, str) else {"json": body}
+        return self._loop.run_until_complete(self._http.request(method, f"/v1/collections{path}", **sent))
 
     def close(self) -> None:
         """Nothing of it is left."""
@@ -125,6 +126,12 @@ class AtWork:
     job: JobRecord
     order: Order
     result: Mapping[str, Any]
+
+    @property
+    def model(self) -> str | None:
+        """By which it has embedded."""
+        assert self.order.collection is not None, "it is an index job"
+        return self.order.collection.model
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,11 @@ class Home:
             collection = catalog.get_collection(tx, DEFAULT_PROJECT, name=NAME)
             found = documents.iterate(tx, collection.id, watermark=collection.watermark)
             return {one.id: (one.text, one.metadata, one.vector) for one in found}
+
+    def versions(self) -> list[VersionRecord]:
+        """Of the collection, newest first."""
+        with self.database.read() as tx:
+            return versions.of_collection(tx, catalog.get_collection(tx, DEFAULT_PROJECT, name=NAME).id)
 
     def compact(self) -> None:
         """A job waits that makes the index of the version that answers anew, as after many writes."""
