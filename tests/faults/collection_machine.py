@@ -10,7 +10,7 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,9 +77,7 @@ class AgainstADictionary(RuleBasedStateMachine):
             self.read()
             if number:
                 self.order_a_version(0, next(other for other in MODELS if other != model), cut=None)
-            else:
-                self.home.compact()
-            self.work()
+            self.compact(None)
 
     def teardown(self) -> None:
         if not hasattr(self, "home"):
@@ -187,24 +185,37 @@ class AgainstADictionary(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.waiting)
     @rule()
-    def compact(self) -> None:
+    def order_an_index(self) -> None:
         self.home.compact()
 
     @precondition(lambda self: self.waiting and len(self.at_work) < 2)
     @rule(cut=JOB_CUTS, then=THEN)
     def begin_a_job(self, cut: int | None, then: int | None) -> None:
-        """What it embeds by the model that answers can be found from then on."""
-        documents, begun = dict(self.documents), None
         with cut_at(cut) as was_cut:
-            begun = self.home.begin()
+            self.begun()
         if was_cut():
             self.done["worker cut off"] += 1
             self.home.put_back([work for work, _ in self.at_work])
-        elif begun is not None:
-            self.at_work.append((begun, documents))
-            if begun.model == self.home.collection().model:
-                self.must = set(documents)
         self.look(then)
+
+    def begun(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """A job has made its index; what it embedded by the model that answers can be found from then on.
+
+        `meanwhile` happens after it has read the documents and before its first vectors are told.
+        """
+        documents = dict(self.documents)
+        if (work := self.home.begin(meanwhile)) is None:
+            return
+        self.at_work.append((work, documents))
+        if work.model == self.home.collection().model:
+            self.must |= {id for id, one in documents.items() if self.documents.get(id) is one}
+
+    @rule(shift=st.integers(0, 3), more=st.integers(1, 3), at=GATEWAYS)
+    def rewrite_many_while_they_are_embedded(self, shift: int, more: int, at: int) -> None:
+        self.settle()
+        self.upsert_many(at, shift, lang="en", then=None)
+        self.begun(lambda: self.upsert_many(1 - at, shift + more, lang="de", then=None))
+        self.look(at)
 
     @precondition(lambda self: self.at_work)
     @rule(which=st.integers(0, 1), cut=JOB_CUTS, then=THEN)
@@ -223,14 +234,25 @@ class AgainstADictionary(RuleBasedStateMachine):
         self.home.remove_unused()
         self.look(then)
 
-    @precondition(lambda self: self.waiting and len(self.at_work) < 2)
-    @rule()
-    def work(self) -> None:
-        """A job is done at once."""
+    @precondition(lambda self: len(self.at_work) < 2)
+    @rule(then=THEN)
+    def compact(self, then: int | None) -> None:
+        """A job is done at once: one that waits, or one that makes the index which answers anew."""
+        if not self.home.waiting():
+            self.home.compact()
         num = len(self.at_work)
-        self.begin_a_job(None, None)
+        self.begun()
         if len(self.at_work) > num:
             self.finish_a_job(num, None, None)
+        self.look(then)
+
+    def settle(self) -> None:
+        """No job waits or runs."""
+        while self.at_work:
+            self.finish_a_job(0, None, None)
+        while self.home.waiting():
+            self.compact(None)
+        self.read()
 
     # Versions.
 
@@ -263,6 +285,26 @@ class AgainstADictionary(RuleBasedStateMachine):
         self.read()
         if before is not None and self.collection.previous_version == before:
             self.roll_back(1, cut=None, then=0)
+
+    @precondition(lambda self: self.documents and len(self.versions) < MOST_VERSIONS)
+    @rule(
+        model=st.sampled_from(MODELS),
+        written=st.dictionaries(IDS, WRITTEN, max_size=2),
+        ids=st.lists(IDS, min_size=1, max_size=3),
+    )
+    def write_while_a_version_is_built(self, model: str, written: dict[str, Written], ids: list[str]) -> None:
+        """And the index that answers is made anew, before the version answers."""
+        self.settle()
+        self.order_a_version(0, model, cut=None)
+        self.begun()
+        if written:
+            self.upsert(0, written, cut=None, then=None)
+        self.delete(0, ids, cut=None, then=None)
+        self.compact(None)
+        self.finish_a_job(0, None, None)
+        self.read()
+        if self.ready:
+            self.promote(1, 0, cut=None, then=0)
 
     @precondition(lambda self: len(self.versions) > MOST_VERSIONS // 2)
     @rule(at=GATEWAYS, which=st.integers(0, MOST_VERSIONS - 1), cut=CUTS)
@@ -335,6 +377,8 @@ class AgainstADictionary(RuleBasedStateMachine):
         assert self.must <= ids, f"{sorted(self.must - ids)} cannot be found"
         assert len(ids) + body["pending"] == len(self.documents)
         passing = {id: self.documents[id] for id in ids if lang in (None, self.documents[id].lang)}
+        counted = gateway.ask("POST", f"/{NAME}/count", {} if lang is None else {"filter": equal(lang)})
+        assert counted.json()["count"] == len(passing), "what is gone takes the place of hits"
         self.done["filtered"] += 0 < len(passing) < len(ids)
         if "hybrid" in hits:
             self.by_words(hits.pop("hybrid"), passing, query=query)

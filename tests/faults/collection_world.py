@@ -134,11 +134,13 @@ class AtWork:
         return self.order.collection.model
 
 
-@dataclass(frozen=True)
+@dataclass
 class Telling:
     """A `Progress` of which nothing is kept but the vectors that can be found early, as a job's parent does it."""
 
     database: Database
+    meanwhile: Callable[[], None]
+    """What happens before the first vectors are told."""
 
     def phase(self, name: str) -> None: ...
 
@@ -151,6 +153,8 @@ class Telling:
     def saved(self, step: int) -> None: ...
 
     def vectors(self, path: Path) -> None:
+        self.meanwhile()
+        self.meanwhile = lambda: None
         early = EarlyVectors.load(path)
         embedded = Embedded(fingerprint=early.fingerprint, vectors=early.vectors)
         with self.database.write() as tx:
@@ -220,8 +224,11 @@ class Home:
         with self.database.read() as tx:
             return len(_in_status(tx, JobStatus.QUEUED))
 
-    def begin(self) -> AtWork | None:
-        """The best waiting job has made its index; None where it failed for good."""
+    def begin(self, meanwhile: Callable[[], None]) -> AtWork | None:
+        """The best waiting job has made its index; None where it failed for good.
+
+        `meanwhile` is called before the first of its vectors are told, if it makes any.
+        """
         with self.shop.database.write() as tx:
             job = jobs.claim(tx, QUEUE_OF[JobKind.INDEX], owner="machine", now=now_of(tx))
         assert job is not None, "one waits"
@@ -233,7 +240,7 @@ class Home:
                 lambda tx, now: jobs.fail(tx, job.id, attempt=job.attempt, now=now, error=reason)
             )
             return None
-        result = run(json.loads(order.path.read_text()), Telling(self.database))
+        result = run(json.loads(order.path.read_text()), Telling(self.database, meanwhile))
         return AtWork(job=job, order=order, result=json.loads(json.dumps(result)))
 
     def finish(self, work: AtWork) -> None:
