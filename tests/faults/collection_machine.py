@@ -69,6 +69,8 @@ class AgainstADictionary(RuleBasedStateMachine):
         """What has to be found by the version that answers; of other documents it may be that they are pending."""
         self.at_work: list[tuple[AtWork, dict[str, Written]]] = []
         """Jobs whose index is made, and the documents that it was made of."""
+        self.reached: dict[str, int] = {}
+        """By version, up to which write its index has everything."""
         made = self.gateways[0].ask("POST", "", {"name": NAME, "model": model})
         assert made.status_code == 201, made.text
         if written:
@@ -288,23 +290,36 @@ class AgainstADictionary(RuleBasedStateMachine):
 
     @precondition(lambda self: self.documents and len(self.versions) < MOST_VERSIONS)
     @rule(
-        model=st.sampled_from(MODELS),
-        written=st.dictionaries(IDS, WRITTEN, max_size=2),
+        model=st.none() | st.sampled_from(MODELS),
+        written=st.dictionaries(IDS, WRITTEN, min_size=1, max_size=2),
         ids=st.lists(IDS, min_size=1, max_size=3),
+        is_overtaken=st.booleans(),
+        is_alone=st.booleans(),
     )
-    def write_while_a_version_is_built(self, model: str, written: dict[str, Written], ids: list[str]) -> None:
-        """And the index that answers is made anew, before the version answers."""
+    def write_while_an_index_is_made(
+        self, model: str | None, written: dict[str, Written], ids: list[str], is_overtaken: bool, is_alone: bool
+    ) -> None:
+        """Of the version that answers, or of another one that is promoted then; other versions may hold changes.
+
+        A job that begins later may end before.
+        """
         self.settle()
-        self.order_a_version(0, model, cut=None)
+        for version in self.ready if is_alone else ():
+            self.request(0, ("DELETE", f"/{NAME}/versions/{version}", None), cut=None)
+        if model is None:
+            self.home.compact()
+        else:
+            self.order_a_version(0, model, cut=None)
         self.begun()
-        if written:
-            self.upsert(0, written, cut=None, then=None)
         self.delete(0, ids, cut=None, then=None)
-        self.compact(None)
+        self.upsert(0, written, cut=None, then=None)
+        if is_overtaken:
+            self.compact(None)
         self.finish_a_job(0, None, None)
         self.read()
-        if self.ready:
-            self.promote(1, 0, cut=None, then=0)
+        if model is not None and self.ready:
+            self.promote(1, 0, cut=None, then=None)
+        self.look(0)
 
     @precondition(lambda self: len(self.versions) > MOST_VERSIONS // 2)
     @rule(at=GATEWAYS, which=st.integers(0, MOST_VERSIONS - 1), cut=CUTS)
@@ -423,6 +438,9 @@ class AgainstADictionary(RuleBasedStateMachine):
         if hasattr(self, "home"):
             assert self.home.stored() == {id: one.stored for id, one in self.documents.items()}
             self.read()
+            reached = {one.id: one.watermark for one in self.built}
+            assert all(number >= self.reached.get(id, 0) for id, number in reached.items()), "an index went back"
+            self.reached = reached
 
     def read(self) -> None:
         """What the next step can be is known."""
