@@ -102,9 +102,10 @@ class Moves:
         """The moves of the plan; from the middle on a gateway is killed at each until one was under way, if need be
         for twice as many.
         """
-        tally, number = self.scene.tally, 0
+        tally, number, began = self.scene.tally, 0, time.monotonic()
         while number < plan.num_moves or (not tally.kills and number < 2 * plan.num_moves):
-            time.sleep(plan.seconds / (plan.num_moves + 1))  # the load goes on meanwhile
+            due = began + (number + 1) * plan.seconds / (plan.num_moves + 1)
+            time.sleep(max(0.0, due - time.monotonic()))  # the load goes on meanwhile
             with self.scene.clients() as clients:
                 self.scene.look(clients, self.draw)
                 if number >= plan.num_moves // 2 and not tally.kills:
@@ -115,6 +116,7 @@ class Moves:
             with self.scene.clients() as clients:
                 self.scene.look(clients, self.draw)
             number += 1
+        tally.seconds = time.monotonic() - began
         time.sleep(LIMIT_SECONDS)  # the load goes on for as long as a state that has passed might be answered
 
     def move(self, client: httpx2.Client, number: int) -> None:

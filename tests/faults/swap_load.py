@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -76,20 +77,16 @@ class Scene:
     @contextmanager
     def under_load(self, *, queries_per_second: float, writes_per_second: float) -> Iterator[None]:
         """Inside, questions are asked and documents are written, at both gateways by turns."""
-        ticks = itertools.count()
-        asking = [
-            threading.Thread(target=self._keep_asking, args=(ticks,), kwargs={"every": THREADS / queries_per_second})
-            for _ in range(THREADS)
-        ]
-        threads = [*asking, threading.Thread(target=self._keep_writing, args=(1 / writes_per_second,))]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self.stop.set()
-            for thread in threads:
-                thread.join()
+        ticks, every = itertools.count(), THREADS / queries_per_second
+        with ThreadPoolExecutor(THREADS + 1) as pool:
+            at_work = [pool.submit(self._keep_asking, ticks, every=every) for _ in range(THREADS)]
+            at_work.append(pool.submit(self._keep_writing, 1 / writes_per_second))
+            try:
+                yield
+            finally:
+                self.stop.set()
+        for one in at_work:
+            one.result()
 
     def _paced(self, ticks: Iterator[int], *, every: float) -> Iterator[int]:
         """A number every so many seconds until it is told to stop; what a pause has cost is not made up for."""

@@ -101,6 +101,8 @@ class Tally:
     """Of each fault."""
     kills: list[str] = field(default_factory=list)
     """Each under way of a move: what became of it."""
+    seconds: float = 0.0
+    """From the beginning of the load to the end of the last move."""
     slowest: float = 0.0
     slowest_cold: float = 0.0
     """Of a gateway that has just been started, which loads the model and opens the index first."""
@@ -132,9 +134,10 @@ class Tally:
         by_model = ", ".join(f"{num} by {model}" for model, num in sorted(self.answered.items()))
         faults = ", ".join(f"{what} {self.faults[what]}" for what in ("failed", "mixed", "missing", "stale"))
         return (
-            f"queries {self.answered.total()} ({by_model}), moves {self.num['moves']}, writes {self.num['writes']}, "
-            f"late documents asked for {self.num['late']} and deleted ones {self.num['deleted']}, {faults}, "
-            f"slowest answer {self.slowest:.2f} s and {self.slowest_cold:.2f} s of a gateway that had just begun, "
+            f"queries {self.answered.total()} ({by_model}), moves {self.num['moves']} in {self.seconds:.0f} s, "
+            f"writes {self.num['writes']}, late documents asked for {self.num['late']}, "
+            f"deleted ones {self.num['deleted']}, {faults}, slowest answer {self.slowest:.2f} s "
+            f"and {self.slowest_cold:.2f} s of a gateway that had just begun, "
             f"every write was seen {self.latest:.2f} s after its 200, answered by the other gateway "
             f"{self.num['moved on']}; {'; '.join(self.kills) or 'nothing was killed in a move'}"
         )

@@ -14,8 +14,8 @@ NUM_STORIES = 16
 WRITES = ("new", "replaced", "own vector", "many", "lines", "deleted by id", "deleted by filter")
 MOVES = ("compacted", "promoted", "rolled back", "moved to another model", "gateway cut off", "worker cut off")
 QUERIES = ("filtered", "by vector", "by id", "hybrid")
-ENOUGH = 3
-"""Of a kind, over all stories; there are 20 to 300, but all of it is drawn."""
+ENOUGH = 2
+"""Of a kind, over all stories; there are 10 to 300, but all of them are drawn."""
 
 
 @pytest.fixture
