@@ -9,16 +9,14 @@ what is missing, and a warning the vectors of clients that came while another mo
 import argparse
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -26,84 +24,38 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.foreign_vectors import foreign_warnings
-from tests.faults.collection_world import (
-    MODELS,
-    NAME,
-    QUERIES,
-    TEXTS,
-    AtWork,
-    GatewayProcess,
-    Ground,
-    Home,
-    Vector,
-    cut_at,
-)
+from service.store.collection_records import VersionStatus
+from tests.faults.collection_clients import CUTS, GATEWAYS, THEN, Clients
+from tests.faults.collection_documents import IDS, WRITTEN, Written
+from tests.faults.collection_world import MODELS, NAME, QUERIES, AtWork, GatewayProcess, Ground, Home, cut_at
 
-BULK = 257
-"""Texts of a call, one more than are embedded before it is answered."""
-GATEWAYS = st.integers(0, 1)
-IDS = st.integers(0, 7).map(lambda number: f"d{number}")
-LANGS = st.sampled_from(["en", "de"])
-CUTS = st.none() | st.none() | st.integers(1, 4)
-"""At which durable call of a request it is cut off: a few transactions, each counted before and after its commit."""
-JOB_CUTS = st.none() | st.none() | st.integers(1, 40)
-UNITS = np.eye(5, 32, dtype=np.float32)
-"""Vectors of clients; of length 1 to the last bit, so that they are stored as they are sent."""
-_NEAR = 1e-4  # float32, padded differently in each batch
+JOB_CUTS = st.none() | st.integers(1, 20)
+MOST_VERSIONS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A document as the last write left it."""
+class AgainstADictionary(Clients):
+    """With a worker, whose jobs end or are cut off, and versions that the collection moves between."""
 
-    text: str | None
-    lang: str
-    brought: int | None = None
-    """Which of `UNITS` the client gave for it."""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        return {"lang": self.lang}
-
-    @property
-    def stored(self) -> tuple[str | None, dict[str, Any], bytes | None]:
-        return self.text, self.metadata, None if self.brought is None else UNITS[self.brought].astype("<f4").tobytes()
-
-    def body(self, id: str) -> dict[str, Any]:
-        vector = None if self.brought is None else UNITS[self.brought].tolist()
-        return {"id": id, "text": self.text, "metadata": self.metadata, "vector": vector}
-
-    def vector(self, ground: Ground, model: str) -> Vector:
-        if self.brought is not None:
-            return UNITS[self.brought]
-        assert self.text is not None
-        return ground.of_texts[model][self.text]
-
-
-WRITTEN = st.builds(
-    Written, text=st.sampled_from(TEXTS), lang=LANGS, brought=st.none() | st.none() | st.integers(0, len(UNITS) - 1)
-)
-
-
-class AgainstADictionary(RuleBasedStateMachine):
-    """Two gateways and a worker on one database."""
-
-    ground: ClassVar[Ground]
-
-    @initialize(model=st.sampled_from(MODELS))
-    def begin(self, model: str) -> None:
+    @initialize(
+        model=st.sampled_from(MODELS), written=st.dictionaries(IDS, WRITTEN), num_versions=st.sampled_from([2, 1, 2, 0])
+    )
+    def begin(self, model: str, written: dict[str, Written], num_versions: int) -> None:
         self.home = Home(ground=self.ground, folder=Path(tempfile.mkdtemp(dir=self.ground.folder)))
         self.gateways = [GatewayProcess(self.home) for _ in range(2)]
-        self.documents: dict[str, Written] = {}
-        self.must: set[str] = set()
-        """What has to be found by the version that answers; of other documents it may be that they are pending."""
-        self.came_for: dict[str, str | None] = {}
-        """By which model the collection answered when a document was written, by its id."""
+        self.documents, self.must, self.came_for = {}, set(), {}
         self.at_work: list[tuple[AtWork, dict[str, Written]]] = []
         """Jobs whose index is made, and the documents that it was made of."""
+        self.reached: dict[str, int] = {}
+        """By version, up to which write its index has everything."""
         made = self.gateways[0].ask("POST", "", {"name": NAME, "model": model})
         assert made.status_code == 201, made.text
+        if written:
+            self.upsert(0, written, cut=None, then=None)
+        for number in range(num_versions):
+            self.read()
+            if number:
+                self.order_a_version(0, next(other for other in MODELS if other != model), cut=None)
+            self.compact(None, None)
 
     def teardown(self) -> None:
         if not hasattr(self, "home"):
@@ -112,133 +64,150 @@ class AgainstADictionary(RuleBasedStateMachine):
             gateway.close()
         self.home.close()
 
-    # What clients write.
-
-    @rule(at=GATEWAYS, written=st.dictionaries(IDS, WRITTEN, min_size=1, max_size=4), cut=CUTS)
-    def upsert(self, at: int, written: dict[str, Written], cut: int | None) -> None:
-        body = {"documents": [one.body(id) for id, one in written.items()]}
-        answer = self.write(at, ("POST", f"/{NAME}/documents", body), after=self.documents | written, cut=cut)
-        if answer is not None:
-            assert (answer["accepted"], answer["job"]) == (len(written), None)
-        if all(self.documents.get(id) is one for id, one in written.items()):
-            self.must |= set(written)
-
-    @rule(at=GATEWAYS, shift=st.integers(0, 3), lang=LANGS)
-    def upsert_many(self, at: int, shift: int, lang: str) -> None:
-        texts = {f"d{n}": TEXTS[(n + shift) % len(TEXTS)] for n in range(BULK)}
-        written = {id: Written(text=text, lang=lang) for id, text in texts.items()}
-        body = {"documents": [one.body(id) for id, one in written.items()]}
-        answer = self.write(at, ("POST", f"/{NAME}/documents", body), after=self.documents | written)
-        assert answer is not None and answer["job"] is not None and answer["pending"] >= BULK
-        self.must -= set(written)
-
-    @rule(at=GATEWAYS, ids=st.lists(IDS, min_size=1, max_size=3), cut=CUTS)
-    def delete(self, at: int, ids: list[str], cut: int | None) -> None:
-        after = {id: one for id, one in self.documents.items() if id not in ids}
-        self.write(at, ("POST", f"/{NAME}/documents/delete", {"ids": ids}), after=after, cut=cut)
-
-    @rule(at=GATEWAYS, lang=LANGS, cut=CUTS)
-    def delete_by_filter(self, at: int, lang: str, cut: int | None) -> None:
-        after = {id: one for id, one in self.documents.items() if one.lang != lang}
-        self.write(at, ("POST", f"/{NAME}/documents/delete", {"filter": equal(lang)}), after=after, cut=cut)
-
-    def write(
-        self, at: int, asked: tuple[str, str, object], *, after: Mapping[str, Written], cut: int | None = None
-    ) -> dict[str, Any] | None:
-        """The answer; None where it was cut off: then either all of it or nothing has happened."""
-        before, collection = self.documents, self.home.collection()
-        answer = self.request(at, asked, cut=cut)
-        stored, whole = self.home.stored(), {id: one.stored for id, one in after.items()}
-        if answer is not None or stored == whole:
-            assert stored == whole
-            self.documents = dict(after)
-        else:
-            assert stored == {id: one.stored for id, one in before.items()}
-        if self.home.collection().watermark > collection.watermark:
-            self.came_for |= dict.fromkeys(asked_to_write(before, after), collection.model)
-        self.must &= self.documents.keys()
-        return answer
-
-    def request(self, at: int, asked: tuple[str, str, object], *, cut: int | None) -> dict[str, Any] | None:
-        """The answer of a request that succeeds; None where it was cut off, and the gateway opened anew."""
-        with cut_at(cut) as was_cut:
-            answer = self.gateways[at].ask(*asked)
-        if was_cut():
-            self.reopen(at)
-            return None
-        assert answer.status_code in (200, 202), answer.text
-        body: dict[str, Any] = answer.json()
-        return body
-
     # What the index does.
 
+    @precondition(lambda self: not self.waiting)
     @rule()
-    def compact(self) -> None:
+    def order_an_index(self) -> None:
         self.home.compact()
 
-    @precondition(lambda self: self.home.waiting() and len(self.at_work) < 2)
-    @rule(cut=JOB_CUTS)
-    def begin_a_job(self, cut: int | None) -> None:
-        documents, begun = dict(self.documents), None
+    @precondition(lambda self: self.waiting and len(self.at_work) < 2)
+    @rule(cut=JOB_CUTS, then=THEN)
+    def begin_a_job(self, cut: int | None, then: int | None) -> None:
         with cut_at(cut) as was_cut:
-            begun = self.home.begin()
+            self.begun()
         if was_cut():
+            self.done["worker cut off"] += 1
             self.home.put_back([work for work, _ in self.at_work])
-        elif begun is not None:
-            self.at_work.append((begun, documents))
+        self.look(then)
+
+    def begun(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """A job has made its index; what it embedded by the model that answers can be found from then on.
+
+        `meanwhile` happens after it has read the documents and before its first vectors are told.
+        """
+        documents = dict(self.documents)
+        if (work := self.home.begin(meanwhile)) is None:
+            return
+        self.at_work.append((work, documents))
+        if work.model == self.home.collection().model:
+            self.must |= {id for id, one in documents.items() if self.documents.get(id) is one}
+
+    @rule(shift=st.integers(0, 3), more=st.integers(1, 3), at=GATEWAYS)
+    def rewrite_many_while_they_are_embedded(self, shift: int, more: int, at: int) -> None:
+        self.settle()
+        self.upsert_many(at, shift, lang="en", then=None)
+        self.begun(lambda: self.upsert_many(1 - at, shift + more, lang="de", then=None))
+        self.look(at)
 
     @precondition(lambda self: self.at_work)
-    @rule(which=st.integers(0, 1), cut=JOB_CUTS)
-    def finish_a_job(self, which: int, cut: int | None) -> None:
+    @rule(which=st.integers(0, 1), cut=JOB_CUTS, then=THEN)
+    def finish_a_job(self, which: int, cut: int | None, then: int | None) -> None:
+        """Its index answers, or is beside the one that does; what nothing needs any more is removed."""
         work, documents = self.at_work.pop(which % len(self.at_work))
+        before = self.home.collection()
         with cut_at(cut) as was_cut:
             self.home.finish(work)
         if was_cut():
+            self.done["worker cut off"] += 1
             self.home.put_back([other for other, _ in self.at_work])
         elif work.job.spec.get("version") in (None, self.home.collection().active_version):
             self.must |= {id for id, one in documents.items() if self.documents.get(id) is one}
-
-    @precondition(lambda self: self.home.waiting() and len(self.at_work) < 2)
-    @rule()
-    def work(self) -> None:
-        self.begin_a_job(None)
-        if self.at_work:
-            self.finish_a_job(len(self.at_work) - 1, None)
-
-    @rule()
-    def remove_unused(self) -> None:
+            self.done["compacted"] += before.active_version is not None
         self.home.remove_unused()
+        self.look(then)
 
-    @rule(at=GATEWAYS)
-    def reopen(self, at: int) -> None:
-        self.gateways[at].close()
-        self.gateways[at] = GatewayProcess(self.home)
+    @precondition(lambda self: len(self.at_work) < 2)
+    @rule(cut=JOB_CUTS, then=THEN)
+    def compact(self, cut: int | None, then: int | None) -> None:
+        """A job is done at once: one that waits, or one that makes the index which answers anew; or it is cut off."""
+        if not self.home.waiting():
+            self.home.compact()
+        num = len(self.at_work)
+        self.begin_a_job(cut, None)
+        if len(self.at_work) > num:
+            self.finish_a_job(num, None, None)
+        self.look(then)
+
+    def settle(self) -> None:
+        """No job waits or runs."""
+        while self.at_work:
+            self.finish_a_job(0, None, None)
+        while self.home.waiting():
+            self.compact(None, None)
+        self.read()
 
     # Versions.
 
+    @precondition(lambda self: len(self.versions) < MOST_VERSIONS)
     @rule(at=GATEWAYS, model=st.sampled_from(MODELS), cut=CUTS)
     def order_a_version(self, at: int, model: str, cut: int | None) -> None:
-        if len(self.versions()) < 4:
-            self.request(at, ("POST", f"/{NAME}/versions", {"model": model}), cut=cut)
+        self.request(at, ("POST", f"/{NAME}/versions", {"model": model}), cut=cut)
 
-    @rule(at=GATEWAYS, which=st.integers(0, 3), cut=CUTS)
-    def promote(self, at: int, which: int, cut: int | None) -> None:
-        ready = [one for one in self.versions() if one["status"] == "ready" and not one["active"]]
-        if ready:
-            version = ready[which % len(ready)]["id"]
-            self.move(at, ("POST", f"/{NAME}/promote", {"version": version}), to=version, cut=cut)
+    @precondition(lambda self: self.ready)
+    @rule(at=GATEWAYS, which=st.integers(0, MOST_VERSIONS - 1), cut=CUTS, then=THEN)
+    def promote(self, at: int, which: int, cut: int | None, then: int | None) -> None:
+        version = self.ready[which % len(self.ready)]
+        self.move(at, ("POST", f"/{NAME}/promote", {"version": version}), to=version, cut=cut)
+        self.look(then)
 
-    @rule(at=GATEWAYS, cut=CUTS)
-    def roll_back(self, at: int, cut: int | None) -> None:
-        previous = self.home.collection().previous_version
-        if previous is not None:
-            self.move(at, ("POST", f"/{NAME}/rollback", {}), to=previous, cut=cut)
+    @precondition(lambda self: self.collection.previous_version)
+    @rule(at=GATEWAYS, cut=CUTS, then=THEN)
+    def roll_back(self, at: int, cut: int | None, then: int | None) -> None:
+        previous = str(self.collection.previous_version)
+        self.move(at, ("POST", f"/{NAME}/rollback", {}), to=previous, cut=cut)
+        self.look(then)
 
-    @rule(at=GATEWAYS, which=st.integers(0, 3), cut=CUTS)
+    @precondition(lambda self: self.ready)
+    @rule(which=st.integers(0, MOST_VERSIONS - 1), written=st.dictionaries(IDS, WRITTEN, min_size=1, max_size=2))
+    def promote_write_and_roll_back(self, which: int, written: dict[str, Written]) -> None:
+        """By one gateway after the other; what was written to the one is found by the other after each move."""
+        before = self.collection.active_version
+        self.promote(0, which, cut=None, then=1)
+        self.upsert(1, written, cut=None, then=0)
+        self.read()
+        if before is not None and self.collection.previous_version == before:
+            self.roll_back(1, cut=None, then=0)
+
+    @precondition(lambda self: self.documents and len(self.versions) < MOST_VERSIONS)
+    @rule(
+        model=st.none() | st.sampled_from(MODELS),
+        written=st.dictionaries(IDS, WRITTEN, min_size=1, max_size=2),
+        ids=st.lists(IDS, min_size=1, max_size=3),
+        is_overtaken=st.booleans(),
+        is_alone=st.booleans(),
+    )
+    def write_while_an_index_is_made(
+        self, model: str | None, written: dict[str, Written], ids: list[str], is_overtaken: bool, is_alone: bool
+    ) -> None:
+        """Of the version that answers, or of another one that is promoted then; other versions may hold changes.
+
+        A job that begins later may end before.
+        """
+        self.settle()
+        for version in self.ready if is_alone else ():
+            self.request(0, ("DELETE", f"/{NAME}/versions/{version}", None), cut=None)
+        if model is None:
+            self.home.compact()
+        else:
+            self.order_a_version(0, model, cut=None)
+        self.begun()
+        self.delete(0, ids, cut=None, then=None)
+        self.upsert(0, written, cut=None, then=None)
+        if is_overtaken:
+            self.compact(None, None)
+        self.finish_a_job(0, None, None)
+        self.read()
+        if model is not None and self.ready:
+            self.promote(1, 0, cut=None, then=None)
+        self.look(0)
+
+    @precondition(lambda self: len(self.versions) > MOST_VERSIONS // 2)
+    @rule(at=GATEWAYS, which=st.integers(0, MOST_VERSIONS - 1), cut=CUTS)
     def delete_a_version(self, at: int, which: int, cut: int | None) -> None:
-        idle = [one for one in self.versions() if not one["active"]]
-        if idle:
-            self.request(at, ("DELETE", f"/{NAME}/versions/{idle[which % len(idle)]['id']}", None), cut=cut)
+        idle = [one.id for one in self.versions if one.id != self.collection.active_version]
+        self.request(at, ("DELETE", f"/{NAME}/versions/{idle[which % len(idle)]}", None), cut=cut)
+        self.home.remove_unused()
 
     def move(self, at: int, asked: tuple[str, str, object], *, to: str, cut: int | None) -> None:
         """The collection answers by that version and lacks nothing; or, of a request that was cut off, as before."""
@@ -246,16 +215,19 @@ class AgainstADictionary(RuleBasedStateMachine):
         with cut_at(cut) as was_cut:
             answer = self.gateways[at].ask(*asked)
         if was_cut():
+            self.done["gateway cut off"] += 1
             self.reopen(at)
         after = self.home.collection()
         if after.active_version == to != before.active_version:
-            had_none = before.active_version is None
-            if had_none and after.model != before.model:  # what it answered by is a version now
-                [first] = [one for one in self.versions() if one["id"] == after.previous_version]
-                assert (first["model"], first["job"]) == (before.model, None)
+            previous = after.previous_version
+            if before.active_version is None and after.model != before.model:  # what it answered by is a version now
+                [first] = [one for one in self.home.versions() if one.id == previous]
+                assert (first.model, first.job_id) == (before.model, None)
             else:
-                assert after.previous_version == before.active_version
+                assert previous == before.active_version
             self.must = set(self.documents)
+            self.done["promoted" if asked[1].endswith("promote") else "rolled back"] += 1
+            self.done["moved to another model"] += after.model != before.model
             return
         assert (after.active_version, after.previous_version) == (before.active_version, before.previous_version)
         assert was_cut() or self.lacks_many(answer), answer.text
@@ -265,111 +237,42 @@ class AgainstADictionary(RuleBasedStateMachine):
         said = "lacks more than 256 documents" in answer.text
         return answer.status_code == 409 and said and sum(one.brought is None for one in self.documents.values()) > 256
 
-    def versions(self) -> list[dict[str, Any]]:
-        """As the first gateway lists them."""
-        answer = self.gateways[0].ask("GET", f"/{NAME}/versions")
-        assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()["data"]
-        return found
-
-    # What clients find.
-
-    @rule(at=GATEWAYS, query=st.integers(0, len(QUERIES) - 1), k=st.integers(1, 12), lang=st.none() | LANGS)
-    def query(self, at: int, query: int, k: int, lang: str | None) -> None:
-        self.asked(self.gateways[at], query, k=k, lang=lang)
-
-    @rule(query=st.integers(0, len(QUERIES) - 1))
-    def everybody_agrees(self, query: int) -> None:
-        late = GatewayProcess(self.home)
-        try:
-            answers = [self.asked(gateway, query, k=5) for gateway in (*self.gateways, late)]
-        finally:
-            late.close()
-        assert answers[0] == answers[1] == answers[2]
-
-    def asked(
-        self, gateway: GatewayProcess, query: int, *, k: int, lang: str | None = None
-    ) -> tuple[str | None, set[str]]:
-        """The version that answered and the ids of all that it finds, after what was found proved to be right."""
-        everything: dict[str, Any] = {"query": QUERIES[query], "k": 1_000}
-        narrow = everything | {"k": k} | ({} if lang is None else {"filter": equal(lang)})
-        by_vector = {"k": k, "vector": UNITS[0].tolist()}
-        answer = gateway.ask("POST", f"/{NAME}/query", {"queries": [everything, narrow, by_vector]})
-        assert answer.status_code == 200, answer.text
-        body, collection = answer.json(), self.home.collection()
-        assert (body["version"], body["model"]) == (collection.active_version, collection.model)
-        asked_by = [self.ground.of_queries[body["model"]][query], UNITS[0]]
-        scores = [self.scores(body["model"], vector) for vector in asked_by]
-        found, narrowed, near = (one["hits"] for one in body["results"])
-        ids = self.right(found, scores[0])
-        assert self.must <= ids, f"{sorted(self.must - ids)} cannot be found"
-        assert len(ids) + body["pending"] == len(self.documents)
-        brought = [id for id, one in self.documents.items() if one.brought is not None]
-        foreign = sum(self.came_for[id] != body["model"] for id in brought)
-        assert body["results"][0]["warnings"] == foreign_warnings(foreign, model=body["model"])
-        told = gateway.ask("GET", f"/{NAME}").json()
-        assert (told["brought"], told["warnings"]) == (len(brought), body["results"][0]["warnings"])
-        passing = {id for id in ids if lang in (None, self.documents[id].lang)}
-        self.best(narrowed, {id: scores[0][id] for id in passing}, k=k)
-        self.best(near, {id: scores[1][id] for id in ids}, k=k)
-        return body["version"], ids
-
+    @precondition(lambda self: self.built)
     @rule(at=GATEWAYS, query=st.integers(0, len(QUERIES) - 1), a=st.integers(0, 3), b=st.integers(0, 3))
     def compare(self, at: int, query: int, a: int, b: int) -> None:
-        ready = [one for one in self.versions() if one["status"] == "ready"]
-        if ready:
-            two = {"a": ready[a % len(ready)], "b": ready[b % len(ready)]}
-            body = {"queries": [QUERIES[query]], "k": 100} | {side: one["id"] for side, one in two.items()}
-            answer = self.gateways[at].ask("POST", f"/{NAME}/compare", body)
-            assert answer.status_code == 200, answer.text
-            for side, one in two.items():
-                vector = self.ground.of_queries[one["model"]][query]
-                self.right(answer.json()["results"][0][side], self.scores(one["model"], vector))
-
-    def scores(self, model: str, query: Vector) -> dict[str, float]:
-        """Of every document by brute force."""
-        return {id: float(one.vector(self.ground, model) @ query) for id, one in self.documents.items()}
-
-    def right(self, hits: Sequence[Mapping[str, Any]], scores: Mapping[str, float]) -> set[str]:
-        """The ids of the hits, each of which is a document as it is now, once, by its score."""
-        ids = [hit["id"] for hit in hits]
-        assert len(ids) == len(set(ids)) and set(ids) <= self.documents.keys()
-        for hit in hits:
-            one = self.documents[hit["id"]]
-            assert (hit["text"], hit["metadata"]) == (one.text, one.metadata), hit
-            assert abs(hit["score"] - scores[hit["id"]]) < _NEAR, (hit, scores[hit["id"]])
-        assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
-        return set(ids)
-
-    def best(self, hits: Sequence[Mapping[str, Any]], scores: Mapping[str, float], *, k: int) -> None:
-        """They are the best of these documents."""
-        assert {hit["id"] for hit in hits} <= scores.keys()
-        self.right(hits, scores)
-        expected = sorted(scores.values(), reverse=True)[:k]
-        np.testing.assert_allclose([hit["score"] for hit in hits], expected, atol=_NEAR)
+        two = {"a": self.built[a % len(self.built)], "b": self.built[b % len(self.built)]}
+        body = {"queries": [QUERIES[query]], "k": 100} | {side: one.id for side, one in two.items()}
+        answer = self.gateways[at].ask("POST", f"/{NAME}/compare", body)
+        assert answer.status_code == 200, answer.text
+        for side, one in two.items():
+            assert one.model is not None
+            self.right(answer.json()["results"][0][side], one.model, query=query)
 
     @invariant()
     def the_rows_are_the_dictionary(self) -> None:
         if hasattr(self, "home"):
             assert self.home.stored() == {id: one.stored for id, one in self.documents.items()}
+            self.read()
+            reached = {one.id: one.watermark for one in self.built}
+            assert all(number >= self.reached.get(id, 0) for id, number in reached.items()), "an index went back"
+            self.reached = reached
+
+    def read(self) -> None:
+        """What the next step can be is known."""
+        self.collection, self.versions = self.home.collection(), self.home.versions()
+        self.waiting = self.home.waiting()
+        self.built = [one for one in self.versions if one.status is VersionStatus.READY]
+        self.ready = [one.id for one in self.built if one.id != self.collection.active_version]
 
 
-def asked_to_write(before: Mapping[str, Written], after: Mapping[str, Written]) -> list[str]:
-    """The ids of documents that a call has written, as they were or otherwise."""
-    return [id for id, one in after.items() if before.get(id) is not one]
-
-
-def equal(lang: str) -> dict[str, Any]:
-    """A filter."""
-    return {"type": "eq", "key": "lang", "value": lang}
-
-
-def look(ground: Ground, *, num_examples: int, num_steps: int) -> None:
-    """So many stories are told; raises with the shortest one that ends wrong."""
+def look(ground: Ground, *, num_examples: int, num_steps: int) -> Counter[str]:
+    """What has happened in so many stories; raises with the shortest one that ends wrong."""
     AgainstADictionary.ground = ground
+    AgainstADictionary.done.clear()
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     how = settings(max_examples=num_examples, stateful_step_count=num_steps, deadline=None, suppress_health_check=slow)
     run_state_machine_as_test(AgainstADictionary, settings=how)
+    return AgainstADictionary.done
 
 
 def main() -> None:
@@ -380,8 +283,8 @@ def main() -> None:
     asked = parser.parse_args()
     logging.disable()  # each cut is an error of the gateway's
     with tempfile.TemporaryDirectory(prefix="collection-machine-") as folder:
-        look(Ground.lay(Path(folder)), num_examples=asked.examples, num_steps=asked.steps)
-    print(f"{asked.examples} stories of up to {asked.steps} steps ended well")
+        done = look(Ground.lay(Path(folder)), num_examples=asked.examples, num_steps=asked.steps)
+    print(f"{asked.examples} stories of up to {asked.steps} steps ended well: {dict(done)}")
 
 
 if __name__ == "__main__":

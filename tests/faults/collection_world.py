@@ -28,7 +28,7 @@ from service.settings import GatewaySettings
 from service.store import catalog, documents, jobs, versions
 from service.store.artifacts import Artifacts
 from service.store.changes import Embedded
-from service.store.collection_records import CollectionRecord
+from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database, Tx, migrate, now_of, sqlite_url
 from service.store.errors import NotFound
 from service.store.queue import QUEUE_OF
@@ -103,9 +103,10 @@ class GatewayProcess:
         self._http = httpx2.AsyncClient(transport=transport, base_url="http://gateway")
 
     def ask(self, method: str, path: str, body: object = None) -> httpx2.Response:
-        """The answer of a route below the collection."""
-        asked = self._http.request(method, f"/v1/collections{path}", json=body)
-        return self._loop.run_until_complete(asked)
+        """The answer of a route below the collections; a text is sent as lines."""
+        lines = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
+        sent: dict[str, Any] = lines if isinstance(body, str) else {"json": body}
+        return self._loop.run_until_complete(self._http.request(method, f"/v1/collections{path}", **sent))
 
     def close(self) -> None:
         """Nothing of it is left."""
@@ -126,12 +127,20 @@ class AtWork:
     order: Order
     result: Mapping[str, Any]
 
+    @property
+    def model(self) -> str | None:
+        """By which it has embedded."""
+        assert self.order.collection is not None, "it is an index job"
+        return self.order.collection.model
 
-@dataclass(frozen=True)
+
+@dataclass
 class Telling:
     """A `Progress` of which nothing is kept but the vectors that can be found early, as a job's parent does it."""
 
     database: Database
+    meanwhile: Callable[[], None]
+    """What happens before the first vectors are told."""
 
     def phase(self, name: str) -> None: ...
 
@@ -144,6 +153,8 @@ class Telling:
     def saved(self, step: int) -> None: ...
 
     def vectors(self, path: Path) -> None:
+        self.meanwhile()
+        self.meanwhile = lambda: None
         early = EarlyVectors.load(path)
         embedded = Embedded(fingerprint=early.fingerprint, vectors=early.vectors)
         with self.database.write() as tx:
@@ -197,6 +208,11 @@ class Home:
             found = documents.iterate(tx, collection.id, watermark=collection.watermark)
             return {one.id: (one.text, one.metadata, one.vector) for one in found}
 
+    def versions(self) -> list[VersionRecord]:
+        """Of the collection, newest first."""
+        with self.database.read() as tx:
+            return versions.of_collection(tx, catalog.get_collection(tx, DEFAULT_PROJECT, name=NAME).id)
+
     def compact(self) -> None:
         """A job waits that makes the index of the version that answers anew, as after many writes."""
         with self.database.write() as tx:
@@ -208,8 +224,11 @@ class Home:
         with self.database.read() as tx:
             return len(_in_status(tx, JobStatus.QUEUED))
 
-    def begin(self) -> AtWork | None:
-        """The best waiting job has made its index; None where it failed for good."""
+    def begin(self, meanwhile: Callable[[], None]) -> AtWork | None:
+        """The best waiting job has made its index; None where it failed for good.
+
+        `meanwhile` is called before the first of its vectors are told, if it makes any.
+        """
         with self.shop.database.write() as tx:
             job = jobs.claim(tx, QUEUE_OF[JobKind.INDEX], owner="machine", now=now_of(tx))
         assert job is not None, "one waits"
@@ -221,7 +240,7 @@ class Home:
                 lambda tx, now: jobs.fail(tx, job.id, attempt=job.attempt, now=now, error=reason)
             )
             return None
-        result = run(json.loads(order.path.read_text()), Telling(self.database))
+        result = run(json.loads(order.path.read_text()), Telling(self.database, meanwhile))
         return AtWork(job=job, order=order, result=json.loads(json.dumps(result)))
 
     def finish(self, work: AtWork) -> None:

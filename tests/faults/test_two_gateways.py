@@ -14,7 +14,8 @@ from infonce.encoder import Encoder
 from tests.end_to_end.processes import until
 from tests.factories import sentences, tiny_model
 from tests.faults.real_stack import RealStack, real_stack
-from tests.faults.swap import MODELS, second_gateway, start_second, worker
+from tests.faults.swap import second_gateway, start_second, worker
+from tests.faults.swap_truth import MODELS
 
 PATH = "/v1/collections/shared"
 QUERY = "red cat runs"

@@ -1,15 +1,19 @@
 """What a move needs stays, what allowed it holds when it is made, and what is told of versions is true."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from service.document_bodies import documents_in
 from service.embedder import Embedder
 from service.errors import ServiceError
+from service.ingest import Into, Stored, store_documents
 from service.promotion import Move
 from service.schemas.versions import Guard
+from service.settings import Quotas
 from service.store import catalog, jobs
 from service.store.collection_records import VersionRecord
 from service.store.database import Database
@@ -96,3 +100,41 @@ def test_a_version_whose_job_was_cancelled_is_not_said_to_be_built(
         told = problem(answer, 409, "not_ready")["detail"]
         assert f"was never built: its job {made['job']} is cancelled" in told and "delete it" in told
     assert gateway.http.get(f"/v1/collections/pets/versions/{made['id']}").json()["status"] == "failed"
+
+
+def stored_while_moving(gateway: Gateway, versions: Iterable[str]) -> Stored:
+    """A document of one text; each time when it has been embedded, the collection moves to the next version first."""
+    parts, left = gateway.parts, iter(versions)
+
+    def embed(*asked: Any) -> Any:
+        made = parts.search.embed_documents(*asked)
+        if (version := next(left, None)) is not None:
+            assert promote(gateway, version).is_success
+        return made
+
+    into = Into(project=DEFAULT_PROJECT, name="pets", embed=embed, quotas=Quotas(), now=parts.clock())
+    bodies = documents_in(b'{"documents": [{"id": "late", "text": "wolves howl"}]}')
+    return store_documents(parts.database, into, bodies=bodies)
+
+
+def test_a_text_whose_collection_moves_while_it_is_embedded_is_embedded_again_and_found_at_once(
+    two: tuple[Gateway, VersionRecord, VersionRecord],
+) -> None:
+    gateway, first, second = two
+    accepted = stored_while_moving(gateway, [second.id]).accepted
+    assert (accepted.pending, accepted.job) == (0, None)
+    for version in (second.id, first.id):
+        found = ask(gateway, query="wolves howl").json()
+        assert (found["version"], found["hits"][0]["id"]) == (version, "late")
+        roll_back(gateway)
+
+
+def test_a_text_whose_collection_moves_each_time_is_left_to_a_job(
+    two: tuple[Gateway, VersionRecord, VersionRecord],
+) -> None:
+    gateway, first, second = two
+    accepted = stored_while_moving(gateway, [second.id, first.id, second.id]).accepted
+    assert accepted.pending == 1 and accepted.job is not None
+    assert "late" not in [hit["id"] for hit in ask(gateway, query="wolves howl").json()["hits"]]
+    work_off_index(gateway.parts)
+    assert ask(gateway, query="wolves howl").json()["hits"][0]["id"] == "late"
