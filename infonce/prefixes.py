@@ -27,8 +27,8 @@ def shortest_prefix(vectors: NDArray[np.float32], prefixes: Collection[int], *, 
     """The shortest of the prefixes whose candidates hold the nearest neighbours of a sample; None where none does.
 
     A drawn sample of the vectors asks for its ten nearest others, and is compared with everything: 256 · n · D products
-    for whole vectors and as many for each prefix that is tried, some seconds for 100,000 vectors on two cores, where the
-    graph takes a minute.
+    for whole vectors and nearly as many for each prefix that is tried, a second or two for 100,000 vectors on two
+    cores, where the graph takes a minute.
 
     Shape:
         vectors (n, D) float32, unit length.

@@ -97,7 +97,7 @@ def run(order: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
         "count": index.count,
         "dimension": index.dimension,
         "fingerprint": fingerprint,
-        "index": {"type": config.type.value, "prefix": config.prefix},
+        "index": {"type": index.type.value, "prefix": None if index.is_exact else config.prefix},
         "precision": precision,
         "reused": reused,
         "embedded": embedded,
@@ -117,7 +117,8 @@ def _config(order: Mapping[str, Any], vectors: NDArray[np.float32], *, progress:
         return config
     prefix = asked["prefix"]
     if prefix == "auto":
-        trained = frozenset[int]() if order["model"] is None else read_prefixes(Path(order["model"]["path"]))
+        is_rough = config.type is IndexType.IVF_PQ  # its candidates are, without leaving anything out before
+        trained = () if is_rough or order["model"] is None else read_prefixes(Path(order["model"]["path"]))
         prefix = shortest_prefix(vectors, trained, config=config)
     return replace(config, prefix=prefix).resolve(count, dimension=dimension)
 

@@ -52,16 +52,19 @@ def order(tmp_path: Path, model: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("trained", "prefix"), [([16], 16), ([], None)])
+@pytest.mark.parametrize(
+    ("type", "trained", "prefix"),
+    [("hnsw", [16], 16), ("ivf_sq8", [31], 31), ("hnsw", [], None), ("hnsw", [32, 64], None)],
+)
 def test_a_model_that_was_trained_for_prefixes_is_searched_by_one(
-    order: dict[str, Any], recorder: Recorder, model: Path, trained: list[int], prefix: int | None
+    order: dict[str, Any], recorder: Recorder, model: Path, type: str, trained: list[int], prefix: int | None
 ) -> None:
     own = model.parent / "own"
     shutil.copytree(model, own)
     config = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps(config | {"matryoshka_dimensions": trained}))
-    order["model"], order["index"] = {"name": "acme/own", "path": str(own)}, {"type": "hnsw", "prefix": "auto"}
-    assert run(order, recorder)["index"] == {"type": "hnsw", "prefix": prefix}
+    order["model"], order["index"] = {"name": "acme/own", "path": str(own)}, {"type": type, "prefix": "auto"}
+    assert run(order, recorder)["index"] == {"type": type, "prefix": prefix}
     shutil.rmtree(own)
     index, vectors = VectorIndex.load(Path(order["staging"])), recorder.early
     assert vectors and index.search(index.vectors, 1) == index.search(index.vectors, 1, exact=True)
@@ -161,6 +164,12 @@ def test_given_vectors_are_used_as_they_are(order: dict[str, Any], recorder: Rec
     index = VectorIndex.load(Path(order["staging"]))
     assert index.search(np.array([[0, 1]], dtype=np.float32), 1)[0].ids == ("north",)
     assert (result["count"], result["fingerprint"], recorder.phases) == (2, None, ["loading", "building"])
+
+
+def test_an_index_of_nothing_is_told_as_what_it_is(order: dict[str, Any], recorder: Recorder) -> None:
+    Path(order["documents"]).write_text("")
+    order["index"] = {"type": "hnsw", "prefix": 4}
+    assert run(order, recorder)["index"] == {"type": "flat", "prefix": None}
 
 
 def test_empty_collection_gives_an_empty_index(order: dict[str, Any], recorder: Recorder) -> None:
