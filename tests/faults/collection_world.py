@@ -224,7 +224,7 @@ class Home:
         with self.database.read() as tx:
             return len(_in_status(tx, JobStatus.QUEUED))
 
-    def begin(self, meanwhile: Callable[[], None]) -> AtWork | None:
+    def begin(self, meanwhile: Callable[[], None] = lambda: None) -> AtWork | None:
         """The best waiting job has made its index; None where it failed for good.
 
         `meanwhile` is called before the first of its vectors are told, if it makes any.
