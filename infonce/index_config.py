@@ -64,8 +64,8 @@ class IndexConfig:
     """Candidates among which a graph's links are chosen (efConstruction)."""
     effort: int = 96
     """Candidates that a search follows through a graph (efSearch); recall is in docs/log.md."""
-    probes: int = 32
-    """Lists that a search reads."""
+    probes: int = 96
+    """Lists that a search reads; 32 find 0.94 of the nearest of 100,000 embeddings, these 0.98 (docs/log.md)."""
     exact_up_to: int = FLAT_UP_TO
     """Where a filter leaves no more vectors than this, all of them are compared."""
     refine: int = 8
