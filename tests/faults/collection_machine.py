@@ -265,12 +265,18 @@ class AgainstADictionary(Clients):
         self.ready = [one.id for one in self.built if one.id != self.collection.active_version]
 
 
-def look(ground: Ground, *, num_examples: int, num_steps: int) -> Counter[str]:
-    """What has happened in so many stories; raises with the shortest one that ends wrong."""
+def look(ground: Ground, *, num_examples: int, num_steps: int, always_same: bool = False) -> Counter[str]:
+    """What has happened in so many stories, new or always the same ones; raises with the shortest that ends wrong."""
     AgainstADictionary.ground = ground
     AgainstADictionary.done.clear()
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-    how = settings(max_examples=num_examples, stateful_step_count=num_steps, deadline=None, suppress_health_check=slow)
+    how = settings(
+        max_examples=num_examples,
+        stateful_step_count=num_steps,
+        deadline=None,
+        suppress_health_check=slow,
+        derandomize=always_same,
+    )
     run_state_machine_as_test(AgainstADictionary, settings=how)
     return AgainstADictionary.done
 
