@@ -83,11 +83,11 @@ def store_documents(database: Database, into: Into, *, bodies: Sequence[Document
 
 
 def _stored(database: Database, into: Into, *, collection: CollectionRecord, found: Sequence[NewDocument]) -> Stored:
-    """Documents that fit the collection are stored in one transaction."""
+    """Documents that fit the collection are stored in one transaction, and in no other one that has its name by now."""
     for is_last in (False, False, True):  # three times in a row it hardly moves within the milliseconds that this takes
         embedded = _embedded(collection, found, embed=into.embed)
         with database.write() as tx:
-            newest = catalog.get_collection(tx, into.project, name=into.name)
+            newest = catalog.get_collection(tx, into.project, name=collection.id)
             if embedded is None or newest.model == collection.model:
                 return _store(tx, newest, into=into, found=found, embedded=embedded)
             if is_last:  # its index job embeds them

@@ -78,11 +78,9 @@ def json_text(value: Any) -> str:
         text = _ENCODER.encode(value)
     except (TypeError, ValueError):  # a mapping that is no dict, or what JSON has no word for
         text = None
-    if text is None or _DOUBTFUL.search(
-        text
-    ):  # else it was looked at as a whole: value by value takes three times as long
-        return _ENCODER.encode(json_value(value))
-    return text
+    if text is not None and _DOUBTFUL.search(text) is None:  # value by value takes three times as long
+        return text
+    return _ENCODER.encode(json_value(value))
 
 
 class PlainText(TypeDecorator[str]):

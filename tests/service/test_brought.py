@@ -1,7 +1,6 @@
 """A collection says how many vectors its clients brought, and warns where they came for another model than answers."""
 
 import json
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.service.conftest import BASE, DIMENSIONS, Gateway, Live, problem
 from tests.service.test_collection_files import bring, changed, exported, parts_of
 from tests.service.test_collections import PETS, ask, build, make, put
 from tests.service.test_versions import OTHER, ask_for, promote, roll_back
+from tests.service.test_versions_under_way import two_of
 from tests.service.workshop import work_off_index
 
 AXES = [[float(place == axis) for place in range(DIMENSIONS)] for axis in range(DIMENSIONS)]
@@ -43,13 +43,7 @@ def foreign(num: int, model: str) -> list[str]:
 
 @pytest.fixture
 def both(serve: Callable[..., Gateway]) -> tuple[Gateway, Gateway]:
-    """Two gateways of one database, with a collection and a model that it may move to."""
-    first, second = serve(), serve()
-    root = first.parts.settings.hub.models_root
-    assert root is not None
-    shutil.copytree(root / BASE, root / OTHER)
-    make(first)
-    return first, second
+    return two_of(serve)
 
 
 def version_of(gateway: Gateway, model: str) -> str:

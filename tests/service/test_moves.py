@@ -138,3 +138,19 @@ def test_a_text_whose_collection_moves_each_time_is_left_to_a_job(
     assert "late" not in [hit["id"] for hit in ask(gateway, query="wolves howl").json()["hits"]]
     work_off_index(gateway.parts)
     assert ask(gateway, query="wolves howl").json()["hits"][0]["id"] == "late"
+
+
+def test_a_collection_that_took_the_name_while_a_text_was_embedded_does_not_get_it(gateway: Gateway) -> None:
+    make(gateway)
+    parts = gateway.parts
+
+    def embed(*asked: Any) -> Any:
+        made = parts.search.embed_documents(*asked)
+        assert gateway.http.delete("/v1/collections/pets").is_success
+        assert make(gateway, model=None, dimension=3).is_success
+        return made
+
+    into = Into(project=DEFAULT_PROJECT, name="pets", embed=embed, quotas=Quotas(), now=parts.clock())
+    with pytest.raises(NotFound):
+        store_documents(parts.database, into, bodies=documents_in(b'{"documents": [{"id": "late", "text": "wolves"}]}'))
+    assert gateway.http.get("/v1/collections/pets").json()["count"] == 0

@@ -22,7 +22,11 @@ from tests.service.workshop import Bench, index_by_words, work_off_index
 
 @pytest.fixture
 def both(serve: Callable[..., Gateway]) -> tuple[Gateway, Gateway]:
-    """Two gateways of one database, which have two models of different weights."""
+    return two_of(serve)
+
+
+def two_of(serve: Callable[..., Gateway]) -> tuple[Gateway, Gateway]:
+    """Two gateways of one database, which has a collection and two models of different weights."""
     first, second = serve(), serve()
     root = first.parts.settings.hub.models_root
     assert root is not None

@@ -1,14 +1,16 @@
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from service.store import catalog, documents, jobs, projects
+from service.store import catalog, documents, excerpts, jobs, projects
 from service.store.collection_records import CollectionRecord, VersionRecord
 from service.store.database import Database
 from service.store.documents import NewDocument
 from service.store.errors import Conflict, InvalidValue, NotFound
+from service.store.excerpts import EVERYTHING, Excerpt, Field
 from service.store.records import JobRecord
 
 MakeCollection = Callable[..., CollectionRecord]
@@ -37,6 +39,46 @@ def test_a_document_reads_back_as_it_was_written(database: Database, collection:
         ("b", None, b"\x00\xff" * 4, 2),
     }
     assert found["a"].metadata == {"n": [1, None]}
+
+
+def test_excerpts_by_ids_are_those_of_the_whole_walk_with_what_was_asked_for(
+    database: Database, collection: CollectionRecord, make_collection: MakeCollection
+) -> None:
+    metadata = {"n": [1, None], "ä": "\n"}
+    new = [
+        NewDocument(
+            id=f"d{n}",
+            text=None if n % 3 == 0 else "ä" * n,
+            metadata=metadata if n % 2 else {},
+            vector=b"\0" * 4 if n % 3 == 0 else None,
+        )
+        for n in range(9)
+    ]
+    with database.write() as tx:
+        documents.upsert(tx, collection, documents=new)
+        catalog.insert_collection(tx, other := make_collection(id="col-other", name="other"))
+        documents.upsert(tx, other, documents=[NewDocument(id="d1", text="of another collection")])
+
+    def read(ids: list[str], fields: frozenset[Field], at_once: int = 2) -> dict[str, Excerpt]:
+        with database.read() as tx:
+            found = list(excerpts.read(tx, collection.id, ids=ids, fields=fields, at_once=at_once))
+        assert len({one.id for one in found}) == len(found)
+        return {one.id: one for one in found}
+
+    with database.read() as tx:
+        every = {one.id: one for one in excerpts.walk(tx, collection.id, after=None, descending=False, at_once=4)}
+    assert [(one.id, one.text, dict(one.metadata or {}), one.is_brought) for one in every.values()] == [
+        (one.id, one.text, one.metadata, one.vector is not None) for one in new
+    ]
+    assert every["d1"].num_characters == len("ä" + json.dumps(metadata, ensure_ascii=False, separators=(",", ":")))
+    assert read([*every, "unknown"], EVERYTHING) == read([*every], EVERYTHING, at_once=100) == every
+    assert read(["d1"], frozenset()) == {"d1": replace(every["d1"], text=None, metadata=None, num_characters=0)}
+    alone = read(["d1", "d0"], frozenset({Field.TEXT}))
+    assert {id: (one.text, one.metadata) for id, one in alone.items()} == {"d1": ("ä", None), "d0": (None, None)}
+    assert read([], EVERYTHING) == {}
+    for broken in ("\0", "\ud800"):
+        with pytest.raises(InvalidValue):
+            read(["d1", broken], EVERYTHING)
 
 
 def test_any_writes_leave_what_a_dictionary_would_hold(database: Database, collection: CollectionRecord) -> None:
